@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, and the test suite again and
+# again with far more threads than cores. Writes the dated figures to ci/figures/, which are committed.
+#
+#   ci/deep.sh                                  everything (about an hour on two cores)
+#   DEEP_PARTS="loom stress" ci/deep.sh         some of it
+#   DEEP_LOOM_PREEMPTIONS=none DEEP_LOOM_LIMIT=4h ci/deep.sh
+source "$(dirname "$0")/common.sh"
+job deep "${DEEP_LIMIT:-6h}" "$@"
+
+parts="${DEEP_PARTS:-loom shuttle stress}"
+loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
+schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
+rounds="${DEEP_STRESS_ROUNDS:-50}"
+threads="${DEEP_STRESS_THREADS:-$((8 * $(nproc)))}"
+
+day="$(date -u +%Y-%m-%d)"
+mkdir -p ci/figures
+log="$(mktemp)"
+lines="$(mktemp)"
+failures=0
+
+# Runs one part, shows it, and keeps its last line.
+part() {
+    local status=0
+    "$@" 2>&1 | tee "$log" || status=$?
+    grep '^figures ' "$log" | tail -1 | sed 's/^figures //' >>"$lines" || true
+    [[ $status == 0 ]] || failures=$((failures + 1))
+}
+
+stress() {
+    local started=$SECONDS passed=0 failed=0 round
+    has_nextest || { echo "the stress part needs cargo-nextest" >&2; return 1; }
+    for ((round = 1; round <= rounds; round++)); do
+        cargo nextest run -p ropewalk-core -p ropewalk --profile stress --test-threads "$threads" -E 'not binary(macro_errors)' \
+            >"$log.round" 2>&1 || { cat "$log.round"; failed=$((failed + 1)); }
+        passed=$((passed + $(passed_in "$log.round")))
+        echo "round $round of $rounds: $(grep -E '^ *Summary' "$log.round" | tail -1)"
+    done
+    rm -f "$log.round"
+    echo "figures {\"job\": \"stress\", \"ok\": $([[ $failed == 0 ]] && echo true || echo false), \"seconds\": $((SECONDS - started))," \
+        "\"rounds\": $rounds, \"threads\": $threads, \"tests_passed\": $passed, \"rounds_failed\": $failed}"
+    [[ $failed == 0 ]]
+}
+
+for name in $parts; do
+    case "$name" in
+        loom) ROPEWALK_LOOM_LIMIT="${DEEP_LOOM_LIMIT:-2h}" LOOM_MAX_PREEMPTIONS="$loom_preemptions" part bash ci/loom.sh ;;
+        shuttle) ROPEWALK_SHUTTLE_LIMIT="${DEEP_SHUTTLE_LIMIT:-2h}" ROPEWALK_SHUTTLE_SCHEDULES="$schedules" part bash ci/shuttle.sh ;;
+        stress) part stress ;;
+        *) echo "deep.sh knows loom, shuttle and stress, not $name" >&2; exit 2 ;;
+    esac
+done
+
+python3 - "$lines" "ci/figures/$day-deep" "$(rustc --version)" "$(nproc)" <<'PY'
+import json, sys
+lines, out, rustc, cores = sys.argv[1:]
+parts = [json.loads(line) for line in open(lines)]
+record = {"date": out.rsplit("/", 1)[1][:10], "rustc": rustc, "cores": int(cores), "parts": parts}
+with open(out + ".json", "w") as file:
+    json.dump(record, file, indent=1)
+    file.write("\n")
+with open(out + ".md", "w") as file:
+    file.write(f"# The big counts of {record['date']}\n\n{rustc}, {cores} cores, by `ci/deep.sh`.\n\n| part | ended well | minutes | figures |\n| --- | --- | ---: | --- |\n")
+    for part in parts:
+        rest = ", ".join(f"{key} {value}" for key, value in part.items() if key not in ("job", "ok", "seconds"))
+        file.write(f"| {part['job']} | {'yes' if part['ok'] else '**no**'} | {part['seconds'] / 60:.1f} | {rest} |\n")
+PY
+rm -f "$log" "$lines"
+echo "written: ci/figures/$day-deep.json and .md"
+figure parts_failed "$failures"
+[[ $failures == 0 ]]

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The library compiles without its features and with each of them alone; the core compiles alone.
+source "$(dirname "$0")/common.sh"
+job features 6m "$@"
+
+features="$(cargo metadata --no-deps --format-version 1 | python3 -c '
+import json, sys
+packages = json.load(sys.stdin)["packages"]
+features = next(p["features"] for p in packages if p["name"] == "ropewalk")
+print(" ".join(sorted(name for name in features if name != "default")))')"
+
+check() {
+    echo "-- cargo check $*"
+    cargo check --quiet "$@"
+}
+
+checks=2
+check -p ropewalk-core
+check -p ropewalk --no-default-features
+for feature in $features; do
+    check -p ropewalk --no-default-features --features "$feature"
+    checks=$((checks + 1))
+done
+figure checks "$checks"

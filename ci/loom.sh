@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The loom models of core: every interleaving and every allowed ordering, at a preemption bound (3 unless
+# LOOM_MAX_PREEMPTIONS says otherwise; `none` explores without a bound). Arguments go to the tests: `ci/loom.sh event`.
+source "$(dirname "$0")/common.sh"
+job loom "${ROPEWALK_LOOM_LIMIT:-12m}" "$@"
+
+export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
+bound="$LOOM_MAX_PREEMPTIONS"
+[[ "$bound" == none ]] && unset LOOM_MAX_PREEMPTIONS && bound=null
+# A directory of its own: the flag would make every other job build everything again.
+export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/loom"
+export RUSTFLAGS="${RUSTFLAGS:-} --cfg ropewalk_loom"
+
+targets=(--lib)
+for file in crates/core/tests/loom*.rs; do
+    [[ -e "$file" ]] && targets+=(--test "$(basename "$file" .rs)")
+done
+
+# Models inside the library have `loom` in their path; the filter keeps out its ordinary unit tests, which need real threads.
+log="$(mktemp)"
+cargo test -p ropewalk-core --release "${targets[@]}" --no-fail-fast -- --nocapture loom "$@" 2>&1 | tee "$log"
+models="$(passed_in "$log")"
+figure models "$models"
+figure preemptions "$bound"
+# A model may report `executions=N` when it has finished.
+figure executions "$({ grep -oE 'executions=[0-9]+' "$log" || true; } | awk -F= '{ n += $2 } END { print n + 0 }')"
+rm -f "$log"
+if [[ "$models" == 0 ]]; then
+    echo "no model ran: a check that checks nothing is no check" >&2
+    exit 1
+fi

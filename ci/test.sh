@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# All tests of the workspace, tidy included, and the examples in the documentation. (The tests that run examples/ are in
+# examples.sh, the guide is in guide.sh, the model checkers in loom.sh and shuttle.sh: each thing runs once.)
+source "$(dirname "$0")/common.sh"
+job test 15m "$@"
+
+log="$(mktemp)"
+
+cargo test --workspace --exclude ropewalk-examples --doc 2>&1 | tee "$log"
+figure doctests "$(passed_in "$log")"
+
+if has_nextest; then
+    cargo nextest run --workspace --profile ci -E 'not package(ropewalk-examples) or binary(tidy)' 2>&1 | tee "$log"
+else
+    echo "cargo-nextest is not installed: cargo test instead, without a time limit per test"
+    { cargo test --workspace --exclude ropewalk-examples --lib --bins --tests --no-fail-fast
+      cargo test -p ropewalk-examples --test tidy; } 2>&1 | tee "$log"
+fi
+figure tests "$(passed_in "$log")"
+rm -f "$log"

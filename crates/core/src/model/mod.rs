@@ -1,0 +1,60 @@
+//! The one place that names std, loom or shuttle.
+//!
+//! Every other file of this crate takes its atomics, cells, threads and clocks from here, so that the same code runs on
+//! the machine, under loom's exhaustive checker (`--cfg ropewalk_loom`) and under shuttle's random one
+//! (`--cfg ropewalk_shuttle`). The configuration names are private on purpose: a plain `--cfg loom` is seen by every
+//! dependency and breaks some of them.
+//!
+//! Two facts about the checkers decide how the rest of the crate is written:
+//!
+//! * loom 0.7 reports false violations for store→load handshakes written with SeqCst *operations*, and judges
+//!   `fence(SeqCst)` correctly, so every such handshake here is written with [`sync::atomic::fence`];
+//! * shuttle treats every atomic as sequentially consistent, so it says nothing about orderings: loom judges those,
+//!   shuttle judges size.
+
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+mod imp {
+    pub(crate) mod sync {
+        pub(crate) use std::sync::{Arc, Condvar, Mutex, atomic};
+    }
+    pub(crate) use std::{hint, thread, thread_local};
+}
+
+#[cfg(ropewalk_loom)]
+mod imp {
+    pub(crate) mod sync {
+        pub(crate) use loom::sync::{Arc, Condvar, Mutex, atomic};
+    }
+    pub(crate) use loom::{hint, thread, thread_local};
+}
+
+#[cfg(ropewalk_shuttle)]
+mod imp {
+    pub(crate) mod sync {
+        pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, atomic};
+    }
+    pub(crate) use shuttle::{hint, thread, thread_local};
+}
+
+pub(crate) use imp::{hint, sync, thread, thread_local};
+
+/// The clock of this crate: monotonic.
+pub(crate) mod time {
+    pub(crate) use std::time::{Duration, Instant};
+}
+
+pub(crate) mod cell;
+pub(crate) mod weaken;
+
+/// Declares a function that is `const` on the machine and plain under a checker, whose cells cannot be built in a const.
+macro_rules! maybe_const {
+    ($(#[$attribute:meta])* $visibility:vis const fn $($rest:tt)*) => {
+        $(#[$attribute])*
+        #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+        $visibility const fn $($rest)*
+        $(#[$attribute])*
+        #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+        $visibility fn $($rest)*
+    };
+}
+pub(crate) use maybe_const;

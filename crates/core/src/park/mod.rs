@@ -1,0 +1,625 @@
+//! Waiting: who am I, and how do I wait. The only function that blocks is [`wait_on`].
+//!
+//! # The seam
+//!
+//! A primitive is a function that is polled with a [`Waker`]; it knows nothing else about who waits. [`wait_on`] asks
+//! "who am I?" at run time, for each wait anew, and has three answers:
+//!
+//! * a strand with a [`Suspend`] hook (a greenlet) suspends to whoever resumed it;
+//! * a thread that is polling async tasks right now must not block: that is a panic at entry which names the way out;
+//! * anything else is a plain thread and parks on its own futex word.
+//!
+//! # The order of endings
+//!
+//! *Ready* beats *cancelled* beats *deadline*: the state machine is polled first after each wake-up, so a result that
+//! is there is never thrown away, and a time limit never ends a wait early.
+//!
+//! # Nested waits
+//!
+//! A poll may itself wait (a future that locks one of our mutexes the blocking way). The inner wait shares the strand's
+//! one parking place with the outer one and may swallow a wake-up meant for it, so it leaves a notification behind when
+//! it ends: the outer wait polls once more for nothing, and misses nothing.
+//!
+//! # Cancellation
+//!
+//! Strands carry a chain of [scopes](with_scope), innermost first. A wait ends as [`Interrupted::Cancelled`] when one
+//! of them is interrupted; verbs without a time limit turn that into an unwind with the payload [`Cancelled`], which the
+//! scope's owner catches. A plain thread has no scope and is never cancelled. While a strand unwinds, nothing of ours
+//! starts a second unwind: waits in destructors run to their end.
+
+mod interrupt;
+pub(crate) mod leaf;
+pub(crate) mod thread;
+
+pub use interrupt::{Interrupt, Reason};
+
+use crate::model::sync::Arc;
+use crate::model::time::{Duration, Instant};
+use std::cell::Cell;
+use std::num::NonZeroU64;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Wake, Waker};
+use thread::Parker;
+
+/// Why a wait ended without a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// The time limit of this wait passed.
+    TimedOut,
+    /// The task or scope around this wait was cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TimedOut => "the time limit passed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// The payload with which a cancelled wait unwinds; caught where the scope began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cancelled {
+    /// Why.
+    pub reason: Reason,
+    scope: usize,
+}
+
+impl Cancelled {
+    /// Whether this unwind was meant for the scope of `interrupt`.
+    pub fn is_for(&self, interrupt: &Interrupt) -> bool {
+        self.scope == std::ptr::from_ref(interrupt).addr()
+    }
+}
+
+/// How a strand that is not a plain thread gives up its processor. Implemented by a hub for its greenlets.
+pub trait Suspend {
+    /// What wakes this strand; may be called from any thread.
+    fn waker(&self) -> Waker;
+    /// Returns when woken or at the deadline, and may return early for no reason.
+    fn suspend(&self, until: Option<Instant>);
+}
+
+/// Told when a thread is about to sleep in one of our waits, and when it runs again. A pool adds a replacement.
+///
+/// Neither call may wait on anything of ours.
+pub trait Blocked {
+    /// The thread will not run for a while.
+    fn blocked(&self);
+    /// The thread runs again.
+    fn unblocked(&self);
+}
+
+/// Identifies a strand: two waits with the same id are by the same thread or the same greenlet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ExecutionId(NonZeroU64);
+
+impl ExecutionId {
+    /// A new id, never handed out before in this process.
+    pub fn next() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        // Not from `model`: ids are not part of any protocol, and a checker should not explore them.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self(NonZeroU64::new(id).expect("2^64 strands outlast any program"))
+    }
+
+    /// The number, for logs and for a word of atomic state.
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+/// A region of a strand whose waits can be interrupted; a list through the stack, innermost first.
+struct Scope {
+    interrupt: *const Interrupt,
+    deadline: Option<Instant>,
+    outer: *const Scope,
+}
+
+/// What is known about the strand that runs. A hub swaps it as a whole.
+#[derive(Clone, Copy)]
+struct Me {
+    id: Option<ExecutionId>,
+    suspend: Option<NonNull<dyn Suspend>>,
+    blocked: Option<NonNull<dyn Blocked>>,
+    scope: *const Scope,
+    /// The scope of the worker, which reaches into every task it runs.
+    base: *const Scope,
+    /// The executor whose worker this is, by address; 0 for none.
+    executor: usize,
+    /// How deep in nested waits.
+    depth: u32,
+    /// How deep in tasks that run inside the wait for them.
+    inline: u32,
+    polling_tasks: bool,
+}
+
+impl Me {
+    const PLAIN_THREAD: Self = Self {
+        id: None,
+        suspend: None,
+        blocked: None,
+        scope: std::ptr::null(),
+        base: std::ptr::null(),
+        executor: 0,
+        depth: 0,
+        inline: 0,
+        polling_tasks: false,
+    };
+}
+
+crate::model::thread_local! {
+    static ME: Cell<Me> = Cell::new(Me::PLAIN_THREAD);
+    static PARKER: Arc<ThreadParker> = Arc::new(ThreadParker(Parker::new()));
+}
+
+fn me() -> Me {
+    // A thread that is being torn down is a plain thread.
+    ME.try_with(Cell::get).unwrap_or(Me::PLAIN_THREAD)
+}
+
+/// Changes what is known about this strand for as long as `body` runs.
+fn with_me<R>(change: impl FnOnce(&mut Me), body: impl FnOnce() -> R) -> R {
+    struct Restore(Me);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let _ = ME.try_with(|me| me.set(self.0));
+        }
+    }
+    let before = me();
+    let mut changed = before;
+    change(&mut changed);
+    let _restore = Restore(before);
+    let _ = ME.try_with(|me| me.set(changed));
+    body()
+}
+
+/// The thread's parker as a waker.
+struct ThreadParker(Parker);
+
+#[cfg(not(ropewalk_loom))]
+impl Wake for ThreadParker {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(not(ropewalk_loom))]
+fn thread_waker(parker: &Arc<ThreadParker>) -> Waker {
+    Waker::from(Arc::clone(parker))
+}
+
+#[cfg(ropewalk_loom)]
+fn thread_waker(parker: &Arc<ThreadParker>) -> Waker {
+    // loom's Arc is not std's: one std Arc around it makes a waker of it.
+    struct Outer(Arc<ThreadParker>);
+    impl Wake for Outer {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.0.unpark();
+        }
+    }
+    Waker::from(std::sync::Arc::new(Outer(Arc::clone(parker))))
+}
+
+/// The id of the strand that calls.
+pub fn execution_id() -> ExecutionId {
+    let mut me = me();
+    if let Some(id) = me.id {
+        return id;
+    }
+    let id = ExecutionId::next();
+    me.id = Some(id);
+    let _ = ME.try_with(|cell| cell.set(me));
+    id
+}
+
+/// Runs `body` as a strand that waits through `suspend` (seam of greenlets and of scripted tests).
+pub fn with_suspend<R>(id: ExecutionId, suspend: &dyn Suspend, body: impl FnOnce() -> R) -> R {
+    let suspend = erase_suspend(suspend);
+    with_me(
+        |me| {
+            *me = Me { id: Some(id), suspend: Some(suspend), ..Me::PLAIN_THREAD };
+        },
+        body,
+    )
+}
+
+/// Runs `body` as a worker of the executor at address `executor`: `hook` is told when this thread sleeps in a wait, and
+/// `interrupt` reaches into every task that the worker runs.
+pub fn with_worker<R>(hook: &dyn Blocked, interrupt: &Interrupt, executor: usize, body: impl FnOnce() -> R) -> R {
+    let hook = erase_blocked(hook);
+    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer: std::ptr::null() };
+    with_me(
+        |me| {
+            me.blocked = Some(hook);
+            me.executor = executor;
+            me.scope = &raw const scope;
+            me.base = &raw const scope;
+        },
+        body,
+    )
+}
+
+/// Runs `body` as code that polls async tasks: blocking waits inside panic at entry.
+pub fn polling_tasks<R>(body: impl FnOnce() -> R) -> R {
+    with_me(|me| me.polling_tasks = true, body)
+}
+
+/// Runs `body` in a scope whose waits end when `interrupt` is raised or the deadline passes.
+///
+/// The caller catches the unwind with [`Cancelled`] where [`Cancelled::is_for`] says it is its own.
+pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: impl FnOnce() -> R) -> R {
+    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline, outer: me().scope };
+    with_me(|me| me.scope = &raw const scope, body)
+}
+
+/// Runs `body` as a task: its waits end when `interrupt` is raised. Scopes further out do not reach in, except for that
+/// of the worker.
+///
+/// `inline` when the task runs inside the wait for it, which [`inline_depth`] counts.
+pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> R) -> R {
+    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer: me().base };
+    with_me(
+        |me| {
+            me.scope = &raw const scope;
+            me.inline += u32::from(inline);
+        },
+        body,
+    )
+}
+
+/// How many tasks run inside the wait for them below this point of the stack.
+pub fn inline_depth() -> u32 {
+    me().inline
+}
+
+fn erase_suspend(hook: &dyn Suspend) -> NonNull<dyn Suspend> {
+    let hook: NonNull<dyn Suspend + '_> = NonNull::from_ref(hook);
+    // SAFETY: only the lifetime changes. The pointer is followed while `with_suspend` runs, whose caller lends the hook
+    // for that long, and `with_me` takes it away on return and on unwind.
+    unsafe { std::mem::transmute::<NonNull<dyn Suspend + '_>, NonNull<dyn Suspend + 'static>>(hook) }
+}
+
+fn erase_blocked(hook: &dyn Blocked) -> NonNull<dyn Blocked> {
+    let hook: NonNull<dyn Blocked + '_> = NonNull::from_ref(hook);
+    // SAFETY: as in `erase_suspend`; `with_worker` takes it away.
+    unsafe { std::mem::transmute::<NonNull<dyn Blocked + '_>, NonNull<dyn Blocked + 'static>>(hook) }
+}
+
+/// The executor whose worker calls, by address; 0 for none.
+pub fn current_executor() -> usize {
+    me().executor
+}
+
+/// The scopes around this point, innermost first.
+fn scopes(me: &Me) -> impl Iterator<Item = &Scope> {
+    let mut next = me.scope;
+    std::iter::from_fn(move || {
+        // SAFETY: a scope lives on the stack of `with_scope` below us, which has not returned while `me` names it.
+        let scope = unsafe { next.as_ref() }?;
+        next = scope.outer;
+        Some(scope)
+    })
+}
+
+/// The interrupt that ends waits here, if one was raised: the outermost, since it takes the inner ones with it.
+fn raised(me: &Me) -> Option<Cancelled> {
+    let now = Instant::now;
+    scopes(me)
+        .filter_map(|scope| {
+            // SAFETY: `with_scope` borrows the interrupt for as long as the scope is listed.
+            let interrupt = unsafe { &*scope.interrupt };
+            if scope.deadline.is_some_and(|deadline| deadline <= now()) {
+                interrupt.raise(Reason::Deadline);
+            }
+            let reason = interrupt.reason()?;
+            Some(Cancelled { reason, scope: scope.interrupt.addr() })
+        })
+        .last()
+}
+
+/// Whether the task or scope that calls was asked to stop. Long computations look here now and then.
+///
+/// False on a plain thread, which nobody can cancel.
+pub fn is_cancelled() -> bool {
+    raised(&me()).is_some()
+}
+
+/// Unwinds with [`Cancelled`] if the task or scope that calls was asked to stop; a cheap point to stop at in a loop.
+pub fn check_cancelled() {
+    if let Some(cancelled) = raised(&me())
+        && may_unwind()
+    {
+        std::panic::resume_unwind(Box::new(cancelled));
+    }
+}
+
+/// Whether a cancelled wait may unwind here: not from a destructor that runs in an unwind, and not where panics abort.
+fn may_unwind() -> bool {
+    cfg!(panic = "unwind") && !std::thread::panicking()
+}
+
+/// The conditions of one wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    deadline: Option<Instant>,
+    cancellable: bool,
+    brief: bool,
+}
+
+impl Wait {
+    /// Until ready or cancelled.
+    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true };
+    /// Until ready, whatever happens: for locks, which must be re-acquired even by a strand that is cancelled.
+    pub const SHIELDED: Self = Self { deadline: None, cancellable: false, brief: true };
+
+    /// The same wait, at the longest until `deadline`.
+    pub const fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// The same wait, at the longest for `timeout`. A timeout that the clock cannot add up is no limit.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { deadline: Instant::now().checked_add(timeout), ..self }
+    }
+
+    /// The same wait, known to last longer than a spin would.
+    const fn long(self) -> Self {
+        Self { brief: false, ..self }
+    }
+}
+
+/// Polls until ready, suspending the calling strand in between. Every blocking verb of ropewalk is this function.
+///
+/// # Errors
+///
+/// [`Interrupted::TimedOut`] after the deadline of `wait`, [`Interrupted::Cancelled`] when a scope around it was
+/// interrupted. The caller drops what it polled, which hands on whatever it had been given.
+///
+/// # Panics
+///
+/// When called while this thread polls async tasks: that would stop all of them.
+#[track_caller]
+pub fn wait_on<T>(wait: Wait, poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Result<T, Interrupted> {
+    wait_or_cancel(wait, poll).map_err(|(interrupted, _)| interrupted)
+}
+
+/// [`wait_on`] without a time limit: unwinds with [`Cancelled`] when a scope around it is interrupted.
+#[track_caller]
+pub fn wait_ready<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let wait = Wait { cancellable: may_unwind(), ..Wait::FOREVER };
+    match wait_or_cancel(wait, poll) {
+        Ok(value) => value,
+        Err((_, Some(cancelled))) => std::panic::resume_unwind(Box::new(cancelled)),
+        Err((_, None)) => unreachable!("a wait without a deadline timed out"),
+    }
+}
+
+/// [`wait_on`] that only readiness ends.
+#[track_caller]
+pub fn wait_shielded<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    match wait_or_cancel(Wait::SHIELDED, poll) {
+        Ok(value) => value,
+        Err(_) => unreachable!("a shielded wait was interrupted"),
+    }
+}
+
+/// [`wait_ready`] for a future: the blocking face of an async one.
+#[track_caller]
+pub fn wait_for<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    wait_ready(|context| future.as_mut().poll(context))
+}
+
+/// [`wait_shielded`] for a future.
+#[track_caller]
+pub fn wait_for_shielded<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    wait_shielded(|context| future.as_mut().poll(context))
+}
+
+/// [`wait_on`] for a future, which is dropped when the wait is interrupted.
+///
+/// # Errors
+///
+/// As [`wait_on`].
+#[track_caller]
+pub fn wait_for_with<F: Future>(wait: Wait, future: F) -> Result<F::Output, Interrupted> {
+    let mut future = std::pin::pin!(future);
+    wait_on(wait, |context| future.as_mut().poll(context))
+}
+
+/// Spins for about a microsecond until `ready`, where this strand may spin at all and spinning has paid lately.
+///
+/// For primitives that can see without a lock that a wait is over; cheaper for both sides than to queue and be woken.
+pub(crate) fn spin_until(ready: impl Fn() -> bool) -> bool {
+    me().suspend.is_none() && PARKER.try_with(|parker| parker.0.spin_until(ready)).unwrap_or(false)
+}
+
+#[track_caller]
+fn wait_or_cancel<T>(
+    wait: Wait,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T, (Interrupted, Option<Cancelled>)> {
+    refuse_in_async();
+    let me = me();
+    let strand = Strand::new(&me);
+    let waker = strand.waker();
+    let _depth = Depth::enter(&me, &waker);
+    let mut context = Context::from_waker(&waker);
+    let mut left_waker = false;
+    let wake_at = if wait.cancellable {
+        scopes(&me).filter_map(|scope| scope.deadline).chain(wait.deadline).min()
+    } else {
+        wait.deadline
+    };
+    loop {
+        if let Poll::Ready(value) = poll(&mut context) {
+            return Ok(value);
+        }
+        if wait.cancellable && !me.scope.is_null() {
+            if !left_waker {
+                left_waker = true;
+                for scope in scopes(&me) {
+                    // SAFETY: `with_scope` borrows the interrupt for as long as the scope is listed.
+                    unsafe { &*scope.interrupt }.leave_waker(&waker);
+                }
+            }
+            if let Some(cancelled) = raised(&me) {
+                return Err((Interrupted::Cancelled, Some(cancelled)));
+            }
+        }
+        if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err((Interrupted::TimedOut, None));
+        }
+        strand.suspend(&me, wake_at, wait.brief);
+    }
+}
+
+/// The strand that waits, and how.
+enum Strand {
+    Thread(Arc<ThreadParker>),
+    Greenlet(NonNull<dyn Suspend>),
+}
+
+impl Strand {
+    fn new(me: &Me) -> Self {
+        match me.suspend {
+            Some(hook) => Self::Greenlet(hook),
+            None => Self::Thread(PARKER.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(ThreadParker(Parker::new())))),
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        match self {
+            Self::Thread(parker) => thread_waker(parker),
+            // SAFETY: `with_suspend` lends the hook for as long as `me` names it, and this call is inside.
+            Self::Greenlet(hook) => unsafe { hook.as_ref() }.waker(),
+        }
+    }
+
+    fn suspend(&self, me: &Me, until: Option<Instant>, brief: bool) {
+        match self {
+            Self::Thread(parker) => {
+                let mut told = Told(None);
+                parker.0.park(until, brief, || {
+                    if let Some(hook) = me.blocked {
+                        // SAFETY: `with_worker` lends the hook for as long as `me` names it.
+                        let hook = unsafe { hook.as_ref() };
+                        hook.blocked();
+                        told.0 = Some(hook);
+                    }
+                });
+            }
+            // SAFETY: as in `waker`. No borrow of a thread-local is held here: the strand may come back much later.
+            Self::Greenlet(hook) => unsafe { hook.as_ref() }.suspend(until),
+        }
+    }
+}
+
+/// Says that the thread runs again.
+struct Told<'a>(Option<&'a dyn Blocked>);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Some(hook) = self.0 {
+            hook.unblocked();
+        }
+    }
+}
+
+/// One level of nested waits.
+struct Depth<'a> {
+    waker: &'a Waker,
+    nested: bool,
+}
+
+impl<'a> Depth<'a> {
+    fn enter(me: &Me, waker: &'a Waker) -> Self {
+        let nested = me.depth > 0;
+        let _ = ME.try_with(|cell| cell.set(Me { depth: me.depth + 1, ..cell.get() }));
+        Self { waker, nested }
+    }
+}
+
+impl Drop for Depth<'_> {
+    fn drop(&mut self) {
+        let _ = ME.try_with(|cell| {
+            let me = cell.get();
+            cell.set(Me { depth: me.depth - 1, ..me });
+        });
+        if self.nested {
+            // The outer wait's notification may have been taken by this one.
+            self.waker.wake_by_ref();
+        }
+    }
+}
+
+/// Suspends the calling strand for `duration`: a thread sleeps, a greenlet lets the others run.
+///
+/// # Cancel safety
+///
+/// Inside a task or a cancel scope the sleep ends early by unwinding when that is cancelled.
+///
+/// # Panics
+///
+/// In async code, where it would stop every other task: use the runtime's own timer there.
+#[track_caller]
+pub fn sleep(duration: Duration) {
+    let wait = Wait { cancellable: may_unwind(), ..Wait::FOREVER }.timeout(duration).long();
+    if let Err((Interrupted::Cancelled, Some(cancelled))) = wait_or_cancel::<()>(wait, |_| Poll::Pending) {
+        std::panic::resume_unwind(Box::new(cancelled));
+    }
+}
+
+/// Lets another strand run: another thread, or another greenlet of the same hub.
+pub fn yield_now() {
+    let me = me();
+    match Strand::new(&me) {
+        Strand::Thread(_) => crate::model::thread::yield_now(),
+        strand @ Strand::Greenlet(_) => {
+            strand.waker().wake();
+            strand.suspend(&me, None, false);
+        }
+    }
+}
+
+/// Asks a runtime that ropewalk does not know whether this thread polls its tasks right now.
+type AsyncProbe = fn() -> bool;
+
+static ASYNC_PROBE: std::sync::OnceLock<AsyncProbe> = std::sync::OnceLock::new();
+
+/// Installs the probe that recognises a foreign runtime's threads; the first one stays.
+pub fn set_async_probe(probe: AsyncProbe) {
+    let _ = ASYNC_PROBE.set(probe);
+}
+
+/// Whether a blocking wait here would stop async tasks.
+pub fn in_async_context() -> bool {
+    let me = me();
+    me.suspend.is_none() && (me.polling_tasks || ASYNC_PROBE.get().is_some_and(|probe| probe()))
+}
+
+/// Panics where a blocking wait would stop async tasks.
+///
+/// # Panics
+///
+/// See above; the message names the way out.
+#[track_caller]
+pub fn refuse_in_async() {
+    assert!(
+        !in_async_context(),
+        "blocking call in async context: it would stop every task of this thread; use `.await` on the handle, or the \
+         method's `_async` form"
+    );
+}

@@ -1,0 +1,237 @@
+//! A barrier: everybody waits until all have come, and it can break.
+//!
+//! # States
+//!
+//! All state lies under one lock: how many have come, and whether the barrier is broken. The last one to come *grants*
+//! the round to those who wait and begins a new one. A waiter that leaves before the round is complete (timeout,
+//! cancellation, drop) breaks the barrier, because the others would wait for ever: all are *woken*, which here means
+//! "broken". `reset` makes it whole again.
+
+use crate::model::maybe_const;
+use crate::model::time::Duration;
+use crate::park::leaf::{Leaf, LeafGuard};
+use crate::park::{self, Interrupted, Wait};
+use crate::waitlist::{Given, List, Node, Replaced, Waiting};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+#[derive(Debug)]
+struct State {
+    /// How many of this round have come.
+    arrived: usize,
+    broken: bool,
+    waiters: List,
+}
+
+/// Lets a fixed number of strands meet, again and again.
+///
+/// # Cancel safety
+///
+/// A wait that is dropped, times out or is cancelled before all have come breaks the barrier: every other wait, now and
+/// later, ends with [`BrokenBarrier`] until [`reset`](Self::reset).
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk_core::sync::Barrier;
+///
+/// let barrier = Barrier::new(3);
+/// std::thread::scope(|scope| {
+///     for _ in 0..3 {
+///         scope.spawn(|| {
+///             // ... phase one ...
+///             if barrier.wait().unwrap().is_leader() {
+///                 println!("everybody is here");
+///             }
+///             // ... phase two ...
+///         });
+///     }
+/// });
+/// ```
+#[derive(Debug)]
+pub struct Barrier {
+    parties: usize,
+    state: Leaf<State>,
+}
+
+impl Barrier {
+    maybe_const! {
+        /// A barrier for `parties` strands.
+        ///
+        /// # Panics
+        ///
+        /// When `parties` is 0.
+        pub const fn new(parties: usize) -> Self {
+            assert!(parties > 0, "a barrier needs at least one party");
+            Self { parties, state: Leaf::new(State { arrived: 0, broken: false, waiters: List::new() }) }
+        }
+    }
+
+    /// Waits until all parties have come.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrier`] when another party gave up or [`abort`](Self::abort) was called.
+    ///
+    /// # Panics
+    ///
+    /// In async code when it has to wait; use [`wait_async`](Self::wait_async) there.
+    #[track_caller]
+    pub fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
+        park::wait_for(self.future(Waiting::Blocking))
+    }
+
+    /// Waits until all parties have come, at the longest for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrier`]; also when the time limit passed, which breaks the barrier for all.
+    #[track_caller]
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<BarrierWaitResult, BrokenBarrier> {
+        park::wait_for_with(Wait::FOREVER.timeout(timeout), self.future(Waiting::Blocking))
+            .unwrap_or_else(|interrupted| Err(BrokenBarrier { by_me: Some(interrupted) }))
+    }
+
+    /// Waits until all parties have come, in async code.
+    pub fn wait_async(&self) -> BarrierFuture<'_> {
+        self.future(Waiting::Task)
+    }
+
+    fn future(&self, waiting: Waiting) -> BarrierFuture<'_> {
+        BarrierFuture { barrier: self, index: None, node: Node::new(waiting) }
+    }
+
+    /// Breaks the barrier: all waits, now and later, end with an error.
+    pub fn abort(&self) {
+        self.end_round(self.state.lock(), Given::Woken, true);
+    }
+
+    /// Makes the barrier as new. Those that wait at this moment get [`BrokenBarrier`].
+    pub fn reset(&self) {
+        self.end_round(self.state.lock(), Given::Woken, false);
+    }
+
+    /// Whether the barrier is broken.
+    pub fn is_broken(&self) -> bool {
+        self.state.lock().broken
+    }
+
+    /// How many wait at this moment.
+    pub fn n_waiting(&self) -> usize {
+        self.state.lock().waiters.len()
+    }
+
+    /// How many must come.
+    pub fn parties(&self) -> usize {
+        self.parties
+    }
+
+    /// Gives `given` to all that wait and begins a new round, which whoever comes next belongs to.
+    fn end_round(&self, mut state: LeafGuard<'_, State>, given: Given, broken: bool) {
+        state.arrived = 0;
+        state.broken = broken;
+        List::wake_up_to(state, usize::MAX, given, || self.state.lock(), |state| &mut state.waiters);
+    }
+}
+
+/// How a strand passed a [`Barrier`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarrierWaitResult {
+    index: usize,
+    parties: usize,
+}
+
+impl BarrierWaitResult {
+    /// True for exactly one of the parties: the last to come.
+    pub fn is_leader(&self) -> bool {
+        self.index + 1 == self.parties
+    }
+
+    /// In which place this strand came, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+/// The barrier is broken: not all came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias = "BrokenBarrierError")]
+pub struct BrokenBarrier {
+    by_me: Option<Interrupted>,
+}
+
+impl BrokenBarrier {
+    /// How this very wait broke it, if it did.
+    pub fn by_me(&self) -> Option<Interrupted> {
+        self.by_me
+    }
+}
+
+impl fmt::Display for BrokenBarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by_me {
+            None => f.write_str("barrier is broken: another party gave up; `reset` makes it whole"),
+            Some(interrupted) => write!(f, "barrier is broken: this wait gave up ({interrupted})"),
+        }
+    }
+}
+
+impl std::error::Error for BrokenBarrier {}
+
+/// The wait at a [`Barrier`], as a future.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct BarrierFuture<'a> {
+    barrier: &'a Barrier,
+    /// The place in which this strand came, once it has.
+    index: Option<usize>,
+    node: Node,
+}
+
+impl Future for BarrierFuture<'_> {
+    type Output = Result<BarrierWaitResult, BrokenBarrier>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: `node` stays where it is; `index` is not structurally pinned.
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: `node` is pinned with the future: it is never moved out of it.
+        let node = unsafe { Pin::new_unchecked(&this.node) };
+        let barrier = this.barrier;
+        let _replaced: Replaced; // dropped after the lock
+        let mut state = barrier.state.lock();
+        match (state.waiters.take(node), this.index) {
+            (Given::Granted, Some(index)) => {
+                return Poll::Ready(Ok(BarrierWaitResult { index, parties: barrier.parties }));
+            }
+            (Given::Woken, _) => return Poll::Ready(Err(BrokenBarrier { by_me: None })),
+            (Given::Linked, _) => {
+                _replaced = state.waiters.push_back(node, context);
+                return Poll::Pending;
+            }
+            _ if state.broken => return Poll::Ready(Err(BrokenBarrier { by_me: None })),
+            _ => {}
+        }
+        let index = state.arrived;
+        state.arrived += 1;
+        this.index = Some(index);
+        if state.arrived == barrier.parties {
+            barrier.end_round(state, Given::Granted, false);
+            return Poll::Ready(Ok(BarrierWaitResult { index, parties: barrier.parties }));
+        }
+        _replaced = state.waiters.push_back(node, context);
+        Poll::Pending
+    }
+}
+
+impl Drop for BarrierFuture<'_> {
+    fn drop(&mut self) {
+        if self.node.is_fresh() {
+            return;
+        }
+        let mut state = self.barrier.state.lock();
+        if state.waiters.remove(&self.node) == Given::Linked {
+            self.barrier.end_round(state, Given::Woken, true);
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! The memory of a task, and its two halves: one for the executor, one for whoever waits.
+//!
+//! One allocation holds the state word, the interrupt that cancels its waits, who waits for it, the job and the
+//! outcome. The executor holds it as [`Runnable`], the submitter as a [`TaskHandle`].
+//!
+//! # Who touches what
+//!
+//! | field | touched by | when |
+//! | --- | --- | --- |
+//! | `job` | whoever moved the state out of PENDING | RUNNING |
+//! | `outcome` | the same, writing | RUNNING |
+//! | | its callbacks, reading | TELLING |
+//! | | the handle, which is not cloned | FINISHED |
+//! | | whoever finished it, dropping | FINISHED, and the handle was dropped before |
+//! | `waiters` | anybody, under its lock | any time |
+//!
+//! # Panics
+//!
+//! Everything of the user's that runs or is dropped here is caught: the job, its captures, the callbacks, the payload of
+//! a panic. A worker never dies of a task.
+
+use super::handle::TaskHandle;
+use super::outcome::{Outcome, TaskError};
+use super::state::{State, TaskId, ToFinished, ToRunning};
+use crate::model::cell::UnsafeCell;
+use crate::park::leaf::Leaf;
+use crate::park::{self, Cancelled, Interrupt, Reason};
+use crate::waitlist::{Given, List, Node, Replaced};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// A task as its executor sees it.
+pub trait Runnable: Send + Sync {
+    /// Runs the task, unless somebody else did or it was cancelled. Never panics.
+    fn run(&self);
+    /// Ends the task without running it. False when it has started or ended already.
+    fn cancel(&self, error: TaskError) -> bool;
+    /// Asks the task to stop while it runs: its waits end.
+    fn interrupt(&self);
+    /// Whether it has neither started nor been cancelled.
+    fn is_pending(&self) -> bool;
+}
+
+pub(super) type Callback = Box<dyn FnOnce(Outcome<'_>) + Send>;
+
+#[derive(Default)]
+struct Waiters {
+    list: Option<List>,
+    callbacks: Vec<Callback>,
+}
+
+/// What does not depend on the job's type.
+pub(super) struct Header {
+    pub(super) state: State,
+    pub(super) interrupt: Interrupt,
+    /// The executor the task was submitted to, by address.
+    pub(super) executor: usize,
+    waiters: Leaf<Waiters>,
+}
+
+impl Header {
+    pub(super) fn id(&self) -> TaskId {
+        TaskId::of_address(std::ptr::from_ref(self).addr())
+    }
+
+    /// Ready when the outcome may be taken.
+    pub(super) fn poll_finished(&self, node: Pin<&Node>, context: &Context<'_>) -> Poll<()> {
+        if self.state.may_take() {
+            return Poll::Ready(());
+        }
+        let _replaced: Replaced; // dropped after the lock
+        let mut waiters = self.waiters.lock();
+        let list = waiters.list.get_or_insert_with(List::new);
+        list.take(node);
+        _replaced = list.push_back(node, context);
+        if self.state.add_waiter() {
+            list.remove(&node);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    pub(super) fn leave(&self, node: &Node) {
+        if !node.is_fresh()
+            && let Some(list) = &mut self.waiters.lock().list
+        {
+            // "Finished" is news for everybody; nothing is handed on.
+            list.remove(node);
+        }
+    }
+
+    /// Calls `callback` with the outcome when it is there; gives it back when that is now and nobody else will.
+    pub(super) fn add_callback(&self, callback: Callback) -> Option<Callback> {
+        let mut waiters = self.waiters.lock();
+        if self.state.add_callback() {
+            return Some(callback);
+        }
+        waiters.callbacks.push(callback);
+        None
+    }
+
+    fn wake_all(&self) {
+        let waiters = self.waiters.lock();
+        List::wake_up_to(
+            waiters,
+            usize::MAX,
+            Given::Woken,
+            || self.waiters.lock(),
+            |waiters| waiters.list.get_or_insert_with(List::new),
+        );
+    }
+
+    fn take_callbacks(&self) -> Vec<Callback> {
+        std::mem::take(&mut self.waiters.lock().callbacks)
+    }
+}
+
+/// A task as its handle sees it.
+pub(super) trait Joinable<T>: Send + Sync {
+    fn header(&self) -> &Header;
+    /// Runs the task on the waiting strand.
+    fn run_inline(&self);
+    fn cancel(&self) -> bool;
+    /// The outcome, once; after `may_take`.
+    fn take(&self) -> Result<T, TaskError>;
+    /// The handle goes away.
+    fn detach(&self);
+    /// Answers a question about how it ended; after `may_take`, with the handle in hand.
+    fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool;
+}
+
+struct Task<F, T, G> {
+    header: Header,
+    job: UnsafeCell<Option<(F, G)>>,
+    outcome: UnsafeCell<Option<Result<T, TaskError>>>,
+}
+
+// SAFETY: the table at the head of this file: job and outcome are each reached by one strand at a time, and passed on
+// through the state word; so both are sent, not shared.
+unsafe impl<F: Send, T: Send, G: Send> Sync for Task<F, T, G> {}
+// SAFETY: as above.
+unsafe impl<F: Send, T: Send, G: Send> Send for Task<F, T, G> {}
+
+impl<F, T, G> Task<F, T, G>
+where
+    F: FnOnce() -> Result<T, TaskError> + Send,
+    T: Send,
+    G: Send,
+{
+    fn take_job(&self) -> Option<(F, G)> {
+        // SAFETY: the caller moved the state out of PENDING.
+        self.job.with_mut(|job| unsafe { (*job).take() })
+    }
+
+    fn start(&self, inline: bool) {
+        if self.header.state.to_running(false) == ToRunning::NotPending {
+            return;
+        }
+        let Some((job, guard)) = self.take_job() else { return };
+        let interrupt = &self.header.interrupt;
+        let outcome = match catch_unwind(AssertUnwindSafe(|| park::with_task(interrupt, inline, job))) {
+            Ok(outcome) => outcome,
+            Err(payload) => Err(match payload.downcast_ref::<Cancelled>() {
+                Some(cancelled) if cancelled.reason == Reason::Deadline => TaskError::TimedOut,
+                Some(_) => TaskError::Cancelled,
+                None => TaskError::panicked(payload),
+            }),
+        };
+        self.finish(outcome, guard);
+    }
+
+    fn abandon(&self, error: TaskError) -> bool {
+        if self.header.state.to_running(true) == ToRunning::NotPending {
+            return false;
+        }
+        let Some((job, guard)) = self.take_job() else { return false };
+        drop_quietly(job);
+        self.finish(Err(error), guard);
+        true
+    }
+
+    /// Publishes the outcome; `guard` is dropped when nothing of the user's is left here except what the handle holds.
+    fn finish(&self, outcome: Result<T, TaskError>, guard: G) {
+        // SAFETY: RUNNING, and we are the one who runs.
+        self.outcome.with_mut(|place| unsafe { *place = Some(outcome) });
+        loop {
+            match self.header.state.to_finished() {
+                ToFinished::CallbacksFirst => {
+                    for callback in self.header.take_callbacks() {
+                        self.tell(callback);
+                    }
+                }
+                ToFinished::Finished { wake, detached } => {
+                    if wake {
+                        self.header.wake_all();
+                    }
+                    if detached {
+                        drop_quietly(self.take_outcome());
+                    }
+                    drop(guard);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_outcome(&self) -> Option<Result<T, TaskError>> {
+        // SAFETY: FINISHED, and the state word lets one take: the handle, or whoever finished a detached task.
+        self.outcome.with_mut(|outcome| unsafe { (*outcome).take() })
+    }
+
+    /// Shows how it ended; in TELLING, or in FINISHED with the handle in hand.
+    fn with_outcome<R>(&self, look: impl FnOnce(Outcome<'_>) -> R) -> R {
+        self.outcome.with(|outcome| {
+            // SAFETY: in those phases nobody writes.
+            look(match unsafe { &*outcome } {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(error)) => Err(error),
+                None => Err(&TaskError::ResultTaken),
+            })
+        })
+    }
+
+    fn tell(&self, callback: Callback) {
+        self.with_outcome(|outcome| call_quietly(callback, outcome));
+    }
+}
+
+/// Calls a callback. A panic in it was reported by the panic hook; it is the callback's own and nobody else's.
+pub(super) fn call_quietly(callback: Callback, outcome: Outcome<'_>) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(outcome))) {
+        drop_quietly(payload);
+    }
+}
+
+impl<F, T, G> Runnable for Task<F, T, G>
+where
+    F: FnOnce() -> Result<T, TaskError> + Send,
+    T: Send,
+    G: Send,
+{
+    fn run(&self) {
+        self.start(false);
+    }
+
+    fn cancel(&self, error: TaskError) -> bool {
+        self.abandon(error)
+    }
+
+    fn interrupt(&self) {
+        self.header.interrupt.raise(Reason::Cancelled);
+    }
+
+    fn is_pending(&self) -> bool {
+        self.header.state.is_pending()
+    }
+}
+
+impl<F, T, G> Joinable<T> for Task<F, T, G>
+where
+    F: FnOnce() -> Result<T, TaskError> + Send,
+    T: Send,
+    G: Send,
+{
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn run_inline(&self) {
+        self.start(true);
+    }
+
+    fn cancel(&self) -> bool {
+        if self.abandon(TaskError::Cancelled) {
+            return true;
+        }
+        if !self.header.state.is_finished() {
+            self.header.interrupt.raise(Reason::Cancelled);
+        }
+        false
+    }
+
+    fn take(&self) -> Result<T, TaskError> {
+        if !self.header.state.take() {
+            return Err(TaskError::ResultTaken);
+        }
+        self.take_outcome().unwrap_or(Err(TaskError::ResultTaken))
+    }
+
+    fn detach(&self) {
+        if self.header.state.detach() {
+            // The handle's holder drops a result of its own: a panic in its destructor is its own too.
+            drop(self.take_outcome());
+        }
+    }
+
+    fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool {
+        self.with_outcome(question)
+    }
+}
+
+/// Drops a value of the user's; a panic in its destructor is reported by the panic hook and goes no further.
+pub fn drop_quietly<T>(value: T) {
+    let mut rest = catch_unwind(AssertUnwindSafe(move || drop(value)));
+    // The payload may panic when it is dropped too. One that does so again is given up.
+    for _ in 0..2 {
+        match rest {
+            Ok(()) => return,
+            Err(payload) => rest = catch_unwind(AssertUnwindSafe(move || drop(payload))),
+        }
+    }
+    std::mem::forget(rest);
+}
+
+/// Makes a task for the executor at address `executor` (0 for none): its half, and the submitter's.
+pub fn new_task<F, T>(executor: usize, job: F) -> (Arc<dyn Runnable>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: nothing is borrowed.
+    unsafe { new_borrowing_task(executor, job, ()) }
+}
+
+/// [`new_task`] for a job that borrows.
+///
+/// # Safety
+///
+/// Whatever the job or its result borrows must live until `guard` is dropped. (That happens when the task has ended: the
+/// job is gone then, and the result is with the handle, which cannot outlive what it borrows, or gone too.)
+pub unsafe fn new_borrowing_task<'a, F, T, G>(executor: usize, job: F, guard: G) -> (Arc<dyn Runnable>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + Send + 'a,
+    T: Send + 'a,
+    G: Send + 'a,
+{
+    let task = Arc::new(Task {
+        header: Header {
+            state: State::new(),
+            interrupt: Interrupt::new(),
+            executor,
+            waiters: Leaf::new(Waiters::default()),
+        },
+        job: UnsafeCell::new(Some((job, guard))),
+        outcome: UnsafeCell::new(None),
+    });
+    let runnable: Arc<dyn Runnable + 'a> = task.clone();
+    let joinable: Arc<dyn Joinable<T> + 'a> = task;
+    // SAFETY: only the lifetime changes; the caller keeps the promise above.
+    let runnable = unsafe { std::mem::transmute::<Arc<dyn Runnable + 'a>, Arc<dyn Runnable>>(runnable) };
+    // SAFETY: as above.
+    let joinable = unsafe { std::mem::transmute::<Arc<dyn Joinable<T> + 'a>, Arc<dyn Joinable<T>>>(joinable) };
+    (runnable, TaskHandle::new(joinable))
+}
+
+/// Turns the result of a result into a result; behind [`TaskHandle::flatten`].
+pub(super) struct Flat<T, E>(pub(super) Arc<dyn Joinable<Result<T, E>>>);
+
+impl<T, E> Joinable<T> for Flat<T, E>
+where
+    T: Send,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    fn run_inline(&self) {
+        self.0.run_inline();
+    }
+
+    fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+
+    fn take(&self) -> Result<T, TaskError> {
+        self.0.take().and_then(super::into_outcome)
+    }
+
+    fn detach(&self) {
+        self.0.detach();
+    }
+
+    fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool {
+        self.0.look(question)
+    }
+}

@@ -1,0 +1,155 @@
+//! How a task can end.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+
+/// How a task ended, as told to callbacks: the value itself goes to whoever joins.
+pub type Outcome<'a> = Result<(), &'a TaskError>;
+
+/// Why a task has no result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// It was cancelled: before it started, or while it waited.
+    Cancelled,
+    /// It panicked.
+    Panicked(Panic),
+    /// It returned an error.
+    Failed {
+        /// The type of the error.
+        type_name: String,
+        /// The error's text.
+        message: String,
+        /// The texts of the errors behind it, nearest first.
+        chain: Vec<String>,
+    },
+    /// A time limit passed: that of the task, or that of the wait for it (then the handle stays usable).
+    TimedOut,
+    /// The executor was shut down before the task could start.
+    Shutdown,
+    /// The worker that ran it is gone.
+    WorkerDied {
+        /// What is known about its end.
+        reason: String,
+    },
+    /// The result was taken before by a timed join.
+    ResultTaken,
+}
+
+impl TaskError {
+    /// Goes on with the panic of the task; other errors become a panic with their text.
+    ///
+    /// # Panics
+    ///
+    /// Always.
+    #[track_caller]
+    pub fn resume(self) -> ! {
+        match self {
+            Self::Panicked(panic) => std::panic::resume_unwind(panic.into_payload()),
+            other => panic!("{other}"),
+        }
+    }
+
+    /// Whether the task was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
+
+    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
+        Self::Panicked(Panic::from_payload(payload))
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("task was cancelled"),
+            Self::Panicked(panic) => write!(f, "task panicked: {}", panic.message),
+            Self::Failed { type_name, message, chain } => {
+                write!(f, "task failed: {message}")?;
+                for cause in chain {
+                    write!(f, ": {cause}")?;
+                }
+                write!(f, " ({type_name})")
+            }
+            Self::TimedOut => f.write_str("time limit passed before the task was finished"),
+            Self::Shutdown => f.write_str("executor was shut down before the task could start"),
+            Self::WorkerDied { reason } => write!(f, "worker died while it ran the task: {reason}"),
+            Self::ResultTaken => f.write_str("task's result was taken before"),
+        }
+    }
+}
+
+impl Error for TaskError {}
+
+/// A caught panic.
+pub struct Panic {
+    message: String,
+    payload: Unshared<Box<dyn Any + Send>>,
+}
+
+/// A value that is reached by value only, so that sharing it shares nothing.
+struct Unshared<T>(T);
+
+// SAFETY: `&Unshared` gives no access to the value.
+unsafe impl<T> Sync for Unshared<T> {}
+
+impl Panic {
+    /// A panic that was caught with [`std::panic::catch_unwind`].
+    pub fn from_payload(payload: Box<dyn Any + Send>) -> Self {
+        Self { message: panic_message(&*payload), payload: Unshared(payload) }
+    }
+
+    /// The text of the panic, if it had one.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What the task panicked with; for [`std::panic::resume_unwind`].
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload.0
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message).finish()
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "(a payload that is not text)".to_owned()
+    }
+}
+
+/// Turns what a task function returned into what its handle gives: an `Err` becomes [`TaskError::Failed`].
+///
+/// # Errors
+///
+/// [`TaskError::Failed`] with the type's name, the text and the chain of sources.
+pub fn into_outcome<T, E>(result: Result<T, E>) -> Result<T, TaskError>
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    result.map_err(|error| {
+        let error: Box<dyn Error + Send + Sync> = error.into();
+        let mut chain = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            chain.push(cause.to_string());
+            source = cause.source();
+        }
+        TaskError::Failed { type_name: std::any::type_name::<E>().to_owned(), message: error.to_string(), chain }
+    })
+}

@@ -1,0 +1,325 @@
+//! `map` over an executor: lazy, bounded, in order or as it comes, in chunks whose size finds itself.
+//!
+//! # Chunks
+//!
+//! A task of its own costs some hundred nanoseconds, so small items are sent together. The first chunks hold one item;
+//! from what they took follows how many items fill [`CHUNK_TIME`], towards which the size grows by at most a factor of
+//! [`GROWTH`] from one chunk to the next, so that a few cheap items in front of dear ones do no harm.
+//!
+//! # Bound
+//!
+//! Items taken from the input and not yet given out are at most `buffer`, or [`CHUNKS_PER_WORKER`] chunks for each
+//! worker if nothing is said.
+
+use super::{Executor, Submit, same_again};
+use crate::task::{Panic, TaskError, TaskHandle};
+use ropewalk_core::sync::channel::{self, Receiver, Sender};
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a chunk should take: far more than it costs to send, far less than anybody waits for.
+const CHUNK_TIME: Duration = Duration::from_micros(200);
+const CHUNK_ITEMS_MAX: usize = 16_384;
+const GROWTH: usize = 4;
+const CHUNKS_PER_WORKER: usize = 4;
+
+/// The work on one chunk, as it is submitted.
+pub(super) type ChunkJob<R> = Box<dyn FnOnce() -> Chunk<R> + Send>;
+
+/// The results of one chunk.
+pub(super) struct Chunk<R> {
+    /// Those that there are, in order.
+    values: Vec<R>,
+    /// Which items have none, in order.
+    failures: VecDeque<(usize, TaskError)>,
+    took: Duration,
+}
+
+impl<R> fmt::Debug for Chunk<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk").field("values", &self.values.len()).field("failures", &self.failures.len()).finish()
+    }
+}
+
+fn run_chunk<T, R>(function: &(impl Fn(T) -> R + ?Sized), items: Vec<T>) -> Chunk<R> {
+    let start = Instant::now();
+    let mut values = Vec::with_capacity(items.len());
+    let mut failures = VecDeque::new();
+    for (place, item) in items.into_iter().enumerate() {
+        match catch_unwind(AssertUnwindSafe(|| function(item))) {
+            Ok(value) => values.push(value),
+            // A cancelled wait ends the whole chunk.
+            Err(payload) if payload.is::<ropewalk_core::park::Cancelled>() => resume_unwind(payload),
+            Err(payload) => failures.push_back((place, TaskError::Panicked(Panic::from_payload(payload)))),
+        }
+    }
+    Chunk { values, failures, took: start.elapsed() }
+}
+
+/// Chunks under way.
+struct Flight<R> {
+    number: usize,
+    items: usize,
+    handle: TaskHandle<Chunk<R>>,
+}
+
+/// The results of [`try_map`](crate::ThreadPoolExecutor::try_map): an iterator of `Result`s.
+///
+/// Dropping it cancels what has not started and does not wait.
+#[must_use = "the map is lazy: nothing is called before its results are asked for"]
+pub struct TryMap<'e, E, F, I: Iterator, R> {
+    executor: &'e E,
+    function: Arc<F>,
+    items: Option<I>,
+    buffer: Option<usize>,
+    fixed_chunk: Option<usize>,
+    chunk: usize,
+    next_number: usize,
+    flights: VecDeque<Flight<R>>,
+    in_flight: usize,
+    /// With `unordered`: the numbers of chunks that have ended.
+    ended: Option<(Sender<usize>, Receiver<usize>)>,
+    ready: Ready<R>,
+}
+
+/// The chunk that is being given out.
+struct Ready<R> {
+    values: std::vec::IntoIter<R>,
+    failures: VecDeque<(usize, TaskError)>,
+    place: usize,
+}
+
+impl<R> Ready<R> {
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        let place = self.place;
+        self.place += 1;
+        if self.failures.front().is_some_and(|(failed, _)| *failed == place) {
+            return self.failures.pop_front().map(|(_, error)| Err(error));
+        }
+        self.values.next().map(Ok)
+    }
+}
+
+impl<'e, E, F, I, R> TryMap<'e, E, F, I, R>
+where
+    E: Submit<ChunkJob<R>, Output = Chunk<R>> + Executor,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    I: Iterator<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    pub(super) fn new(executor: &'e E, function: F, items: I) -> Self {
+        Self {
+            executor,
+            function: Arc::new(function),
+            items: Some(items),
+            buffer: None,
+            fixed_chunk: None,
+            chunk: 1,
+            next_number: 0,
+            flights: VecDeque::new(),
+            in_flight: 0,
+            ended: None,
+            ready: Ready { values: Vec::new().into_iter(), failures: VecDeque::new(), place: 0 },
+        }
+    }
+
+    /// How many items may be taken from the input and not yet given out; at least 1.
+    #[doc(alias = "buffersize")]
+    pub fn buffer(mut self, items: usize) -> Self {
+        self.buffer = Some(items.max(1));
+        self
+    }
+
+    /// How many items are sent together, instead of what is found out; at least 1.
+    #[doc(alias = "chunksize")]
+    pub fn chunk(mut self, items: usize) -> Self {
+        self.fixed_chunk = Some(items.max(1));
+        self
+    }
+
+    /// Gives results as they come, not in the order of the input.
+    pub fn unordered(mut self) -> Self {
+        self.ended = Some(channel::unbounded());
+        self
+    }
+
+    fn chunk_size(&self) -> usize {
+        let chunk = self.fixed_chunk.unwrap_or(self.chunk);
+        // With a small buffer, every worker shall still get its share.
+        let share = self.buffer.map_or(usize::MAX, |buffer| buffer / (2 * self.executor.parallelism()));
+        chunk.min(share).max(1)
+    }
+
+    /// Sends chunks until the buffer is full or the input is at its end.
+    fn fill(&mut self) {
+        loop {
+            let chunk = self.chunk_size();
+            let bound = self.buffer.unwrap_or(chunk * self.executor.parallelism() * CHUNKS_PER_WORKER);
+            let room = bound.saturating_sub(self.in_flight).min(chunk);
+            let Some(items) = &mut self.items else { return };
+            if room == 0 {
+                return;
+            }
+            let taken: Vec<I::Item> = items.take(room).collect();
+            if taken.len() < room {
+                self.items = None;
+            }
+            if taken.is_empty() {
+                return;
+            }
+            let number = self.next_number;
+            self.next_number += 1;
+            let items = taken.len();
+            self.in_flight += items;
+            let function = Arc::clone(&self.function);
+            let job: ChunkJob<R> = Box::new(move || run_chunk(&*function, taken));
+            let handle = self.executor.submit(job);
+            if let Some((sender, _)) = &self.ended {
+                let sender = sender.clone();
+                handle.on_finish(move |_| {
+                    // Nobody listens any more when the map was dropped.
+                    let _ = sender.send(number);
+                });
+            }
+            self.flights.push_back(Flight { number, items, handle });
+        }
+    }
+
+    /// Takes the next chunk that is to be given out.
+    fn land(&mut self) -> Option<()> {
+        let flight = match &self.ended {
+            None => self.flights.pop_front()?,
+            Some(_) if self.flights.is_empty() => return None,
+            Some((_, ended)) => {
+                let number = ended.recv().ok()?;
+                let place = self.flights.iter().position(|flight| flight.number == number)?;
+                self.flights.remove(place)?
+            }
+        };
+        let items = flight.items;
+        let chunk = flight.handle.join();
+        self.in_flight -= items;
+        let chunk = chunk.unwrap_or_else(|error| Chunk {
+            values: Vec::new(),
+            failures: (0..items).map(|place| (place, same_again(&error))).collect(),
+            took: Duration::ZERO,
+        });
+        if !chunk.values.is_empty() {
+            self.grow(chunk.took, items);
+        }
+        self.ready = Ready { values: chunk.values.into_iter(), failures: chunk.failures, place: 0 };
+        Some(())
+    }
+
+    fn grow(&mut self, took: Duration, items: usize) {
+        let each = (took.as_nanos() / items as u128).max(1);
+        let ideal = usize::try_from(CHUNK_TIME.as_nanos() / each).unwrap_or(CHUNK_ITEMS_MAX);
+        self.chunk = ideal.clamp(1, CHUNK_ITEMS_MAX).min(self.chunk.saturating_mul(GROWTH));
+    }
+}
+
+impl<E, F, I, R> Iterator for TryMap<'_, E, F, I, R>
+where
+    E: Submit<ChunkJob<R>, Output = Chunk<R>> + Executor,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    I: Iterator<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    type Item = Result<R, TaskError>;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(result) = self.ready.next() {
+                return Some(result);
+            }
+            self.fill();
+            self.land()?;
+            // The workers go on while this chunk is given out.
+            self.fill();
+        }
+    }
+}
+
+impl<E, F, I: Iterator, R> Drop for TryMap<'_, E, F, I, R> {
+    fn drop(&mut self) {
+        for flight in &self.flights {
+            flight.handle.cancel();
+        }
+    }
+}
+
+impl<E, F, I: Iterator, R> fmt::Debug for TryMap<'_, E, F, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryMap").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
+
+/// The results of [`map`](crate::ThreadPoolExecutor::map): an iterator that re-throws a panic at its place.
+///
+/// Dropping it cancels what has not started and does not wait.
+///
+/// # Panics
+///
+/// With the panic of the function, when the iteration comes to its item; and with the text of a
+/// [`TaskError`](crate::TaskError) when the executor was shut down meanwhile.
+#[must_use = "the map is lazy: nothing is called before its results are asked for"]
+pub struct Map<'e, E, F, I: Iterator, R> {
+    inner: TryMap<'e, E, F, I, R>,
+}
+
+impl<'e, E, F, I, R> Map<'e, E, F, I, R>
+where
+    E: Submit<ChunkJob<R>, Output = Chunk<R>> + Executor,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    I: Iterator<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    pub(super) fn new(inner: TryMap<'e, E, F, I, R>) -> Self {
+        Self { inner }
+    }
+
+    /// How many items may be taken from the input and not yet given out; at least 1.
+    #[doc(alias = "buffersize")]
+    pub fn buffer(self, items: usize) -> Self {
+        Self { inner: self.inner.buffer(items) }
+    }
+
+    /// How many items are sent together, instead of what is found out; at least 1.
+    #[doc(alias = "chunksize")]
+    pub fn chunk(self, items: usize) -> Self {
+        Self { inner: self.inner.chunk(items) }
+    }
+
+    /// Gives results as they come, not in the order of the input.
+    pub fn unordered(self) -> Self {
+        Self { inner: self.inner.unordered() }
+    }
+}
+
+impl<E, F, I, R> Iterator for Map<'_, E, F, I, R>
+where
+    E: Submit<ChunkJob<R>, Output = Chunk<R>> + Executor,
+    F: Fn(I::Item) -> R + Send + Sync + 'static,
+    I: Iterator<Item: Send + 'static>,
+    R: Send + 'static,
+{
+    type Item = R;
+
+    #[track_caller]
+    fn next(&mut self) -> Option<R> {
+        match self.inner.next()? {
+            Ok(value) => Some(value),
+            Err(error) => error.resume(),
+        }
+    }
+}
+
+impl<E, F, I: Iterator, R> fmt::Debug for Map<'_, E, F, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map").field("in_flight", &self.inner.in_flight).finish_non_exhaustive()
+    }
+}

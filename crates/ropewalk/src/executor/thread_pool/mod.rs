@@ -1,0 +1,310 @@
+//! A pool of threads: `ThreadPoolExecutor`.
+//!
+//! `builder` holds what can be chosen, `pool` the workers and how many of them may run, this file the public face.
+
+mod builder;
+mod pool;
+
+pub use builder::{BuildError, Builder, Progress};
+
+use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError};
+use crate::task::{Call, Shutdown, TaskError, TaskHandle};
+pub(super) use pool::Pool;
+use ropewalk_core::park;
+use std::fmt;
+use std::sync::Arc;
+
+/// Runs jobs on a fixed number of threads.
+///
+/// # How many threads
+///
+/// At most `max_workers` jobs *run* at once. A worker whose job waits for something of ropewalk's (a handle, a lock, a
+/// queue, a sleep) does not count meanwhile, and another takes its place. So a job may wait for other jobs of its own
+/// pool, however deep, and a pool of one does not deadlock. Right after such a wait there may be more running than
+/// `max_workers`, until one of them has finished its job.
+///
+/// Threads are started when there is work for them.
+///
+/// # Fairness
+///
+/// Jobs start in the order in which they were submitted, except that a job which waits for another one of its pool runs
+/// it at once if it has not started.
+///
+/// # Dropping
+///
+/// Waits for everything that was submitted ([`Shutdown::Wait`]), as Python's `with` does; a
+/// [daemon](Builder::daemon) pool is left to itself.
+///
+/// # Panics
+///
+/// A panic of a job goes into its handle and touches nothing else. Dropping the pool in async code is a panic unless it
+/// was shut down before, since it would have to wait: use [`shutdown_async`](Self::shutdown_async) first.
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk::{Submit, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::builder()
+///     .max_workers(3)
+///     .thread_name_prefix("fetch")
+///     .build()?;
+/// let page = pool.submit(|| format!("page from {}", std::thread::current().name().unwrap()));
+/// assert_eq!(page.join()?, "page from fetch-0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ThreadPoolExecutor {
+    pool: Arc<Pool>,
+}
+
+/// What a pool is doing at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Threads that exist.
+    pub workers: usize,
+    /// Workers that wait for a job.
+    pub idle: usize,
+    /// Workers whose job waits.
+    pub blocked: usize,
+    /// Jobs that have not started.
+    pub queued: usize,
+}
+
+impl ThreadPoolExecutor {
+    /// A pool in which at most `max_workers` jobs run at once.
+    ///
+    /// # Panics
+    ///
+    /// When `max_workers` is 0: such a pool would never run anything.
+    #[track_caller]
+    pub fn new(max_workers: usize) -> Self {
+        match Self::builder().max_workers(max_workers).build() {
+            Ok(pool) => pool,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Chooses more than the number of workers.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    fn from_pool(pool: Arc<Pool>) -> Self {
+        Self { pool }
+    }
+
+    /// Runs all jobs and returns their results in order.
+    ///
+    /// # Panics
+    ///
+    /// In async code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let results = pool.run_all((0..3).map(|n| move || 10 * n));
+    /// let results: Result<Vec<_>, _> = results.into_iter().collect();
+    /// assert_eq!(results.unwrap(), [0, 10, 20]);
+    /// ```
+    #[track_caller]
+    pub fn run_all<F, T>(&self, jobs: impl IntoIterator<Item = F>) -> Vec<Result<T, TaskError>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        park::refuse_in_async();
+        let handles: Vec<TaskHandle<T>> = jobs.into_iter().map(|job| self.submit(job)).collect();
+        handles.into_iter().map(TaskHandle::join).collect()
+    }
+
+    /// Calls `function` for each item and gives the results in order, as they are asked for.
+    ///
+    /// Lazy and bounded: items are taken from the iterator only as far ahead as [`Map::buffer`] says, so an endless
+    /// iterator is no problem. Small items are sent in chunks whose size finds itself. A panic of `function` is
+    /// re-thrown at the place of its item. Dropping the map cancels what has not started, and does not wait.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let pool = ThreadPoolExecutor::new(3);
+    /// let lengths: Vec<usize> = pool.map(|word: &str| word.len(), ["one", "three", "eleven"]).collect();
+    /// assert_eq!(lengths, [3, 5, 6]);
+    /// ```
+    pub fn map<F, I, R>(&self, function: F, items: I) -> Map<'_, Self, F, I::IntoIter, R>
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+    {
+        Map::new(self.try_map(function, items))
+    }
+
+    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
+    pub fn try_map<F, I, R>(&self, function: F, items: I) -> TryMap<'_, Self, F, I::IntoIter, R>
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+    {
+        TryMap::new(self, function, items.into_iter())
+    }
+
+    /// Calls `function` for each item and waits until all are done.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of `function`, after what was under way has ended. In async code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// static SUM: AtomicU32 = AtomicU32::new(0);
+    ///
+    /// ThreadPoolExecutor::new(3).for_each(|n| { SUM.fetch_add(n, Ordering::Relaxed); }, 1..=4);
+    /// assert_eq!(SUM.load(Ordering::Relaxed), 10);
+    /// ```
+    #[track_caller]
+    pub fn for_each<F, I>(&self, function: F, items: I)
+    where
+        F: Fn(I::Item) + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+    {
+        park::refuse_in_async();
+        let mut failed = None;
+        for done in self.try_map(function, items).unordered() {
+            if let Err(error) = done {
+                failed.get_or_insert(error);
+            }
+        }
+        if let Some(error) = failed {
+            error.resume();
+        }
+    }
+
+    /// Runs `body` with a scope whose jobs may borrow, and waits for them all.
+    ///
+    /// # Panics
+    ///
+    /// When `body` or one of the jobs panicked: the first panic cancels the other jobs of the scope and is re-thrown
+    /// when all have ended. In async code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut halves = [0, 0];
+    /// let numbers: Vec<u32> = (1..=100).collect();
+    /// let (left, right) = halves.split_at_mut(1);
+    /// pool.scope(|scope| {
+    ///     drop(scope.submit(|| left[0] = numbers[..50].iter().sum::<u32>()));
+    ///     drop(scope.submit(|| right[0] = numbers[50..].iter().sum::<u32>()));
+    /// });
+    /// assert_eq!(halves, [1275, 3775]);
+    /// ```
+    #[track_caller]
+    pub fn scope<'env, F, R>(&self, body: F) -> R
+    where
+        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    {
+        park::refuse_in_async();
+        super::scope::run(&self.pool, body)
+    }
+
+    /// Takes no more jobs and ends the pool; waits as `how` says.
+    ///
+    /// # Panics
+    ///
+    /// In async code when it would have to wait; use [`shutdown_async`](Self::shutdown_async) there.
+    #[track_caller]
+    pub fn shutdown(&self, how: Shutdown) {
+        self.pool.shutdown(how);
+    }
+
+    /// [`shutdown`](Self::shutdown) in async code.
+    pub async fn shutdown_async(&self, how: Shutdown) {
+        self.pool.begin_shutdown(how);
+        if how != Shutdown::Detach {
+            self.pool.ended_async().await;
+        }
+    }
+
+    /// What the pool is doing at this moment.
+    pub fn stats(&self) -> Stats {
+        self.pool.stats()
+    }
+}
+
+impl<F, T> Submit<F> for ThreadPoolExecutor
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+
+    #[track_caller]
+    fn submit(&self, job: F) -> TaskHandle<T> {
+        self.pool.submit(move || Ok(job()))
+    }
+
+    fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
+        self.pool.try_submit(job, |job| move || Ok(job()))
+    }
+
+    async fn submit_async(&self, job: F) -> TaskHandle<T> {
+        self.pool.submit_async(move || Ok(job())).await
+    }
+}
+
+impl<A, R> Submit<Call<A, R>> for ThreadPoolExecutor
+where
+    A: Send + 'static,
+    R: Send + 'static,
+{
+    type Output = R;
+
+    #[track_caller]
+    fn submit(&self, call: Call<A, R>) -> TaskHandle<R> {
+        self.pool.submit(move || call.run())
+    }
+
+    fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
+        self.pool.try_submit(call, |call| move || call.run())
+    }
+
+    async fn submit_async(&self, call: Call<A, R>) -> TaskHandle<R> {
+        self.pool.submit_async(move || call.run()).await
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    fn shutdown(&self, how: Shutdown) {
+        self.pool.shutdown(how);
+    }
+
+    fn parallelism(&self) -> usize {
+        self.pool.max_workers()
+    }
+}
+
+impl Drop for ThreadPoolExecutor {
+    #[track_caller]
+    fn drop(&mut self) {
+        self.pool.close_on_drop();
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutor")
+            .field("max_workers", &self.pool.max_workers())
+            .field("stats", &self.stats())
+            .finish()
+    }
+}

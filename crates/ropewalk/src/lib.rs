@@ -1,0 +1,68 @@
+//! **Find the bottleneck, choose the model, run it: the same code from one thread to a fleet.**
+//!
+//! ropewalk lays the ways of doing many things at once into one library: threads and thread pools today; greenlets,
+//! async tasks, processes and a job queue as they come to exist. One set of primitives blocks correctly on all of them,
+//! one [`TaskHandle`] waits for work on any of them, and one [`#[task]`](macro@task) function runs on any of them.
+//!
+//! ```
+//! use ropewalk::{ThreadPoolExecutor, Submit};
+//!
+//! let pool = ThreadPoolExecutor::new(4);
+//!
+//! // One task, one handle.
+//! let answer = pool.submit(|| 6 * 7);
+//! assert_eq!(answer.join().unwrap(), 42);
+//!
+//! // A lazy, ordered map over an endless iterator: only a few items are ever under way.
+//! let squares: Vec<u64> = pool.map(|n| n * n, 1u64..).take(3).collect();
+//! assert_eq!(squares, [1, 4, 9]);
+//!
+//! // Borrowed data, and everything finished when the scope ends.
+//! let words = vec!["hemp", "jute"];
+//! let total = pool.scope(|scope| {
+//!     let counts: Vec<_> = words.iter().map(|word| scope.submit(|| word.len())).collect();
+//!     counts.into_iter().map(|count| count.join().unwrap()).sum::<usize>()
+//! });
+//! assert_eq!(total, 8);
+//! ```
+//!
+//! # Where to look
+//!
+//! | I want | look at |
+//! | --- | --- |
+//! | run work on other threads and get its results | [`ThreadPoolExecutor`], [`Submit`] |
+//! | a thread of my own, daemon or not | [`thread`] |
+//! | locks, events, queues, channels | [`sync`] |
+//! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
+//! | a function that can run on every model | [`macro@task`], [`Call`] |
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! | --- | --- | --- |
+//! | `macros` | yes | [`#[ropewalk::main]`](macro@main) and [`#[ropewalk::task]`](macro@task) |
+//! | `tokio` | yes | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod executor;
+mod io;
+pub mod thread;
+
+pub use ropewalk_core::{sync, task};
+
+pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait};
+pub use io::block_on;
+pub use ropewalk_core::park::{sleep, yield_now};
+pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
+pub use thread::spawn;
+
+#[cfg(feature = "macros")]
+pub use ropewalk_macros::{main, task};
+
+/// What the expansions of our macros name; not for others.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::thread::run_main;
+    pub use ropewalk_core::task::into_outcome;
+}

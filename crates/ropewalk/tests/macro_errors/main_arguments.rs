@@ -1,0 +1,6 @@
+//! `main` has no arguments.
+
+#[ropewalk::main]
+fn main(arguments: Vec<String>) {
+    println!("{arguments:?}");
+}

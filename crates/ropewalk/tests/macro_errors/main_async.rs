@@ -1,0 +1,6 @@
+//! Async main comes with greenlets.
+
+#[ropewalk::main]
+async fn main() {
+    println!("hello");
+}

@@ -1,0 +1,6 @@
+//! The attribute belongs on `main`.
+
+#[ropewalk::main]
+fn serve() {}
+
+fn main() {}

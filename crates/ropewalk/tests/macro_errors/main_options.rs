@@ -1,0 +1,4 @@
+//! The attribute has no options.
+
+#[ropewalk::main(worker_threads = 4)]
+fn main() {}
