@@ -1,0 +1,142 @@
+//! How the program ends: the only place that calls `process::exit`.
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done; also when whoever read our output has gone away |
+//! | 2 | the command line cannot be understood |
+//! | 3 | a URL does not answer |
+//! | 4 | a file cannot be read |
+//! | 5 | python is missing or failed |
+//! | 6 | a result was wrong or lost |
+//! | 7 | a process of the lab died or could not be started |
+//! | 8 | a result cannot be written |
+//! | 70 | a bug in ropewalk |
+//! | 130 | interrupted |
+
+use std::fmt;
+use std::io::Write as _;
+
+/// What can go wrong without anybody having made a mistake in ropewalk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expected {
+    /// The command line cannot be understood. Holds the whole text, the way to the help included.
+    Usage(String),
+    /// A URL does not answer, or not as it must.
+    Unreachable(String),
+    /// A file or directory cannot be read.
+    Unreadable(String),
+    /// Python is missing, or its script failed.
+    Python(String),
+    /// A result was wrong or never came.
+    Wrong(String),
+    /// A process of the lab died or could not be started.
+    Process(String),
+    /// A result cannot be written where it was asked for.
+    Unwritable(String),
+    /// Ctrl-C, or a request to end.
+    Interrupted,
+    /// Whoever read our output has gone away; nothing more to say to them.
+    ReaderGone,
+}
+
+impl Expected {
+    /// The exit code.
+    pub fn code(&self) -> i32 {
+        match self {
+            Expected::ReaderGone => 0,
+            Expected::Usage(_) => 2,
+            Expected::Unreachable(_) => 3,
+            Expected::Unreadable(_) => 4,
+            Expected::Python(_) => 5,
+            Expected::Wrong(_) => 6,
+            Expected::Process(_) => 7,
+            Expected::Unwritable(_) => 8,
+            Expected::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // clap's text opens with "error:" itself.
+            Expected::Usage(text) => f.write_str(text.strip_prefix("error: ").unwrap_or(text)),
+            Expected::Unreachable(text)
+            | Expected::Unreadable(text)
+            | Expected::Python(text)
+            | Expected::Wrong(text)
+            | Expected::Process(text)
+            | Expected::Unwritable(text) => f.write_str(text),
+            Expected::Interrupted => f.write_str("interrupted"),
+            Expected::ReaderGone => f.write_str("whoever read the output has gone away"),
+        }
+    }
+}
+
+impl std::error::Error for Expected {}
+
+/// The exit code of a bug (`EX_SOFTWARE`), against 2..=9 for what a user can cause.
+const BUG: i32 = 70;
+
+/// Ends the process with what a command returned.
+pub fn with(result: Result<(), Expected>) -> ! {
+    let code = match result {
+        Ok(()) => 0,
+        Err(expected) => {
+            if !matches!(expected, Expected::ReaderGone) {
+                // A closed stderr must not turn an expected error into a panic.
+                let _ = writeln!(std::io::stderr(), "error: {expected}");
+            }
+            expected.code()
+        }
+    };
+    now(code)
+}
+
+/// Ends the process at once.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+pub fn now(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+/// From here on a panic of this thread or any other ends the process with the exit code of a bug.
+///
+/// For the process a person started; the lab's children leave panics to the model that they run.
+pub fn on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: this is a bug in ropewalk {}, not in what you did; please report the lines above",
+            env!("CARGO_PKG_VERSION")
+        );
+        // The lab's children end by themselves when their pipes close.
+        now(BUG);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expected_errors_keep_to_their_exit_codes() {
+        let text = || "x".to_owned();
+        let all = [
+            Expected::Usage(text()),
+            Expected::Unreachable(text()),
+            Expected::Unreadable(text()),
+            Expected::Python(text()),
+            Expected::Wrong(text()),
+            Expected::Process(text()),
+            Expected::Unwritable(text()),
+        ];
+        for (i, e) in all.iter().enumerate() {
+            assert_eq!(usize::try_from(e.code()), Ok(i + 2), "{e:?}");
+        }
+        assert_eq!(Expected::ReaderGone.code(), 0);
+        assert_eq!(Expected::Interrupted.code(), 130);
+    }
+}

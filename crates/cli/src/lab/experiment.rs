@@ -1,0 +1,241 @@
+//! The two experiments: what their units are, what every answer must be, and what the ideal is.
+
+use std::path::PathBuf;
+
+use super::Options;
+use super::child::{self, Child, Role};
+use super::work::cpu::{self, Calibration};
+use super::work::{Task, Unit, files, io};
+use super::{python, server};
+use crate::exit::Expected;
+
+/// Milliseconds after which the lab's own server answers.
+const DELAY_MS: u64 = 50;
+/// GETs of the I/O-bound experiment, and of its quick form.
+const GETS: u64 = 160;
+const GETS_QUICK: u64 = 24;
+/// Sums of the CPU-bound experiment.
+const SUMS: u64 = 20;
+/// Milliseconds that one sum shall take, so that the sequential row takes 2 s, or a fifth of that.
+const SUM_MS: u64 = 100;
+const SUM_MS_QUICK: u64 = 20;
+
+/// What is measured: the same for every row.
+#[derive(Debug)]
+pub struct Experiment {
+    /// Its name in JSON and in file names.
+    pub name: &'static str,
+    /// Its name in headings.
+    pub title: &'static str,
+    /// What its units are, as a person reads it.
+    pub unit_of_work: String,
+    /// What to run.
+    pub units: Vec<Unit>,
+    /// What the answers must be, by id; `None` where any will do.
+    pub expected: Vec<Option<String>>,
+    /// The same for python, where the same amount would take minutes.
+    pub for_python: Option<(Vec<Unit>, Vec<Option<String>>)>,
+    /// Remarks about how it was measured.
+    pub notes: Vec<String>,
+    /// Dropped, and so killed, with the experiment.
+    server: Option<Child>,
+}
+
+/// The user's own work, looked at before anything is measured.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    urls: Vec<(String, Option<String>)>,
+    files: Vec<(PathBuf, String)>,
+}
+
+impl Inputs {
+    /// Fetches each URL and reads each file once.
+    ///
+    /// # Errors
+    /// Names the first that fails, and says why.
+    pub fn check(options: &Options) -> Result<Inputs, Expected> {
+        let urls = options.url.iter().cloned().zip(io::survey(&options.url)?).collect();
+        let mut all = Vec::new();
+        if let Some(directory) = &options.files {
+            for path in files::list(directory)? {
+                let hash = files::hash(&path, &mut Vec::new()).map_err(|why| {
+                    Expected::Unreadable(format!("--files: {why}; make it readable or name another directory"))
+                })?;
+                all.push((path, hash));
+            }
+        }
+        Ok(Inputs { urls, files: all })
+    }
+}
+
+impl Experiment {
+    /// GETs whose answers take their time.
+    ///
+    /// # Errors
+    /// When the server cannot be started.
+    pub fn io_bound(options: &Options, inputs: &Inputs) -> Result<Experiment, Expected> {
+        let wanted = if options.quick { GETS_QUICK } else { GETS };
+        if inputs.urls.is_empty() {
+            let wrong = matches!(options.fault, Some(super::Fault::WrongBody)).then_some(wanted / 2);
+            let request = server::Request { delay_ms: DELAY_MS, wrong };
+            let mut server = Child::start(Role::Server.command()?, "the server", &request)?;
+            let port = server.answer::<server::Listening>(|_| {})?.port;
+            let get = |id| Unit { id, task: Task::Get { url: server::url(port, id) } };
+            return Ok(Experiment {
+                name: "io-bound",
+                title: "I/O-bound",
+                unit_of_work: format!("{wanted} GETs over loopback sockets, each answered after {DELAY_MS} ms"),
+                units: (0..wanted).map(get).collect(),
+                expected: (0..wanted).map(|id| Some(server::expected(id))).collect(),
+                for_python: None,
+                notes: Vec::new(),
+                server: Some(server),
+            });
+        }
+        let count = usize::try_from(wanted).unwrap_or(usize::MAX).max(inputs.urls.len());
+        let chosen: Vec<_> = inputs.urls.iter().cycle().take(count).collect();
+        let changing = inputs.urls.iter().filter(|(_, hash)| hash.is_none()).count();
+        let mut notes =
+            vec!["Every answer must be a success, complete, and equal to what came before measuring.".to_owned()];
+        if changing > 0 {
+            notes.push(format!(
+                "{changing} of the {} URLs answered two things at two times: of these only success and completeness are checked.",
+                inputs.urls.len()
+            ));
+        }
+        Ok(Experiment {
+            name: "io-bound",
+            title: "I/O-bound",
+            unit_of_work: match inputs.urls.len() {
+                1 => format!("{count} GETs of {}", inputs.urls[0].0),
+                n => format!("{count} GETs spread over {n} URLs"),
+            },
+            units: (0..).zip(&chosen).map(|(id, (url, _))| Unit { id, task: Task::Get { url: url.clone() } }).collect(),
+            expected: chosen.iter().map(|(_, hash)| hash.clone()).collect(),
+            for_python: None,
+            notes,
+            server: None,
+        })
+    }
+
+    /// Computing that no wait interrupts.
+    ///
+    /// # Errors
+    /// When python cannot be calibrated.
+    pub fn cpu_bound(
+        options: &Options,
+        inputs: &Inputs,
+        calibration: Calibration,
+        python: Option<&python::Python>,
+    ) -> Result<Experiment, Expected> {
+        if !inputs.files.is_empty() {
+            return Ok(Experiment {
+                name: "cpu-bound",
+                title: "CPU-bound",
+                unit_of_work: format!("SHA-256 of each of {} files", inputs.files.len()),
+                units: (0..)
+                    .zip(&inputs.files)
+                    .map(|(id, (path, _))| Unit { id, task: Task::Hash { path: path.clone() } })
+                    .collect(),
+                expected: inputs.files.iter().map(|(_, hash)| Some(hash.clone())).collect(),
+                for_python: None,
+                notes: vec![
+                    "Every hash must equal that of a first reading, which also put the files into memory.".to_owned(),
+                ],
+                server: None,
+            });
+        }
+        let (mut units, expected) = sums(calibration.bound);
+        if matches!(options.fault, Some(super::Fault::WrongSum)) {
+            units[7].task = Task::Sum { bound: calibration.bound };
+        }
+        let mut unit_of_work = format!("{SUMS} sums of the squares below {}", grouped(calibration.bound));
+        let mut for_python = None;
+        if let Some(python) = python {
+            let bound = python.calibrate(sum_ms(options.quick))?;
+            unit_of_work += &format!(" (python: {})", grouped(bound));
+            for_python = Some(sums(bound));
+        }
+        Ok(Experiment {
+            name: "cpu-bound",
+            title: "CPU-bound",
+            unit_of_work,
+            units,
+            expected,
+            for_python,
+            notes: vec![format!(
+                "Doubling the bound took {:.2} times as long: the compiler has not shortened the sums.",
+                calibration.doubling
+            )],
+            server: None,
+        })
+    }
+
+    /// What the work would gain if nothing but its waits, or nothing but its cores, mattered.
+    pub fn ideal(&self, effective_cores: f64) -> f64 {
+        match self.name {
+            "io-bound" => self.units.len() as f64,
+            _ => effective_cores.max(1.0),
+        }
+    }
+
+    /// Whether the rows compute, so that processors are worth measuring beside them.
+    pub fn computes(&self) -> bool {
+        self.name == "cpu-bound"
+    }
+
+    /// Ends the server; the rows are done.
+    pub fn close(&mut self) {
+        self.server = None;
+    }
+}
+
+/// How long one sum shall take.
+fn sum_ms(quick: bool) -> u64 {
+    if quick { SUM_MS_QUICK } else { SUM_MS }
+}
+
+/// Finds the bound of the sums, in a process of its own.
+///
+/// # Errors
+/// When that process fails.
+pub fn calibrate(quick: bool) -> Result<Calibration, Expected> {
+    child::ask(Role::Calibrate, &sum_ms(quick))
+}
+
+/// Each sum has a bound of its own, so that no answer passes for another.
+fn sums(bound: u64) -> (Vec<Unit>, Vec<Option<String>>) {
+    let bounds: Vec<u64> = (0..SUMS).map(|k| bound + k).collect();
+    let units = (0..).zip(&bounds).map(|(id, &bound)| Unit { id, task: Task::Sum { bound } }).collect();
+    (units, cpu::sums(&bounds).iter().map(|s| Some(s.to_string())).collect())
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn big_numbers_are_grouped_by_three() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn no_two_sums_share_an_answer() {
+        let (units, expected) = sums(10_000);
+        let distinct: std::collections::BTreeSet<_> = expected.iter().collect();
+        assert_eq!((units.len(), distinct.len()), (20, 20));
+    }
+}

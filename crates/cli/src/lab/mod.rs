@@ -1,0 +1,291 @@
+//! `ropewalk lab`: the two experiments of every concurrency course, on real work, on this machine.
+//!
+//! [`experiment`] says what the work is and what its results must be, [`model`] how it can be run, [`row`] runs one model
+//! in a process of its own and checks every result, [`verdict`] puts the figures into words, [`report`] shows them. The
+//! units themselves report start, end, waits and thread ([`work`]); nothing else is believed about time.
+
+pub mod child;
+pub mod cores;
+pub mod experiment;
+pub mod model;
+pub mod python;
+pub mod report;
+pub mod row;
+pub mod server;
+pub mod usage;
+pub mod verdict;
+pub mod work;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::exit::{self, Expected};
+use crate::output::Out;
+use child::Role;
+use cores::Spin;
+use experiment::{Experiment, Inputs};
+use model::Switching;
+use report::{Machine, Report, Section};
+use row::{Request, Row};
+
+/// Run I/O-bound and CPU-bound work sequentially and on threads, and compare.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Options {
+    /// Fetch these URLs instead of the lab's own server
+    ///
+    /// 160 GETs spread over them. Each is fetched twice beforehand: later
+    /// answers must be a success, complete, and equal to the first two if
+    /// these were equal. https:// needs a build with the feature `tls`.
+    #[arg(long, value_name = "URL", num_args = 1.., verbatim_doc_comment)]
+    pub url: Vec<String>,
+
+    /// Hash each file in DIR (SHA-256) instead of summing squares
+    #[arg(long, value_name = "DIR")]
+    pub files: Option<PathBuf>,
+
+    /// Add rows of another language's own models
+    ///
+    /// python: sequential, threading, asyncio and multiprocessing, with the
+    /// standard library only, of the python3 on the search path. Their
+    /// speedup is against python's own sequential row.
+    #[arg(long, value_name = "WHOM", value_enum, value_delimiter = ',', verbatim_doc_comment)]
+    pub with: Vec<With>,
+
+    /// Run one of the two experiments
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub only: Option<Only>,
+
+    /// Less work: end in under 10 seconds, with a wider spread
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write everything as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Write io-bound.svg and cpu-bound.svg: what each worker did when
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
+
+    /// Make one result wrong, to prove that the lab notices
+    #[arg(long, value_enum, hide = true)]
+    pub fault: Option<Fault>,
+}
+
+const EXAMPLES: &str = "\
+Columns: switch = who decides to switch; procs = processors kept busy at once;
+ideal = share of the best speedup there can be; flight = most units in flight at
+once; MiB = peak memory of the row's own process (or processes).
+
+Examples:
+  ropewalk lab                             the whole tour, about 25 seconds
+  ropewalk lab --quick --with python       beside CPython, in a few seconds
+  ropewalk lab --svg . --html lab.html     pictures of who did what when
+  ropewalk lab --only io --url http://intranet/status
+  ropewalk lab --only cpu --files ~/photos
+  ropewalk lab --json | jq '.experiments[].rows[] | {model, speedup}'";
+
+/// Whose rows `--with` adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum With {
+    /// CPython.
+    Python,
+}
+
+/// Which experiment `--only` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Only {
+    /// The one that waits.
+    Io,
+    /// The one that computes.
+    Cpu,
+}
+
+/// What the hidden `--fault` makes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// A byte of one body.
+    WrongBody,
+    /// One sum.
+    WrongSum,
+}
+
+/// Runs the lab.
+///
+/// # Errors
+/// Whatever a user can cause: see [`Expected`]. A wrong result is printed with all others, and is an error nevertheless.
+pub fn run(options: &Options) -> Result<(), Expected> {
+    exit::on_panic();
+    check(options)?;
+    child::watch_for_interrupts()?;
+    let inputs = Inputs::check(options)?;
+    let python = match options.with.contains(&With::Python) {
+        true => Some(python::Python::find()?),
+        false => None,
+    };
+    let out = Out::detect();
+    let calibration = experiment::calibrate(options.quick)?;
+    let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
+
+    let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();
+    for which in [Only::Io, Only::Cpu] {
+        if options.only.is_some_and(|only| only != which) {
+            continue;
+        }
+        let mut experiment = match which {
+            Only::Io => Experiment::io_bound(options, &inputs)?,
+            Only::Cpu => Experiment::cpu_bound(options, &inputs, calibration, python.as_ref())?,
+        };
+        let mut rows = measure(&experiment, python.as_ref(), &mut spins)?;
+        experiment.close();
+        let ideal = experiment.ideal(cores::median(&spins.seen));
+        compare(&mut rows, ideal);
+        if !options.json {
+            out.text(&section(&experiment, &rows, ideal).text(out))?;
+        }
+        ran.push((experiment, rows, ideal));
+    }
+    if spins.seen.is_empty() {
+        for _ in 0..3 {
+            spins.measure()?;
+        }
+    }
+
+    let effective_cores = cores::median(&spins.seen);
+    let report = Report {
+        version: 1,
+        machine: Machine::here(effective_cores, python.map(|p| p.version)),
+        experiments: ran.iter().map(|(experiment, rows, ideal)| section(experiment, rows, *ideal)).collect(),
+    };
+    let rows_of = |name| ran.iter().find(|(e, ..)| e.name == name).map(|(_, rows, _)| rows.as_slice());
+    let claims = verdict::claims(verdict::Seen { io: rows_of("io-bound"), cpu: rows_of("cpu-bound"), effective_cores });
+    present(options, &report, &claims, out)?;
+
+    let failures: Vec<&str> =
+        ran.iter().flat_map(|(_, rows, _)| rows).flat_map(|r| &r.failures).map(String::as_str).collect();
+    match failures.as_slice() {
+        [] => Ok(()),
+        all => Err(Expected::Wrong(format!(
+            "results were wrong or lost, so no figure above can be trusted:\n  {}",
+            all.join("\n  ")
+        ))),
+    }
+}
+
+/// What can be said before anything takes time.
+fn check(options: &Options) -> Result<(), Expected> {
+    let conflict =
+        |what: &str| Err(Expected::Usage(format!("{what}; leave one of them away, or see `ropewalk lab --help`")));
+    match options.only {
+        Some(Only::Cpu) if !options.url.is_empty() => {
+            return conflict("--url is for the I/O-bound experiment, and --only cpu leaves it out");
+        }
+        Some(Only::Io) if options.files.is_some() => {
+            return conflict("--files is for the CPU-bound experiment, and --only io leaves it out");
+        }
+        _ => {}
+    }
+    let unwritable = |option: &str, path: &Path, e: std::io::Error| {
+        Expected::Unwritable(format!(
+            "{option}: cannot write to {}: {e}; name a place that can be written",
+            path.display()
+        ))
+    };
+    if let Some(directory) = &options.svg {
+        std::fs::create_dir_all(directory).map_err(|e| unwritable("--svg", directory, e))?;
+    }
+    if let Some(file) = &options.html {
+        // Opened now, so that it does not fail after all the work; an older page keeps its content until then.
+        std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(|e| unwritable("--html", file, e))?;
+    }
+    Ok(())
+}
+
+/// How many processors there were, measured again and again beside the rows.
+struct Spins {
+    bound: u64,
+    seen: Vec<Spin>,
+}
+
+impl Spins {
+    fn measure(&mut self) -> Result<(), Expected> {
+        self.seen.push(child::ask(Role::Spin, &self.bound)?);
+        Ok(())
+    }
+}
+
+fn measure(experiment: &Experiment, python: Option<&python::Python>, spins: &mut Spins) -> Result<Vec<Row>, Expected> {
+    let mut rows = Vec::new();
+    let mut beside = || if experiment.computes() { spins.measure() } else { Ok(()) };
+    for model in model::all() {
+        beside()?;
+        let request = Request { model: model.name().to_owned(), units: experiment.units.clone() };
+        let command = Role::Row.command()?;
+        rows.push(row::run(command, experiment, model.name(), &request, model.switching(), &experiment.expected)?);
+    }
+    if let Some(python) = python {
+        let own = experiment.for_python.as_ref();
+        let (units, expected) = own.map_or((&experiment.units, &experiment.expected), |(u, e)| (u, e));
+        for (model, switching) in python::MODELS {
+            beside()?;
+            let request = Request { model: model.to_owned(), units: units.clone() };
+            let name = format!("{}{model}", python::PREFIX);
+            rows.push(
+                row::run(python.command(), experiment, &name, &request, switching, expected).map_err(python::blame)?,
+            );
+        }
+    }
+    beside()?;
+    Ok(rows)
+}
+
+/// Every row against the sequential one of its language.
+fn compare(rows: &mut [Row], ideal: f64) {
+    let mut reference_s = 0.0;
+    for row in rows {
+        if row.figures.switching == Switching::None {
+            reference_s = row.figures.wall_s;
+        }
+        row.compare(reference_s, ideal);
+    }
+}
+
+fn section<'a>(experiment: &'a Experiment, rows: &'a [Row], ideal: f64) -> Section<'a> {
+    Section {
+        name: experiment.name,
+        unit_of_work: experiment.unit_of_work.clone(),
+        ideal_speedup: ideal,
+        verdict: verdict::sentence(experiment.name, rows, ideal),
+        rows: rows.iter().map(|r| &r.figures).collect(),
+        title: experiment.title,
+        full: rows,
+        notes: &experiment.notes,
+    }
+}
+
+fn present(options: &Options, report: &Report<'_>, claims: &[verdict::Claim], out: Out) -> Result<(), Expected> {
+    let mut written = Vec::new();
+    if let Some(directory) = &options.svg {
+        written.extend(report.write_svgs(directory)?);
+    }
+    if let Some(file) = &options.html {
+        report.write_html(file, claims)?;
+        written.push(file.display().to_string());
+    }
+    if options.json {
+        let json = serde_json::to_string_pretty(report)
+            .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
+        return out.text(&(json + "\n"));
+    }
+    let mut text = report::claims_text(claims, out) + "\n" + &report.machine_text(out);
+    for path in written {
+        text += &format!("wrote {path}\n");
+    }
+    out.text(&text)
+}

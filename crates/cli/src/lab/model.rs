@@ -1,0 +1,67 @@
+//! The seam of the lab: a way to run units of work.
+//!
+//! A new way is one file below `model/` with one [`Model`] in it, and one line in [`all`]. It gets plain data and returns
+//! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
+
+mod sequential;
+mod thread_pool;
+mod threads;
+
+use serde::Serialize;
+
+use super::work::{Done, Unit};
+
+/// Who decides when another unit continues on a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switching {
+    /// The operating system, at any moment.
+    Os,
+    /// The program, where it waits.
+    Cooperative,
+    /// Nobody: one unit after the other.
+    None,
+}
+
+impl Switching {
+    /// As a table says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Switching::Os => "os",
+            Switching::Cooperative => "co-op",
+            Switching::None => "none",
+        }
+    }
+}
+
+/// One way to run units of work.
+pub trait Model: Sync {
+    /// Its name in tables and in JSON.
+    fn name(&self) -> &'static str;
+
+    /// Who decides to switch.
+    fn switching(&self) -> Switching;
+
+    /// Runs every unit with [`Unit::perform`] and returns what they reported, in any order.
+    fn run(&self, units: Vec<Unit>) -> Vec<Done>;
+}
+
+/// All models, the reference first.
+pub fn all() -> [&'static dyn Model; 4] {
+    [
+        &sequential::Sequential,
+        &threads::Threads { name: "threads-5", count: || 5 },
+        &threads::Threads { name: "threads-per-core", count: super::cores::available },
+        &thread_pool::Pool { name: "thread-pool-160", workers: 160 },
+    ]
+}
+
+/// The model that every other is compared with.
+pub fn reference() -> &'static dyn Model {
+    all()[0]
+}
+
+/// The model called `name`.
+pub fn named(name: &str) -> Option<&'static dyn Model> {
+    all().into_iter().find(|m| m.name() == name)
+}

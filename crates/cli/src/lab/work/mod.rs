@@ -1,0 +1,87 @@
+//! What the experiments are made of: a [`Unit`] says what to do, [`Done`] what came of it. Plain data, so that any model
+//! can run it, in this process, in another one, or in another language.
+
+pub mod cpu;
+pub mod files;
+pub mod io;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ropewalk_profile::timeline;
+use serde::{Deserialize, Serialize};
+
+use super::usage;
+
+/// One piece of work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Which one; counts from zero within an experiment.
+    pub id: u64,
+    /// What to do.
+    pub task: Task,
+}
+
+/// What a unit does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Fetch a URL; the answer is the SHA-256 of the body.
+    Get {
+        /// From where.
+        url: String,
+    },
+    /// Sum the squares below a bound; the answer is the sum.
+    Sum {
+        /// How many squares.
+        bound: u64,
+    },
+    /// Hash a file; the answer is the SHA-256 of its content.
+    Hash {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// What a unit reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// When, on which thread, and its waits, from the monotonic clock.
+    pub timing: timeline::Unit,
+    /// What it found out, or why it could not.
+    pub answer: Result<String, String>,
+}
+
+/// Units finished in this process so far, for the progress bar.
+static FINISHED: AtomicU64 = AtomicU64::new(0);
+
+/// How many units have finished in this process.
+pub fn finished() -> u64 {
+    // Relaxed: a count for the eye.
+    FINISHED.load(Ordering::Relaxed)
+}
+
+impl Unit {
+    /// Does the work on the calling thread, blocking it while there is something to wait for.
+    pub fn perform(&self) -> Done {
+        let start = usage::clock();
+        let mut waits = Vec::new();
+        let answer = match &self.task {
+            Task::Get { url } => io::get(url, &mut waits),
+            Task::Sum { bound } => Ok(cpu::sum_of_squares(*bound).to_string()),
+            Task::Hash { path } => files::hash(path, &mut waits),
+        };
+        let end = usage::clock();
+        FINISHED.fetch_add(1, Ordering::Relaxed);
+        Done { timing: timeline::Unit { id: self.id, thread: usage::thread_id(), start, end, waits }, answer }
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, b| {
+        let _ = write!(out, "{b:02x}");
+        out
+    })
+}

@@ -1,0 +1,52 @@
+//! The `ropewalk` command as a library: it reads the arguments and hands over to the command they name.
+//!
+//! One command a file or folder ([`lab`]); what a person reads goes through [`output`]; only [`exit`] ends the process.
+#![forbid(unsafe_code)]
+
+pub mod exit;
+pub mod lab;
+pub mod output;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use exit::Expected;
+
+/// See what concurrency is worth on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Lab(lab::Options),
+    /// What the lab starts for each row, for its server and for its measurements.
+    #[command(name = lab::child::SUBCOMMAND, hide = true)]
+    Child {
+        role: lab::child::Role,
+    },
+}
+
+/// Does what the arguments say; the first of them is the program's own name.
+///
+/// The lab starts the current executable again, with a hidden command, for everything that it measures: a program other
+/// than `ropewalk` that calls this must pass its own arguments on unchanged.
+///
+/// # Errors
+/// Whatever a user can cause; [`exit::with`] turns it into a message and an exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Expected> {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        // `--help` and `--version` are errors to clap, and answers to whoever asked.
+        Err(e) if !e.use_stderr() => return output::Out::detect().text(&e.render().to_string()),
+        Err(e) => return Err(Expected::Usage(e.render().to_string().trim_end().to_owned())),
+    };
+    match arguments.command {
+        Command::Lab(options) => lab::run(&options),
+        Command::Child { role } => lab::child::play(role),
+    }
+}

@@ -1,0 +1,165 @@
+//! However the lab ends, no process and no socket of it stays.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Stdio};
+
+use common::{has_python, lab, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A process that is distinguished from a later one with the same number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    pid: i32,
+    started: String,
+}
+
+struct Stat {
+    state: String,
+    parent: i32,
+    started: String,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(Stat { state: fields[0].to_owned(), parent: fields[1].parse().ok()?, started: fields[19].to_owned() })
+}
+
+/// All processes below `root`.
+fn below(root: i32) -> Vec<Process> {
+    let all: Vec<(i32, Stat)> = std::fs::read_dir("/proc")
+        .expect("this is Linux")
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, stat(pid)?)))
+        .collect();
+    let mut family = BTreeSet::from([root]);
+    loop {
+        let before = family.len();
+        family.extend(all.iter().filter(|(_, s)| family.contains(&s.parent)).map(|(pid, _)| *pid).collect::<Vec<_>>());
+        if family.len() == before {
+            break;
+        }
+    }
+    all.into_iter()
+        .filter(|(pid, _)| *pid != root && family.contains(pid))
+        .map(|(pid, s)| Process { pid, started: s.started })
+        .collect()
+}
+
+fn is_gone(process: &Process) -> bool {
+    // A zombie has ended; who adopted it has not looked yet.
+    stat(process.pid).is_none_or(|s| s.started != process.started || s.state == "Z")
+}
+
+fn command_line(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ")
+}
+
+/// Inodes of the sockets that these processes hold.
+fn sockets(processes: &[Process]) -> BTreeSet<String> {
+    processes
+        .iter()
+        .filter_map(|p| std::fs::read_dir(format!("/proc/{}/fd", p.pid)).ok())
+        .flat_map(|fds| fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()))
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect()
+}
+
+/// Inodes of all TCP sockets of this machine.
+fn tcp() -> BTreeSet<String> {
+    let text = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    text.lines().skip(1).filter_map(|l| l.split_whitespace().nth(9).map(str::to_owned)).collect()
+}
+
+fn pid(child: &Child) -> i32 {
+    i32::try_from(child.id()).expect("a process number")
+}
+
+/// A lab in the middle of its I/O-bound rows: the server serves and a row fetches.
+fn in_the_middle() -> (Child, Vec<Process>, BTreeSet<String>) {
+    let lab = lab(&["--only", "io"]).stdout(Stdio::null()).spawn().expect("started");
+    let (processes, sockets) = until("a row fetches from the server", || {
+        let processes = below(pid(&lab));
+        let runs = |role: &str| processes.iter().any(|p| command_line(p.pid).contains(&format!("__lab-child {role}")));
+        let sockets = sockets(&processes);
+        // Listening, and both ends of a connection.
+        (runs("server") && runs("row") && sockets.intersection(&tcp()).count() >= 3).then_some((processes, sockets))
+    });
+    (lab, processes, sockets)
+}
+
+fn nothing_stays(processes: &[Process], sockets: &BTreeSet<String>) {
+    until("every process has gone", || processes.iter().all(is_gone).then_some(()));
+    until("every socket has gone", || sockets.is_disjoint(&tcp()).then_some(()));
+}
+
+#[test]
+fn ctrl_c_in_the_middle() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (lab, processes, sockets) = in_the_middle();
+        kill(Pid::from_raw(pid(&lab)), signal).expect("it runs");
+        let output = lab.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(130), "{signal}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "error: interrupted\n");
+        assert!(processes.iter().all(is_gone), "it ended before its children");
+        nothing_stays(&processes, &sockets);
+    }
+}
+
+#[test]
+fn kill_9_of_the_parent() {
+    let (mut lab, processes, sockets) = in_the_middle();
+    lab.kill().expect("it runs");
+    let status = lab.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(9));
+    nothing_stays(&processes, &sockets);
+}
+
+#[test]
+fn kill_9_of_the_parent_while_python_has_workers() {
+    if !has_python() {
+        return;
+    }
+    let arguments = ["--only", "io", "--quick", "--with", "python"];
+    let mut lab = lab(&arguments).stdout(Stdio::null()).spawn().expect("started");
+    let processes = until("python has workers", || {
+        let processes = below(pid(&lab));
+        // The row and those that it forked have the same command line.
+        let python = processes.iter().filter(|p| command_line(p.pid).contains(" -I -c "));
+        (python.count() >= 2).then_some(processes)
+    });
+    let sockets = sockets(&processes);
+    lab.kill().expect("it runs");
+    lab.wait().expect("it ends");
+    nothing_stays(&processes, &sockets);
+}
+
+#[test]
+fn death_of_a_row_is_told_and_ends_the_others() {
+    let (lab, processes, sockets) = in_the_middle();
+    let row = processes.iter().find(|p| command_line(p.pid).contains("__lab-child row")).expect("it was seen");
+    kill(Pid::from_raw(row.pid), Signal::SIGKILL).expect("it runs");
+    let output = lab.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(7));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("sequential") && text.contains("signal: 9"), "{text}");
+    nothing_stays(&processes, &sockets);
+}
+
+#[test]
+fn reader_that_goes_away() {
+    for arguments in [&["--help"][..], &["--quick", "--only", "cpu"], &["--quick", "--only", "cpu", "--json"]] {
+        let mut lab = lab(arguments).spawn().expect("started");
+        drop(lab.stdout.take());
+        let output = lab.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}

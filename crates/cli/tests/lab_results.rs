@@ -1,0 +1,188 @@
+//! What the lab prints and writes, looked at as a script or a browser would.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use common::{complaint, directory, has_python, run};
+use serde_json::Value;
+
+struct Ran {
+    json: Value,
+    files: PathBuf,
+}
+
+/// One quick run, looked at by many tests.
+fn quick() -> &'static Ran {
+    static RAN: OnceLock<Ran> = OnceLock::new();
+    RAN.get_or_init(|| {
+        let files = directory("quick");
+        let (svg, html) = (files.join("svg"), files.join("lab.html"));
+        let output = run(&["--quick", "--json", "--svg", &svg.to_string_lossy(), "--html", &html.to_string_lossy()]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        assert_eq!(complaint(&output), "", "nothing to complain about, and no bar without a terminal");
+        Ran { json: serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else"), files }
+    })
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn rows(experiment: &Value) -> &[Value] {
+    experiment["rows"].as_array().expect("an array")
+}
+
+#[test]
+fn json_has_the_keys_that_scripts_rely_on() {
+    let json = &quick().json;
+    assert_eq!(keys(json), ["experiments", "machine", "version"]);
+    assert!(json["machine"]["effective_cores"].as_f64().is_some_and(|c| c > 0.0));
+    let names: Vec<&str> =
+        json["experiments"].as_array().expect("an array").iter().filter_map(|e| e["name"].as_str()).collect();
+    assert_eq!(names, ["io-bound", "cpu-bound"]);
+    for experiment in json["experiments"].as_array().expect("an array") {
+        assert_eq!(keys(experiment), ["ideal_speedup", "name", "rows", "unit_of_work", "verdict"]);
+        let models: Vec<&str> = rows(experiment).iter().filter_map(|r| r["model"].as_str()).collect();
+        assert_eq!(models, ["sequential", "threads-5", "threads-per-core", "thread-pool-160"]);
+        for row in rows(experiment) {
+            let expected = [
+                "cpu_percent",
+                "lost",
+                "model",
+                "of_ideal",
+                "peak_in_flight",
+                "peak_rss_mib",
+                "processors",
+                "speedup",
+                "switching",
+                "wall_s",
+            ];
+            assert_eq!(keys(row), expected);
+            assert!(["os", "cooperative", "none"].contains(&row["switching"].as_str().expect("a word")));
+        }
+    }
+}
+
+#[test]
+fn figures_of_a_row_agree_with_each_other() {
+    for experiment in quick().json["experiments"].as_array().expect("an array") {
+        let ideal = experiment["ideal_speedup"].as_f64().expect("a number");
+        let reference = rows(experiment)[0]["wall_s"].as_f64().expect("a number");
+        for row in rows(experiment) {
+            let number = |key: &str| row[key].as_f64().expect("a number");
+            assert_eq!(number("lost"), 0.0);
+            assert!((number("speedup") - reference / number("wall_s")).abs() < 1e-6 * number("speedup"));
+            assert!((number("of_ideal") - number("speedup") / ideal).abs() < 1e-9);
+            assert!(number("peak_rss_mib") > 0.5, "a process has some memory");
+            let most = match row["model"].as_str() {
+                Some("sequential") => 1.0,
+                Some("threads-5") => 5.0,
+                _ => 160.0,
+            };
+            assert!((1.0..=most).contains(&number("peak_in_flight")), "{row}");
+        }
+    }
+}
+
+#[test]
+fn overlapping_waits_is_seen() {
+    // Not a limit of speed: a lab that ran its rows one unit after the other would stay at 1.
+    let io = &quick().json["experiments"][0];
+    assert!(rows(io)[1]["speedup"].as_f64().is_some_and(|s| s > 2.0), "{io}");
+    assert!(rows(io)[3]["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "{io}");
+}
+
+#[test]
+fn svg_is_well_formed_and_needs_nothing_from_elsewhere() {
+    for name in ["io-bound", "cpu-bound"] {
+        let path = quick().files.join("svg").join(format!("{name}.svg"));
+        let text = std::fs::read_to_string(&path).expect("--svg writes both");
+        let tree = roxmltree::Document::parse(&text).expect("well-formed XML");
+        let texts: String = tree.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).collect();
+        for needed in
+            ["sequential", "threads-5", "threads-per-core", "thread-pool-160", "computing", "waiting", "1 worker"]
+        {
+            assert!(texts.contains(needed), "{name}.svg does not show {needed:?}");
+        }
+        for node in tree.descendants() {
+            for attribute in node.attributes() {
+                let foreign = attribute.name() == "href" || attribute.value().contains("://");
+                assert!(!foreign, "{name}.svg refers to {}", attribute.value());
+                assert!(
+                    !attribute.value().contains("NaN") && !attribute.value().contains("inf"),
+                    "{name}.svg: {attribute:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn page_is_self_contained() {
+    let page = std::fs::read_to_string(quick().files.join("lab.html")).expect("--html writes it");
+    assert_eq!(page.matches("<svg ").count(), 2);
+    let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["://", "<script", " src=", "@import", "url(http"] {
+        assert!(!elsewhere.contains(foreign), "the page contains {foreign}");
+    }
+    for opened in ["section", "table", "ul", "main", "body", "html", "svg"] {
+        assert_eq!(
+            page.matches(&format!("</{opened}>")).count(),
+            page.matches(&format!("<{opened}")).count(),
+            "{opened}"
+        );
+    }
+    assert!(page.contains("What the course says"));
+}
+
+#[test]
+fn text_fits_80_columns_and_has_no_colour_in_a_pipe() {
+    let with_python = has_python();
+    let arguments: &[&str] =
+        if with_python { &["--quick", "--only", "cpu", "--with", "python"] } else { &["--quick", "--only", "cpu"] };
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+    assert!(!text.contains('\u{1b}'), "an escape sequence in a pipe");
+    assert!(text.contains("Doubling the bound took"));
+    assert!(text.contains("What the course says"));
+    if with_python {
+        for model in ["python-sequential", "python-threading", "python-asyncio", "python-multiprocessing"] {
+            assert!(text.contains(model), "{model}");
+        }
+    } else {
+        assert!(text.contains("add --with python"));
+    }
+}
+
+#[test]
+fn python_does_the_same_io() {
+    if !has_python() {
+        return;
+    }
+    let output = run(&["--quick", "--only", "io", "--with", "python", "--json"]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let io = &json["experiments"][0];
+    assert_eq!(rows(io).len(), 8);
+    assert!(rows(io).iter().all(|r| r["lost"] == 0), "{io}");
+    assert_eq!(rows(io)[6]["switching"], "cooperative");
+    assert!(rows(io)[6]["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "asyncio overlaps: {io}");
+}
+
+#[test]
+fn help_shows_examples_and_fits_the_terminal() {
+    let output = run(&["--help"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains("Examples:") && text.contains("--with python") && text.contains("--url"));
+    assert!(!text.contains("--fault"), "for tests only");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+}
