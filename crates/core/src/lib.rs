@@ -22,3 +22,8 @@ pub mod park;
 pub mod sync;
 pub mod task;
 mod waitlist;
+
+#[cfg(all(test, ropewalk_loom))]
+mod loom_tests;
+#[cfg(all(test, ropewalk_shuttle))]
+mod shuttle_tests;

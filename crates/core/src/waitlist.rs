@@ -64,6 +64,8 @@ struct Fields {
     next: *const Node,
     /// How much is wanted: permits, or what else the primitive counts.
     need: usize,
+    /// Which link of its list this was; see [`List::wake_up_to`].
+    ticket: u64,
     /// When the wait began; kept when a woken waiter has to queue again.
     since: Option<Instant>,
 }
@@ -98,6 +100,7 @@ impl Node {
                 prev: std::ptr::null(),
                 next: std::ptr::null(),
                 need,
+                ticket: 0,
                 since: None,
             }),
             _pinned: PhantomPinned,
@@ -136,6 +139,8 @@ pub(crate) struct List {
     head: *const Node,
     tail: *const Node,
     len: usize,
+    /// The last ticket that was given to a node.
+    tickets: u64,
 }
 
 // SAFETY: the pointers lead to nodes, which may be reached from any thread that holds the lock around this list.
@@ -143,7 +148,7 @@ unsafe impl Send for List {}
 
 impl List {
     pub(crate) const fn new() -> Self {
-        Self { head: std::ptr::null(), tail: std::ptr::null(), len: 0 }
+        Self { head: std::ptr::null(), tail: std::ptr::null(), len: 0, tickets: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -186,13 +191,14 @@ impl List {
 
     fn push(&mut self, node: Pin<&Node>, context: &Context<'_>, front: bool) -> Replaced {
         let node = node.get_ref();
-        let (head, tail) = (self.head, self.tail);
+        let (head, tail, ticket) = (self.head, self.tail, self.tickets + 1);
         let (old_waker, link) = self.fields(node, |fields| {
             let stale = !fields.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
             let old = if stale { fields.waker.replace(context.waker().clone()) } else { None };
             let link = fields.given != Given::Linked;
             if link {
                 fields.given = Given::Linked;
+                fields.ticket = ticket;
                 (fields.prev, fields.next) = if front { (std::ptr::null(), head) } else { (tail, std::ptr::null()) };
             }
             (old, link)
@@ -215,6 +221,7 @@ impl List {
                 self.tail = pointer;
             }
             self.len += 1;
+            self.tickets = ticket;
         }
         Replaced(old_waker)
     }
@@ -315,8 +322,8 @@ impl List {
 
     /// Takes off everybody who waits now (at most `most`), in batches, waking each batch without the lock.
     ///
-    /// The caller holds the lock already and says how to take it again for the next batch. Who comes in between is
-    /// behind them in the list and is not counted.
+    /// The caller holds the lock already and says how to take it again for the next batch. Who begins to wait in between
+    /// is behind the others and has a later ticket, so it is left alone, also when some of the others have left.
     pub(crate) fn wake_up_to<G>(
         mut guard: G,
         mut most: usize,
@@ -324,13 +331,15 @@ impl List {
         relock: impl Fn() -> G,
         list: impl Fn(&mut G) -> &mut Self,
     ) {
-        most = most.min(list(&mut guard).len());
+        let last = list(&mut guard).tickets;
         loop {
             let mut wakes = Wakes::new();
-            while most > 0 && wakes.has_room() && list(&mut guard).pop_front(given, &mut wakes) {
+            let waiting = list(&mut guard);
+            while most > 0 && wakes.has_room() && waiting.front_ticket().is_some_and(|ticket| ticket <= last) {
+                waiting.pop_front(given, &mut wakes);
                 most -= 1;
             }
-            let done = most == 0 || list(&mut guard).is_empty();
+            let done = wakes.has_room();
             drop(guard);
             wakes.wake();
             if done {
@@ -338,6 +347,11 @@ impl List {
             }
             guard = relock();
         }
+    }
+
+    fn front_ticket(&mut self) -> Option<u64> {
+        let head = self.head;
+        (!head.is_null()).then(|| self.linked(head, |fields| fields.ticket))
     }
 }
 
@@ -355,7 +369,9 @@ pub(crate) struct Front {
 }
 
 /// How many wakers are carried from under a lock at once.
-pub(crate) const WAKES_MAX: usize = 32;
+///
+/// One under a checker, so that the gap between two batches is explored with few waiters.
+pub(crate) const WAKES_MAX: usize = if cfg!(any(ropewalk_loom, ropewalk_shuttle)) { 1 } else { 32 };
 
 /// Wakers that were collected under a lock and are fired after it.
 #[must_use = "these waiters were taken off their list and sleep for ever unless they are woken"]

@@ -47,7 +47,17 @@ impl<T: ?Sized> UnsafeCell<T> {
         return self.0.with_mut(write);
     }
 
-    /// The raw pointer, for guards that hand out references over a longer time.
+    /// The raw pointer, for guards that share the value over a longer time. To a checker this is the moment of reading.
+    #[inline(always)]
+    pub(crate) fn get_shared_ptr(&self) -> *const T {
+        #[cfg(not(ropewalk_loom))]
+        return self.0.get();
+        #[cfg(ropewalk_loom)]
+        return self.0.with(|pointer| pointer);
+    }
+
+    /// The raw pointer, for guards that have the value alone over a longer time. To a checker this is the moment of
+    /// writing.
     #[inline(always)]
     pub(crate) fn get_ptr(&self) -> *mut T {
         #[cfg(not(ropewalk_loom))]

@@ -15,7 +15,8 @@
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 mod imp {
     pub(crate) mod sync {
-        pub(crate) use std::sync::{Arc, Condvar, Mutex, atomic};
+        #[allow(unused_imports, reason = "the leaf lock of Linux needs no guard of std's")]
+        pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
     }
     pub(crate) use std::{hint, thread, thread_local};
 }
@@ -23,28 +24,57 @@ mod imp {
 #[cfg(ropewalk_loom)]
 mod imp {
     pub(crate) mod sync {
-        pub(crate) use loom::sync::{Arc, Condvar, Mutex, atomic};
+        pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
     }
-    pub(crate) use loom::{hint, thread, thread_local};
+    pub(crate) use loom::{hint, thread, thread_local as checked_thread_local};
 }
 
 #[cfg(ropewalk_shuttle)]
 mod imp {
     pub(crate) mod sync {
-        pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, atomic};
+        pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
     }
-    pub(crate) use shuttle::{hint, thread, thread_local};
+    pub(crate) use shuttle::{hint, thread, thread_local as checked_thread_local};
 }
 
-pub(crate) use imp::{hint, sync, thread, thread_local};
-
-/// The clock of this crate: monotonic.
-pub(crate) mod time {
-    pub(crate) use std::time::{Duration, Instant};
-}
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+pub(crate) use imp::thread_local;
+pub(crate) use imp::{hint, sync, thread};
 
 pub(crate) mod cell;
+pub(crate) mod time;
 pub(crate) mod weaken;
+
+/// What no checker should see: it takes part in no protocol, or it asks about the machine.
+pub(crate) mod unchecked {
+    pub(crate) use std::sync::atomic::{AtomicU32 as PlainU32, AtomicU64 as PlainU64, Ordering};
+    #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+    pub(crate) use std::thread::panicking;
+
+    /// A checker runs all its threads on one OS thread, whose answer could be about another one.
+    #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+    pub(crate) fn panicking() -> bool {
+        false
+    }
+    #[cfg(all(target_os = "linux", not(any(ropewalk_loom, ropewalk_shuttle))))]
+    pub(crate) use std::thread::yield_now;
+}
+
+/// The `thread_local` of a checker, which knows no `const { .. }`.
+#[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+macro_rules! each_thread_local {
+    () => {};
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = const $init:block; $($rest:tt)*) => {
+        crate::model::checked_thread_local! { $(#[$attribute])* static $name: $type = $init; }
+        crate::model::thread_local! { $($rest)* }
+    };
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $init:expr; $($rest:tt)*) => {
+        crate::model::checked_thread_local! { $(#[$attribute])* static $name: $type = $init; }
+        crate::model::thread_local! { $($rest)* }
+    };
+}
+#[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+pub(crate) use {each_thread_local as thread_local, imp::checked_thread_local};
 
 /// Declares a function that is `const` on the machine and plain under a checker, whose cells cannot be built in a const.
 macro_rules! maybe_const {

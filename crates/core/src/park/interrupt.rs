@@ -46,7 +46,8 @@ impl Interrupt {
             Reason::Deadline => DEADLINE,
         };
         // Release: what the canceller did before is visible to the strand that sees the flag.
-        let _ = self.flag.compare_exchange(NOT, wanted, Ordering::Release, Ordering::Relaxed);
+        let release = weaken::ordering("interrupt.raise", Ordering::Release);
+        let _ = self.flag.compare_exchange(NOT, wanted, release, Ordering::Relaxed);
         let waiter = self.waiter.lock().take();
         if let Some(waker) = waiter {
             waker.wake();
@@ -56,7 +57,7 @@ impl Interrupt {
     /// Whether and why it was asked for.
     pub fn reason(&self) -> Option<Reason> {
         // Acquire: pairs with the Release in `raise`.
-        match self.flag.load(Ordering::Acquire) {
+        match self.flag.load(weaken::ordering("interrupt.reason", Ordering::Acquire)) {
             NOT => None,
             DEADLINE => Some(Reason::Deadline),
             _ => Some(Reason::Cancelled),

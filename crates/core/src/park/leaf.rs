@@ -61,7 +61,7 @@ mod imp {
                 }
             }
             for _ in 0..YIELD_ROUNDS {
-                std::thread::yield_now();
+                crate::model::unchecked::yield_now();
                 if self.state.load(Ordering::Relaxed) == FREE && self.try_take(HELD) {
                     return;
                 }
@@ -114,13 +114,7 @@ mod imp {
 #[cfg(not(all(target_os = "linux", not(any(ropewalk_loom, ropewalk_shuttle)))))]
 mod imp {
     use crate::model::maybe_const;
-    use crate::model::sync::Mutex;
-    #[cfg(ropewalk_loom)]
-    use loom::sync::MutexGuard;
-    #[cfg(ropewalk_shuttle)]
-    use shuttle::sync::MutexGuard;
-    #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
-    use std::sync::MutexGuard;
+    use crate::model::sync::{Mutex, MutexGuard};
 
     /// A value behind a leaf lock.
     #[derive(Debug)]

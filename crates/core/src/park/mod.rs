@@ -33,11 +33,11 @@ pub(crate) mod thread;
 
 pub use interrupt::{Interrupt, Reason};
 
-use crate::model::sync::Arc;
 use crate::model::time::{Duration, Instant};
 use std::cell::Cell;
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use thread::Parker;
 
@@ -102,9 +102,9 @@ pub struct ExecutionId(NonZeroU64);
 impl ExecutionId {
     /// A new id, never handed out before in this process.
     pub fn next() -> Self {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        // Not from `model`: ids are not part of any protocol, and a checker should not explore them.
-        static LAST: AtomicU64 = AtomicU64::new(0);
+        // Unchecked: ids are not part of any protocol, and a checker should not explore them.
+        use crate::model::unchecked::{Ordering, PlainU64};
+        static LAST: PlainU64 = PlainU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         Self(NonZeroU64::new(id).expect("2^64 strands outlast any program"))
     }
@@ -122,145 +122,131 @@ struct Scope {
     outer: *const Scope,
 }
 
-/// What is known about the strand that runs. A hub swaps it as a whole.
-#[derive(Clone, Copy)]
+/// What is known about the strand that runs.
 struct Me {
-    id: Option<ExecutionId>,
-    suspend: Option<NonNull<dyn Suspend>>,
-    blocked: Option<NonNull<dyn Blocked>>,
-    scope: *const Scope,
+    id: Cell<Option<ExecutionId>>,
+    suspend: Cell<Option<NonNull<dyn Suspend>>>,
+    blocked: Cell<Option<NonNull<dyn Blocked>>>,
+    /// The innermost scope.
+    scope: Cell<*const Scope>,
     /// The scope of the worker, which reaches into every task it runs.
-    base: *const Scope,
+    base: Cell<*const Scope>,
     /// The executor whose worker this is, by address; 0 for none.
-    executor: usize,
+    executor: Cell<usize>,
     /// How deep in nested waits.
-    depth: u32,
+    depth: Cell<u32>,
     /// How deep in tasks that run inside the wait for them.
-    inline: u32,
-    polling_tasks: bool,
+    inline: Cell<u32>,
+    polling_tasks: Cell<bool>,
 }
 
 impl Me {
-    const PLAIN_THREAD: Self = Self {
-        id: None,
-        suspend: None,
-        blocked: None,
-        scope: std::ptr::null(),
-        base: std::ptr::null(),
-        executor: 0,
-        depth: 0,
-        inline: 0,
-        polling_tasks: false,
-    };
+    const fn plain_thread() -> Self {
+        Self {
+            id: Cell::new(None),
+            suspend: Cell::new(None),
+            blocked: Cell::new(None),
+            scope: Cell::new(std::ptr::null()),
+            base: Cell::new(std::ptr::null()),
+            executor: Cell::new(0),
+            depth: Cell::new(0),
+            inline: Cell::new(0),
+            polling_tasks: Cell::new(false),
+        }
+    }
 }
 
 crate::model::thread_local! {
-    static ME: Cell<Me> = Cell::new(Me::PLAIN_THREAD);
+    // Nothing in it is dropped, so it is there until the very end of its thread.
+    static ME: Me = const { Me::plain_thread() };
     static PARKER: Arc<ThreadParker> = Arc::new(ThreadParker(Parker::new()));
 }
 
-fn me() -> Me {
-    // A thread that is being torn down is a plain thread.
-    ME.try_with(Cell::get).unwrap_or(Me::PLAIN_THREAD)
+/// A field of `ME` that has another value until this is dropped.
+struct Swapped<T: Copy + 'static> {
+    field: fn(&Me) -> &Cell<T>,
+    before: T,
 }
 
-/// Changes what is known about this strand for as long as `body` runs.
-fn with_me<R>(change: impl FnOnce(&mut Me), body: impl FnOnce() -> R) -> R {
-    struct Restore(Me);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            let _ = ME.try_with(|me| me.set(self.0));
-        }
+impl<T: Copy> Swapped<T> {
+    fn new(field: fn(&Me) -> &Cell<T>, value: T) -> Self {
+        Self { field, before: ME.with(|me| field(me).replace(value)) }
     }
-    let before = me();
-    let mut changed = before;
-    change(&mut changed);
-    let _restore = Restore(before);
-    let _ = ME.try_with(|me| me.set(changed));
-    body()
 }
 
-/// The thread's parker as a waker.
+impl<T: Copy> Drop for Swapped<T> {
+    fn drop(&mut self) {
+        ME.with(|me| (self.field)(me).set(self.before));
+    }
+}
+
+/// The thread's parker as a waker. (A waker needs std's `Arc`, which no checker sees; nothing depends on its order.)
 struct ThreadParker(Parker);
 
-#[cfg(not(ropewalk_loom))]
 impl Wake for ThreadParker {
-    fn wake(self: std::sync::Arc<Self>) {
+    fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
 
-    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+    fn wake_by_ref(self: &Arc<Self>) {
         self.0.unpark();
     }
 }
 
-#[cfg(not(ropewalk_loom))]
 fn thread_waker(parker: &Arc<ThreadParker>) -> Waker {
     Waker::from(Arc::clone(parker))
 }
 
-#[cfg(ropewalk_loom)]
-fn thread_waker(parker: &Arc<ThreadParker>) -> Waker {
-    // loom's Arc is not std's: one std Arc around it makes a waker of it.
-    struct Outer(Arc<ThreadParker>);
-    impl Wake for Outer {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.0.unpark();
-        }
-    }
-    Waker::from(std::sync::Arc::new(Outer(Arc::clone(parker))))
-}
-
 /// The id of the strand that calls.
 pub fn execution_id() -> ExecutionId {
-    let mut me = me();
-    if let Some(id) = me.id {
-        return id;
-    }
-    let id = ExecutionId::next();
-    me.id = Some(id);
-    let _ = ME.try_with(|cell| cell.set(me));
-    id
+    ME.with(|me| {
+        me.id.get().unwrap_or_else(|| {
+            let id = ExecutionId::next();
+            me.id.set(Some(id));
+            id
+        })
+    })
 }
 
 /// Runs `body` as a strand that waits through `suspend` (seam of greenlets and of scripted tests).
 pub fn with_suspend<R>(id: ExecutionId, suspend: &dyn Suspend, body: impl FnOnce() -> R) -> R {
-    let suspend = erase_suspend(suspend);
-    with_me(
-        |me| {
-            *me = Me { id: Some(id), suspend: Some(suspend), ..Me::PLAIN_THREAD };
-        },
-        body,
-    )
+    let _id = Swapped::new(|me| &me.id, Some(id));
+    let _suspend = Swapped::new(|me| &me.suspend, Some(erase_suspend(suspend)));
+    let _blocked = Swapped::new(|me| &me.blocked, None);
+    let _scope = Swapped::new(|me| &me.scope, std::ptr::null());
+    let _base = Swapped::new(|me| &me.base, std::ptr::null());
+    let _executor = Swapped::new(|me| &me.executor, 0);
+    let _depth = Swapped::new(|me| &me.depth, 0);
+    let _inline = Swapped::new(|me| &me.inline, 0);
+    let _polling = Swapped::new(|me| &me.polling_tasks, false);
+    body()
 }
 
 /// Runs `body` as a worker of the executor at address `executor`: `hook` is told when this thread sleeps in a wait, and
 /// `interrupt` reaches into every task that the worker runs.
 pub fn with_worker<R>(hook: &dyn Blocked, interrupt: &Interrupt, executor: usize, body: impl FnOnce() -> R) -> R {
-    let hook = erase_blocked(hook);
     let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer: std::ptr::null() };
-    with_me(
-        |me| {
-            me.blocked = Some(hook);
-            me.executor = executor;
-            me.scope = &raw const scope;
-            me.base = &raw const scope;
-        },
-        body,
-    )
+    let _blocked = Swapped::new(|me| &me.blocked, Some(erase_blocked(hook)));
+    let _executor = Swapped::new(|me| &me.executor, executor);
+    let _scope = Swapped::new(|me| &me.scope, &raw const scope);
+    let _base = Swapped::new(|me| &me.base, &raw const scope);
+    body()
 }
 
 /// Runs `body` as code that polls async tasks: blocking waits inside panic at entry.
 pub fn polling_tasks<R>(body: impl FnOnce() -> R) -> R {
-    with_me(|me| me.polling_tasks = true, body)
+    let _polling = Swapped::new(|me| &me.polling_tasks, true);
+    body()
 }
 
 /// Runs `body` in a scope whose waits end when `interrupt` is raised or the deadline passes.
 ///
 /// The caller catches the unwind with [`Cancelled`] where [`Cancelled::is_for`] says it is its own.
 pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: impl FnOnce() -> R) -> R {
-    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline, outer: me().scope };
-    with_me(|me| me.scope = &raw const scope, body)
+    let outer = ME.with(|me| me.scope.get());
+    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline, outer };
+    let _scope = Swapped::new(|me| &me.scope, &raw const scope);
+    body()
 }
 
 /// Runs `body` as a task: its waits end when `interrupt` is raised. Scopes further out do not reach in, except for that
@@ -268,44 +254,42 @@ pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: imp
 ///
 /// `inline` when the task runs inside the wait for it, which [`inline_depth`] counts.
 pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> R) -> R {
-    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer: me().base };
-    with_me(
-        |me| {
-            me.scope = &raw const scope;
-            me.inline += u32::from(inline);
-        },
-        body,
-    )
+    let outer = ME.with(|me| me.base.get());
+    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer };
+    let _scope = Swapped::new(|me| &me.scope, &raw const scope);
+    let _inline = inline.then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
+    body()
 }
 
 /// How many tasks run inside the wait for them below this point of the stack.
 pub fn inline_depth() -> u32 {
-    me().inline
+    ME.with(|me| me.inline.get())
 }
 
 fn erase_suspend(hook: &dyn Suspend) -> NonNull<dyn Suspend> {
-    let hook: NonNull<dyn Suspend + '_> = NonNull::from_ref(hook);
+    let hook: NonNull<dyn Suspend + '_> = NonNull::from(hook);
     // SAFETY: only the lifetime changes. The pointer is followed while `with_suspend` runs, whose caller lends the hook
-    // for that long, and `with_me` takes it away on return and on unwind.
+    // for that long, and the swap is undone on return and on unwind.
     unsafe { std::mem::transmute::<NonNull<dyn Suspend + '_>, NonNull<dyn Suspend + 'static>>(hook) }
 }
 
 fn erase_blocked(hook: &dyn Blocked) -> NonNull<dyn Blocked> {
-    let hook: NonNull<dyn Blocked + '_> = NonNull::from_ref(hook);
+    let hook: NonNull<dyn Blocked + '_> = NonNull::from(hook);
     // SAFETY: as in `erase_suspend`; `with_worker` takes it away.
     unsafe { std::mem::transmute::<NonNull<dyn Blocked + '_>, NonNull<dyn Blocked + 'static>>(hook) }
 }
 
 /// The executor whose worker calls, by address; 0 for none.
 pub fn current_executor() -> usize {
-    me().executor
+    ME.with(|me| me.executor.get())
 }
 
 /// The scopes around this point, innermost first.
-fn scopes(me: &Me) -> impl Iterator<Item = &Scope> {
-    let mut next = me.scope;
+fn scopes() -> impl Iterator<Item = &'static Scope> {
+    let mut next = ME.with(|me| me.scope.get());
     std::iter::from_fn(move || {
-        // SAFETY: a scope lives on the stack of `with_scope` below us, which has not returned while `me` names it.
+        // SAFETY: a scope lives on the stack of the function below us that entered it, which has not returned while
+        // `ME` names it. None of the callers keeps one for longer than it runs itself.
         let scope = unsafe { next.as_ref() }?;
         next = scope.outer;
         Some(scope)
@@ -313,9 +297,9 @@ fn scopes(me: &Me) -> impl Iterator<Item = &Scope> {
 }
 
 /// The interrupt that ends waits here, if one was raised: the outermost, since it takes the inner ones with it.
-fn raised(me: &Me) -> Option<Cancelled> {
+fn raised() -> Option<Cancelled> {
     let now = Instant::now;
-    scopes(me)
+    scopes()
         .filter_map(|scope| {
             // SAFETY: `with_scope` borrows the interrupt for as long as the scope is listed.
             let interrupt = unsafe { &*scope.interrupt };
@@ -332,12 +316,12 @@ fn raised(me: &Me) -> Option<Cancelled> {
 ///
 /// False on a plain thread, which nobody can cancel.
 pub fn is_cancelled() -> bool {
-    raised(&me()).is_some()
+    raised().is_some()
 }
 
 /// Unwinds with [`Cancelled`] if the task or scope that calls was asked to stop; a cheap point to stop at in a loop.
 pub fn check_cancelled() {
-    if let Some(cancelled) = raised(&me())
+    if let Some(cancelled) = raised()
         && may_unwind()
     {
         std::panic::resume_unwind(Box::new(cancelled));
@@ -346,7 +330,7 @@ pub fn check_cancelled() {
 
 /// Whether a cancelled wait may unwind here: not from a destructor that runs in an unwind, and not where panics abort.
 fn may_unwind() -> bool {
-    cfg!(panic = "unwind") && !std::thread::panicking()
+    cfg!(panic = "unwind") && !crate::model::unchecked::panicking()
 }
 
 /// The conditions of one wait.
@@ -443,7 +427,7 @@ pub fn wait_for_with<F: Future>(wait: Wait, future: F) -> Result<F::Output, Inte
 ///
 /// For primitives that can see without a lock that a wait is over; cheaper for both sides than to queue and be woken.
 pub(crate) fn spin_until(ready: impl Fn() -> bool) -> bool {
-    me().suspend.is_none() && PARKER.try_with(|parker| parker.0.spin_until(ready)).unwrap_or(false)
+    ME.with(|me| me.suspend.get().is_none()) && PARKER.try_with(|parker| parker.0.spin_until(ready)).unwrap_or(false)
 }
 
 #[track_caller]
@@ -452,37 +436,34 @@ fn wait_or_cancel<T>(
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, (Interrupted, Option<Cancelled>)> {
     refuse_in_async();
-    let me = me();
-    let strand = Strand::new(&me);
+    let strand = Strand::current();
     let waker = strand.waker();
-    let _depth = Depth::enter(&me, &waker);
+    let _depth = Depth::enter(&waker);
     let mut context = Context::from_waker(&waker);
+    let scoped = wait.cancellable && ME.with(|me| !me.scope.get().is_null());
+    let wake_at =
+        if scoped { scopes().filter_map(|scope| scope.deadline).chain(wait.deadline).min() } else { wait.deadline };
     let mut left_waker = false;
-    let wake_at = if wait.cancellable {
-        scopes(&me).filter_map(|scope| scope.deadline).chain(wait.deadline).min()
-    } else {
-        wait.deadline
-    };
     loop {
         if let Poll::Ready(value) = poll(&mut context) {
             return Ok(value);
         }
-        if wait.cancellable && !me.scope.is_null() {
+        if scoped {
             if !left_waker {
                 left_waker = true;
-                for scope in scopes(&me) {
-                    // SAFETY: `with_scope` borrows the interrupt for as long as the scope is listed.
+                for scope in scopes() {
+                    // SAFETY: the interrupt is borrowed for as long as the scope is listed.
                     unsafe { &*scope.interrupt }.leave_waker(&waker);
                 }
             }
-            if let Some(cancelled) = raised(&me) {
+            if let Some(cancelled) = raised() {
                 return Err((Interrupted::Cancelled, Some(cancelled)));
             }
         }
         if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err((Interrupted::TimedOut, None));
         }
-        strand.suspend(&me, wake_at, wait.brief);
+        strand.suspend(wake_at, wait.brief);
     }
 }
 
@@ -493,8 +474,8 @@ enum Strand {
 }
 
 impl Strand {
-    fn new(me: &Me) -> Self {
-        match me.suspend {
+    fn current() -> Self {
+        match ME.with(|me| me.suspend.get()) {
             Some(hook) => Self::Greenlet(hook),
             None => Self::Thread(PARKER.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(ThreadParker(Parker::new())))),
         }
@@ -503,18 +484,18 @@ impl Strand {
     fn waker(&self) -> Waker {
         match self {
             Self::Thread(parker) => thread_waker(parker),
-            // SAFETY: `with_suspend` lends the hook for as long as `me` names it, and this call is inside.
+            // SAFETY: `with_suspend` lends the hook for as long as `ME` names it, and this call is inside.
             Self::Greenlet(hook) => unsafe { hook.as_ref() }.waker(),
         }
     }
 
-    fn suspend(&self, me: &Me, until: Option<Instant>, brief: bool) {
+    fn suspend(&self, until: Option<Instant>, brief: bool) {
         match self {
             Self::Thread(parker) => {
                 let mut told = Told(None);
                 parker.0.park(until, brief, || {
-                    if let Some(hook) = me.blocked {
-                        // SAFETY: `with_worker` lends the hook for as long as `me` names it.
+                    if let Some(hook) = ME.with(|me| me.blocked.get()) {
+                        // SAFETY: `with_worker` lends the hook for as long as `ME` names it.
                         let hook = unsafe { hook.as_ref() };
                         hook.blocked();
                         told.0 = Some(hook);
@@ -545,19 +526,15 @@ struct Depth<'a> {
 }
 
 impl<'a> Depth<'a> {
-    fn enter(me: &Me, waker: &'a Waker) -> Self {
-        let nested = me.depth > 0;
-        let _ = ME.try_with(|cell| cell.set(Me { depth: me.depth + 1, ..cell.get() }));
-        Self { waker, nested }
+    fn enter(waker: &'a Waker) -> Self {
+        let depth = ME.with(|me| me.depth.replace(me.depth.get() + 1));
+        Self { waker, nested: depth > 0 }
     }
 }
 
 impl Drop for Depth<'_> {
     fn drop(&mut self) {
-        let _ = ME.try_with(|cell| {
-            let me = cell.get();
-            cell.set(Me { depth: me.depth - 1, ..me });
-        });
+        ME.with(|me| me.depth.set(me.depth.get() - 1));
         if self.nested {
             // The outer wait's notification may have been taken by this one.
             self.waker.wake_by_ref();
@@ -584,12 +561,11 @@ pub fn sleep(duration: Duration) {
 
 /// Lets another strand run: another thread, or another greenlet of the same hub.
 pub fn yield_now() {
-    let me = me();
-    match Strand::new(&me) {
+    match Strand::current() {
         Strand::Thread(_) => crate::model::thread::yield_now(),
         strand @ Strand::Greenlet(_) => {
             strand.waker().wake();
-            strand.suspend(&me, None, false);
+            strand.suspend(None, false);
         }
     }
 }
@@ -606,8 +582,9 @@ pub fn set_async_probe(probe: AsyncProbe) {
 
 /// Whether a blocking wait here would stop async tasks.
 pub fn in_async_context() -> bool {
-    let me = me();
-    me.suspend.is_none() && (me.polling_tasks || ASYNC_PROBE.get().is_some_and(|probe| probe()))
+    ME.with(|me| {
+        me.suspend.get().is_none() && (me.polling_tasks.get() || ASYNC_PROBE.get().is_some_and(|probe| probe()))
+    })
 }
 
 /// Panics where a blocking wait would stop async tasks.

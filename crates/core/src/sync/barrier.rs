@@ -9,6 +9,7 @@
 
 use crate::model::maybe_const;
 use crate::model::time::Duration;
+use crate::model::weaken;
 use crate::park::leaf::{Leaf, LeafGuard};
 use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting};
@@ -20,6 +21,8 @@ use std::task::{Context, Poll};
 struct State {
     /// How many of this round have come.
     arrived: usize,
+    /// Which round this is. One that is over may still be waking those who waited.
+    round: u64,
     broken: bool,
     waiters: List,
 }
@@ -64,7 +67,7 @@ impl Barrier {
         /// When `parties` is 0.
         pub const fn new(parties: usize) -> Self {
             assert!(parties > 0, "a barrier needs at least one party");
-            Self { parties, state: Leaf::new(State { arrived: 0, broken: false, waiters: List::new() }) }
+            Self { parties, state: Leaf::new(State { arrived: 0, round: 0, broken: false, waiters: List::new() }) }
         }
     }
 
@@ -99,7 +102,7 @@ impl Barrier {
     }
 
     fn future(&self, waiting: Waiting) -> BarrierFuture<'_> {
-        BarrierFuture { barrier: self, index: None, node: Node::new(waiting) }
+        BarrierFuture { barrier: self, index: None, round: 0, node: Node::new(waiting) }
     }
 
     /// Breaks the barrier: all waits, now and later, end with an error.
@@ -130,6 +133,7 @@ impl Barrier {
     /// Gives `given` to all that wait and begins a new round, which whoever comes next belongs to.
     fn end_round(&self, mut state: LeafGuard<'_, State>, given: Given, broken: bool) {
         state.arrived = 0;
+        state.round += 1;
         state.broken = broken;
         List::wake_up_to(state, usize::MAX, given, || self.state.lock(), |state| &mut state.waiters);
     }
@@ -186,6 +190,8 @@ pub struct BarrierFuture<'a> {
     barrier: &'a Barrier,
     /// The place in which this strand came, once it has.
     index: Option<usize>,
+    /// The round it came to.
+    round: u64,
     node: Node,
 }
 
@@ -215,6 +221,7 @@ impl Future for BarrierFuture<'_> {
         let index = state.arrived;
         state.arrived += 1;
         this.index = Some(index);
+        this.round = state.round;
         if state.arrived == barrier.parties {
             barrier.end_round(state, Given::Granted, false);
             return Poll::Ready(Ok(BarrierWaitResult { index, parties: barrier.parties }));
@@ -230,7 +237,9 @@ impl Drop for BarrierFuture<'_> {
             return;
         }
         let mut state = self.barrier.state.lock();
-        if state.waiters.remove(&self.node) == Given::Linked {
+        // A round that is over cannot be broken: this strand was only not told yet.
+        let linked = state.waiters.remove(&self.node) == Given::Linked;
+        if linked && state.round == self.round && weaken::keep("barrier.leaver_breaks") {
             self.barrier.end_round(state, Given::Woken, true);
         }
     }

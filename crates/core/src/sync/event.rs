@@ -4,8 +4,8 @@
 //!
 //! One word with two bits. `SET` is the flag; `WAITERS` says that the list may not be empty, and is changed under the
 //! list's lock only. A waiter links itself, sets `WAITERS` and sees in the same step whether `SET` came first; `set`
-//! sets `SET` and sees in the same step whether somebody waits. Both are changes of one word, so one of the two sees
-//! the other, and no fence is needed.
+//! sets `SET` only in a step in which nobody waits, or under the list's lock, where it also says whom it wakes. Both are
+//! changes of one word, so one of the two sees the other, and no fence is needed.
 //!
 //! `set` wakes those that waited at that moment, also when `clear` follows at once: a woken waiter does not look at the
 //! flag again (Python's `threading.Event` behaves the same).
@@ -71,16 +71,25 @@ impl Event {
     /// Sets the flag and wakes all that wait. Setting it twice changes nothing.
     #[inline]
     pub fn set(&self) {
-        // Release: pairs with the Acquire of whoever sees the flag.
-        let before = self.state.fetch_or(SET, weaken::ordering("event.set", Ordering::Release));
-        if before & WAITERS != 0 {
-            self.wake_all();
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & WAITERS == 0 {
+            // Release: pairs with the Acquire of whoever sees the flag. (Also when it is set already: what was done
+            // before this `set` is visible to whoever sees it from now on.)
+            let release = weaken::ordering("event.set", Ordering::Release);
+            match self.state.compare_exchange_weak(state, state | SET, release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
         }
+        self.set_and_wake();
     }
 
     #[cold]
-    fn wake_all(&self) {
+    fn set_and_wake(&self) {
+        // The flag and the choice of whom to wake are one step under the lock: a wait that begins after this `set` was
+        // seen and taken back is not woken by it.
         let waiters = self.waiters.lock();
+        self.state.fetch_or(SET, weaken::ordering("event.set", Ordering::Release));
         List::wake_up_to(waiters, usize::MAX, Given::Woken, || self.waiters.lock(), |waiters| &mut *waiters);
         let waiters = self.waiters.lock();
         if waiters.is_empty() {

@@ -141,8 +141,9 @@ impl RawMutex {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let wanted = if state & LOCKED == 0 { state | LOCKED } else { state | WAITERS };
-            // Acquire: as in `try_lock`.
-            match self.state.compare_exchange_weak(state, wanted, Ordering::Acquire, Ordering::Relaxed) {
+            // Acquire: as in `try_lock`; an unlock without waiters does not pass through the list's lock.
+            let acquire = weaken::ordering("mutex.lock_queued", Ordering::Acquire);
+            match self.state.compare_exchange_weak(state, wanted, acquire, Ordering::Relaxed) {
                 Ok(_) => return state & LOCKED != 0,
                 Err(now) => state = now,
             }
@@ -150,7 +151,7 @@ impl RawMutex {
     }
 
     fn no_longer_woken(&self, node: &Node) {
-        if node.waiting() == Waiting::Blocking {
+        if node.waiting() == Waiting::Blocking && weaken::keep("mutex.no_longer_woken") {
             self.state.fetch_and(!WOKEN, Ordering::Relaxed);
         }
     }
@@ -174,8 +175,9 @@ impl RawMutex {
     fn unlock_with_waiters(&self) {
         let mut state = self.state.load(Ordering::Relaxed);
         while state & (WAITERS | WOKEN) != WAITERS {
-            // Nobody waits any more, or one is on its way.
-            match self.state.compare_exchange_weak(state, state & !LOCKED, Ordering::Release, Ordering::Relaxed) {
+            // Nobody waits any more, or one is on its way. Release: as in `unlock`.
+            let release = weaken::ordering("mutex.unlock_woken", Ordering::Release);
+            match self.state.compare_exchange_weak(state, state & !LOCKED, release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => state = now,
             }
@@ -190,7 +192,8 @@ impl RawMutex {
             waiters.pop_front(Given::Granted, &mut wakes);
             self.note_if_empty(&waiters);
         } else {
-            self.state.fetch_and(!LOCKED, Ordering::Release);
+            // Release: as in `unlock`; who takes the lock in passing does not look at the list.
+            self.state.fetch_and(!LOCKED, weaken::ordering("mutex.unlock_waking", Ordering::Release));
             self.wake_next(&mut waiters, &mut wakes);
         }
         drop(waiters);

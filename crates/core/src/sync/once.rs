@@ -141,7 +141,7 @@ impl<T> OnceCell<T> {
     fn begin(&self) -> Option<Turn<'_, T>> {
         // Acquire: pairs with the Release in `Turn::drop`; what a failed initializer did is visible to the next.
         self.state
-            .compare_exchange(EMPTY, RUNNING, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(EMPTY, RUNNING, weaken::ordering("once.begin", Ordering::Acquire), Ordering::Relaxed)
             .is_ok()
             .then(|| Turn { cell: self })
     }
@@ -177,7 +177,7 @@ impl<T> Turn<'_, T> {
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
         // Release: pairs with the Acquire in `begin`.
-        self.cell.state.store(EMPTY, Ordering::Release);
+        self.cell.state.store(EMPTY, weaken::ordering("once.fail", Ordering::Release));
         self.cell.wake_one();
     }
 }
@@ -200,8 +200,8 @@ impl<'a, T> Future for TurnFuture<'a, T> {
         let mut waiters = cell.waiters.lock();
         waiters.take(node);
         loop {
-            // Acquire: as in `get`.
-            match cell.state.load(Ordering::Acquire) {
+            // Relaxed: `begin` and `get` acquire.
+            match cell.state.load(Ordering::Relaxed) {
                 DONE => return Poll::Ready(None),
                 EMPTY => {
                     if let Some(turn) = cell.begin() {

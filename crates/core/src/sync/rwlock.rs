@@ -203,7 +203,7 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: a permit is held, so nobody writes.
-        unsafe { &*self.lock.value.get_ptr() }
+        unsafe { &*self.lock.value.get_shared_ptr() }
     }
 }
 

@@ -74,10 +74,9 @@ impl Permits {
 
     /// Takes under the list's lock, where the count is ours once `WAITERS` is set.
     fn take(&self, need: usize) -> bool {
-        // Acquire: pairs with the Release in `release`.
-        let word = self.word.load(Ordering::Acquire);
-        word / ONE >= need && {
-            self.word.fetch_sub(need * ONE, Ordering::Acquire);
+        self.word.load(Ordering::Relaxed) / ONE >= need && {
+            // Acquire: pairs with the Release in `release`.
+            self.word.fetch_sub(need * ONE, weaken::ordering("semaphore.take", Ordering::Acquire));
             true
         }
     }
@@ -110,8 +109,8 @@ impl Permits {
 
     fn note_if_empty(&self, waiters: &LeafGuard<'_, List>) {
         if waiters.is_empty() {
-            // Release: what earlier releases published passes on to the next acquire by compare-and-swap.
-            self.word.fetch_and(!WAITERS, Ordering::Release);
+            // Relaxed: every change of the word is a read-modify-write, so what earlier releases published passes on.
+            self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         }
     }
 
@@ -159,14 +158,15 @@ impl Permits {
             if !wakes.has_room() {
                 return true;
             }
-            // Acquire: pairs with the Release in `release`; passed on to the granted by the list's lock.
-            let free = self.word.load(Ordering::Acquire) / ONE;
+            let free = self.word.load(Ordering::Relaxed) / ONE;
             if free < front.need + promised {
                 break;
             }
             match front.waiting {
                 Waiting::Blocking => {
-                    self.word.fetch_sub(front.need * ONE, Ordering::Acquire);
+                    // Acquire: pairs with the Release in `release`, which may have been another strand's; passed on to
+                    // the granted by the list's lock.
+                    self.word.fetch_sub(front.need * ONE, weaken::ordering("semaphore.serve", Ordering::Acquire));
                     waiters.pop_front(Given::Granted, wakes);
                 }
                 Waiting::Task => {
@@ -190,7 +190,7 @@ impl Permits {
                 self.release(need, PERMITS_MAX);
             }
             // The next one may need less than this one did, so it may fit now.
-            Given::Linked if was_first => self.serve(),
+            Given::Linked if was_first && weaken::keep("semaphore.first_left") => self.serve(),
             Given::Woken if weaken::keep("semaphore.hand_on") => self.serve(),
             _ => {}
         }

@@ -7,6 +7,7 @@
 
 use crate::model::sync::atomic::{AtomicBool, Ordering};
 use crate::model::time::{Duration, Instant};
+use crate::model::weaken;
 use crate::park::leaf::Leaf;
 use crate::park::{self, Cancelled, Interrupt, Interrupted, Reason};
 use std::fmt;
@@ -64,8 +65,11 @@ impl CancelToken {
             let mut below = parent.inner.below.lock();
             push_live(&mut below.children, Arc::downgrade(&inner));
             // Under the lock that `cancel` takes after it has set its flag: one of the two sees the other.
-            if parent.inner.cancelled.load(Ordering::Acquire) {
-                inner.cancelled.store(true, Ordering::Release);
+            // Acquire: pairs with the Release in `cancel`. The store is relaxed: nobody else has the child yet.
+            if weaken::keep("cancel.inherit")
+                && parent.inner.cancelled.load(weaken::ordering("cancel.inherit_acquire", Ordering::Acquire))
+            {
+                inner.cancelled.store(true, Ordering::Relaxed);
             }
         }
         Self { inner }
@@ -98,7 +102,7 @@ impl CancelToken {
     /// Cancels everything that runs or will run under this token.
     pub fn cancel(&self) {
         // Release: what the canceller did before is visible to the cancelled.
-        self.inner.cancelled.store(true, Ordering::Release);
+        self.inner.cancelled.store(true, weaken::ordering("cancel.cancel", Ordering::Release));
         let below = std::mem::take(&mut *self.inner.below.lock());
         for region in below.regions.iter().filter_map(Weak::upgrade) {
             region.raise(Reason::Cancelled);
@@ -114,7 +118,8 @@ impl CancelToken {
     }
 
     fn reason(&self) -> Option<Reason> {
-        if self.inner.cancelled.load(Ordering::Acquire) {
+        // Acquire: pairs with the Release in `cancel`.
+        if self.inner.cancelled.load(weaken::ordering("cancel.reason", Ordering::Acquire)) {
             return Some(Reason::Cancelled);
         }
         if self.inner.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -141,7 +146,9 @@ impl CancelToken {
             push_live(&mut below.regions, Arc::downgrade(&interrupt));
         }
         // After the link: a cancel that came before it left its flag.
-        if let Some(reason) = self.reason() {
+        if weaken::keep("cancel.recheck")
+            && let Some(reason) = self.reason()
+        {
             interrupt.raise(reason);
         }
         let ended = catch_unwind(AssertUnwindSafe(|| park::with_scope(&interrupt, self.inner.deadline, body)));

@@ -66,9 +66,11 @@ impl<T: Send> TaskHandle<T> {
         self.task.take()
     }
 
-    /// Waits until the outcome may be taken, running the task here if it is this executor's and has not started.
+    /// Waits until the outcome may be taken, running the task here if it is this executor's and has not started. For those
+    /// who must still hold the handle when the wait is cancelled.
+    #[doc(hidden)]
     #[track_caller]
-    pub(super) fn wait_finished(&self) {
+    pub fn wait_finished(&self) {
         let header = self.task.header();
         if header.state.may_take() {
             return;
@@ -86,7 +88,8 @@ impl<T: Send> TaskHandle<T> {
     }
 
     /// Waits until the outcome may be taken, whatever happens: for those who may not go on before.
-    pub(super) fn wait_finished_shielded(&self) {
+    #[doc(hidden)]
+    pub fn wait_finished_shielded(&self) {
         if !self.task.header().state.may_take() {
             park::wait_for_shielded(self.wait_as(Waiting::Blocking));
         }

@@ -45,10 +45,15 @@ pub trait Runnable: Send + Sync {
 
 pub(super) type Callback = Box<dyn FnOnce(Outcome<'_>) + Send>;
 
-#[derive(Default)]
+/// Who is to be told of the end. Most tasks are joined late or never, so this is made when it is needed.
 struct Waiters {
-    list: Option<List>,
+    list: List,
     callbacks: Vec<Callback>,
+}
+
+/// Boxed: the address of a list must not change, and a task without waiters should be small.
+fn made(waiters: &mut Option<Box<Waiters>>) -> &mut Waiters {
+    waiters.get_or_insert_with(|| Box::new(Waiters { list: List::new(), callbacks: Vec::new() }))
 }
 
 /// What does not depend on the job's type.
@@ -57,7 +62,7 @@ pub(super) struct Header {
     pub(super) interrupt: Interrupt,
     /// The executor the task was submitted to, by address.
     pub(super) executor: usize,
-    waiters: Leaf<Waiters>,
+    waiters: Leaf<Option<Box<Waiters>>>,
 }
 
 impl Header {
@@ -72,7 +77,7 @@ impl Header {
         }
         let _replaced: Replaced; // dropped after the lock
         let mut waiters = self.waiters.lock();
-        let list = waiters.list.get_or_insert_with(List::new);
+        let list = &mut made(&mut waiters).list;
         list.take(node);
         _replaced = list.push_back(node, context);
         if self.state.add_waiter() {
@@ -84,10 +89,10 @@ impl Header {
 
     pub(super) fn leave(&self, node: &Node) {
         if !node.is_fresh()
-            && let Some(list) = &mut self.waiters.lock().list
+            && let Some(waiters) = &mut *self.waiters.lock()
         {
             // "Finished" is news for everybody; nothing is handed on.
-            list.remove(node);
+            waiters.list.remove(node);
         }
     }
 
@@ -97,7 +102,7 @@ impl Header {
         if self.state.add_callback() {
             return Some(callback);
         }
-        waiters.callbacks.push(callback);
+        made(&mut waiters).callbacks.push(callback);
         None
     }
 
@@ -108,12 +113,12 @@ impl Header {
             usize::MAX,
             Given::Woken,
             || self.waiters.lock(),
-            |waiters| waiters.list.get_or_insert_with(List::new),
+            |waiters| &mut made(waiters).list,
         );
     }
 
     fn take_callbacks(&self) -> Vec<Callback> {
-        std::mem::take(&mut self.waiters.lock().callbacks)
+        std::mem::take(&mut made(&mut self.waiters.lock()).callbacks)
     }
 }
 
@@ -134,7 +139,8 @@ pub(super) trait Joinable<T>: Send + Sync {
 struct Task<F, T, G> {
     header: Header,
     job: UnsafeCell<Option<(F, G)>>,
-    outcome: UnsafeCell<Option<Result<T, TaskError>>>,
+    /// The error is boxed: it is large, and rare.
+    outcome: UnsafeCell<Option<Result<T, Box<TaskError>>>>,
 }
 
 // SAFETY: the table at the head of this file: job and outcome are each reached by one strand at a time, and passed on
@@ -183,6 +189,7 @@ where
 
     /// Publishes the outcome; `guard` is dropped when nothing of the user's is left here except what the handle holds.
     fn finish(&self, outcome: Result<T, TaskError>, guard: G) {
+        let outcome = outcome.map_err(Box::new);
         // SAFETY: RUNNING, and we are the one who runs.
         self.outcome.with_mut(|place| unsafe { *place = Some(outcome) });
         loop {
@@ -206,7 +213,7 @@ where
         }
     }
 
-    fn take_outcome(&self) -> Option<Result<T, TaskError>> {
+    fn take_outcome(&self) -> Option<Result<T, Box<TaskError>>> {
         // SAFETY: FINISHED, and the state word lets one take: the handle, or whoever finished a detached task.
         self.outcome.with_mut(|outcome| unsafe { (*outcome).take() })
     }
@@ -286,7 +293,7 @@ where
         if !self.header.state.take() {
             return Err(TaskError::ResultTaken);
         }
-        self.take_outcome().unwrap_or(Err(TaskError::ResultTaken))
+        self.take_outcome().map_or(Err(TaskError::ResultTaken), |outcome| outcome.map_err(|error| *error))
     }
 
     fn detach(&self) {
@@ -341,7 +348,7 @@ where
             state: State::new(),
             interrupt: Interrupt::new(),
             executor,
-            waiters: Leaf::new(Waiters::default()),
+            waiters: Leaf::new(None),
         },
         job: UnsafeCell::new(Some((job, guard))),
         outcome: UnsafeCell::new(None),

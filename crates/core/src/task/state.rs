@@ -79,7 +79,7 @@ impl State {
 
     fn phase(&self) -> u32 {
         // Acquire: whoever sees the outcome stored may look at it.
-        self.0.load(Ordering::Acquire) & PHASE
+        self.0.load(weaken::ordering("task.phase", Ordering::Acquire)) & PHASE
     }
 
     pub(super) fn is_pending(&self) -> bool {
@@ -108,8 +108,8 @@ impl State {
                 return ToRunning::NotPending;
             }
             let wanted = word | RUNNING | if to_cancel { CANCELLED } else { 0 };
-            // Acquire: the job is visible, however the task came here. (Its queue publishes it too.)
-            match self.0.compare_exchange_weak(word, wanted, Ordering::Acquire, Ordering::Relaxed) {
+            // Relaxed: nobody writes the job after the task was made, so it came with the reference.
+            match self.0.compare_exchange_weak(word, wanted, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return ToRunning::Mine,
                 Err(now) => word = now,
             }
@@ -126,8 +126,8 @@ impl State {
                 let (wake, detached) = (word & WAITERS != 0, word & DETACHED != 0);
                 (word | FINISHED, ToFinished::Finished { wake, detached })
             };
-            // Release: publishes the outcome to whoever sees the new phase. Acquire: callbacks that were registered.
-            let ordering = weaken::ordering("task.finish", Ordering::AcqRel);
+            // Release: publishes the outcome to whoever sees the new phase. (Callbacks come under their lock.)
+            let ordering = weaken::ordering("task.finish", Ordering::Release);
             match self.0.compare_exchange_weak(word, wanted, ordering, Ordering::Relaxed) {
                 Ok(_) => return next,
                 Err(now) => word = now,
@@ -143,7 +143,8 @@ impl State {
 
     /// There is a callback. True when that is too late: the outcome is there and nobody will come to call it.
     pub(super) fn add_callback(&self) -> bool {
-        let before = self.0.fetch_or(CALLBACKS, Ordering::AcqRel);
+        // Acquire: as in `phase`.
+        let before = self.0.fetch_or(CALLBACKS, weaken::ordering("task.add_callback", Ordering::Acquire));
         before & PHASE == FINISHED
     }
 
@@ -154,8 +155,12 @@ impl State {
 
     /// The handle is dropped. True when the outcome is left to it.
     pub(super) fn detach(&self) -> bool {
+        if self.is_taken() {
+            // Taken, so finished: nobody looks at the word any more.
+            return false;
+        }
         // Acquire: pairs with the Release in `to_finished`; the outcome is visible.
-        let before = self.0.fetch_or(DETACHED, Ordering::Acquire);
+        let before = self.0.fetch_or(DETACHED, weaken::ordering("task.detach", Ordering::Acquire));
         before & PHASE == FINISHED && before & TAKEN == 0
     }
 

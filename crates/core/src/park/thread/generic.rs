@@ -27,6 +27,12 @@ impl Sleep for Bed {
                     Ok(guard) => asleep = guard,
                     Err(_) => return,
                 },
+                #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+                Some(deadline) => {
+                    drop(asleep);
+                    return crate::model::time::sleep_until(deadline);
+                }
+                #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {

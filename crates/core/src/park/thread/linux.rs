@@ -49,3 +49,12 @@ pub(crate) fn futex_wake_one(word: &AtomicU32) {
         libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1_i32);
     }
 }
+
+/// How many cores the machine has that are in use.
+pub(crate) fn online_cores() -> i64 {
+    static CORES: std::sync::OnceLock<i64> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| {
+        // SAFETY: `sysconf` takes a number and has no other precondition.
+        unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }
+    })
+}

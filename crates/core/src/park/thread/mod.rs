@@ -10,12 +10,10 @@
 //! Only the owner leaves NOTIFIED and only the owner enters PARKED; anybody may enter NOTIFIED. A notification that
 //! arrives before the park is kept, so a waiter that publishes itself first and parks afterwards cannot miss one.
 //!
-//! # Why spin, and for how long
+//! # Why spin
 //!
-//! On a virtual machine a futex wake across cores costs about 17 µs one way and a word passed through the cache about
-//! 0.2 µs. A wait that ends soon is therefore worth about a microsecond of spinning, and no more: the bound is in time,
-//! not in rounds, because a `pause` takes from 4 to 140 cycles on the processors around. A thread whose spins fail
-//! (its partner needs this core, or is slow) loses the credit to spin and only probes now and then.
+//! On a virtual machine a futex wake across cores costs from 5 µs (a busy core) to 50 µs (a halted one), and a word
+//! passed through the cache about 0.2 µs. So a thread spins for a moment before it sleeps; `spin` says how.
 
 use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::time::Instant;
@@ -35,6 +33,9 @@ use generic::Bed;
 const EMPTY: u32 = 0;
 const NOTIFIED: u32 = 1;
 const PARKED: u32 = 2;
+
+mod spin;
+use spin::Spin;
 
 /// What a thread sleeps on. `sleep` returns when the word is no longer `PARKED`, at the deadline, or for no reason.
 trait Sleep {
@@ -66,9 +67,9 @@ impl Parker {
             return;
         }
         asleep();
-        // Acquire on failure: the word was NOTIFIED, which publishes what the waker did before.
-        if self.state.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Acquire).is_err() {
-            self.state.swap(EMPTY, Ordering::Acquire);
+        if self.state.compare_exchange(EMPTY, PARKED, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            // It was NOTIFIED just now. Acquire: pairs with the Release in `unpark`.
+            self.state.swap(EMPTY, weaken::ordering("parker.late", Ordering::Acquire));
             return;
         }
         self.bed.sleep(&self.state, PARKED, until);
@@ -86,7 +87,7 @@ impl Parker {
     fn take(&self) -> bool {
         // Acquire: pairs with the Release in `unpark`.
         self.state.load(Ordering::Relaxed) == NOTIFIED && {
-            self.state.swap(EMPTY, Ordering::Acquire);
+            self.state.swap(EMPTY, weaken::ordering("parker.take", Ordering::Acquire));
             true
         }
     }
@@ -100,57 +101,14 @@ impl Parker {
     }
 }
 
-/// A spin bounded in time that stops itself where it does not help.
-#[derive(Debug)]
-struct Spin {
-    /// Written by the owner only: how often spinning may still fail before it is given up, and a count of waits.
-    credit: AtomicU32,
-    waits: AtomicU32,
-}
-
-/// The longest spin before a sleep, in nanoseconds: a few times what a word needs from core to core.
-const SPIN_NS_MAX: u128 = 1_500;
-/// A thread without credit tries again once in this many waits.
-const SPIN_PROBE_EVERY: u32 = 32;
-const SPIN_CREDIT_START: u32 = 4;
-const SPIN_CREDIT_MAX: u32 = 16;
-
-impl Spin {
-    fn new() -> Self {
-        Self { credit: AtomicU32::new(SPIN_CREDIT_START), waits: AtomicU32::new(0) }
-    }
-
-    /// Spins until `ready`, for at most `SPIN_NS_MAX`.
-    fn spin_until(&self, ready: impl Fn() -> bool) -> bool {
-        if cfg!(any(ropewalk_loom, ropewalk_shuttle)) || single_core() {
-            return false;
-        }
-        let credit = self.credit.load(Ordering::Relaxed);
-        let waits = self.waits.load(Ordering::Relaxed);
-        self.waits.store(waits.wrapping_add(1), Ordering::Relaxed);
-        if credit == 0 && waits % SPIN_PROBE_EVERY != 0 {
-            return false;
-        }
-        let start = Instant::now();
-        loop {
-            // The clock costs about as much as a round of pauses, so it is read once a round.
-            for _ in 0..16 {
-                if ready() {
-                    self.credit.store((credit + 2).min(SPIN_CREDIT_MAX), Ordering::Relaxed);
-                    return true;
-                }
-                crate::model::hint::spin_loop();
-            }
-            if start.elapsed().as_nanos() >= SPIN_NS_MAX {
-                self.credit.store(credit.saturating_sub(1), Ordering::Relaxed);
-                return false;
-            }
-        }
-    }
-}
-
-/// Whether this process may use one core only, so that spinning keeps the waker away.
+/// Whether the machine has one core only, so that spinning keeps the waker away.
+///
+/// This asks for the cores of the machine and not for those that the calling thread may use: the answer is kept for the
+/// whole process, and the first to ask may be pinned to one. A process that is confined to one core learns it as any
+/// thread does whose partner shares its core.
 pub(crate) fn single_core() -> bool {
-    static CORES: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1))
+    #[cfg(all(target_os = "linux", not(any(ropewalk_loom, ropewalk_shuttle))))]
+    return linux::online_cores() == 1;
+    #[cfg(not(all(target_os = "linux", not(any(ropewalk_loom, ropewalk_shuttle)))))]
+    false
 }

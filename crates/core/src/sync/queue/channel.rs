@@ -369,8 +369,8 @@ macro_rules! side {
 
         impl<T> Drop for $side<T> {
             fn drop(&mut self) {
-                // AcqRel: the last one sees what the others of its side did.
-                if self.shared.$count.fetch_sub(1, Ordering::AcqRel) == 1 {
+                // Relaxed: what the others of this side did to the channel they did under its lock, which `close` takes.
+                if self.shared.$count.fetch_sub(1, Ordering::Relaxed) == 1 {
                     self.shared.close($discard);
                 }
             }

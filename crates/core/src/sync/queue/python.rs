@@ -295,7 +295,8 @@ queue! {
 queue! {
     /// A [`Queue`] from which the smallest item leaves first, as in Python. The order of equal items is not promised.
     ///
-    /// Comparing runs under the queue's lock: an `Ord` that uses the queue itself waits for ever.
+    /// Comparing runs under the queue's lock: an `Ord` that uses the queue itself waits for ever. One that panics does so
+    /// in the put or get that compared, which then has changed nothing.
     ///
     /// ```
     /// use ropewalk_core::sync::PriorityQueue;

@@ -10,6 +10,7 @@
 //! one. Should it leave without the value, the next receiver finds it there.
 
 use super::buffered::{Gate, Nothing, Refused};
+use crate::model::weaken;
 use crate::park::leaf::{Leaf, LeafGuard};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting};
 use std::collections::VecDeque;
@@ -169,7 +170,10 @@ impl<T> Rendezvous<T> {
         }
         let mut state = self.state.lock();
         let given = state.receivers.remove(node);
-        if given == Given::Woken && !(state.handed.is_empty() && state.offers.is_empty()) {
+        if given == Given::Woken
+            && weaken::keep("rendezvous.recv.hand_on")
+            && !(state.handed.is_empty() && state.offers.is_empty())
+        {
             let waker = state.receivers.pop_one(Given::Woken);
             drop(state);
             wake(waker);
@@ -182,7 +186,7 @@ impl<T> Rendezvous<T> {
         }
         let mut state = self.state.lock();
         let given = state.watchers.remove(node);
-        if given == Given::Woken && !state.receivers.is_empty() {
+        if given == Given::Woken && weaken::keep("rendezvous.watch.hand_on") && !state.receivers.is_empty() {
             let waker = state.watchers.pop_one(Given::Woken);
             drop(state);
             wake(waker);

@@ -5,7 +5,6 @@ use crate::model::time::Duration;
 use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Node, Waiting};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 /// One side of one channel, without its type.
@@ -122,10 +121,12 @@ struct Nodes<'a> {
 
 impl<'a> Nodes<'a> {
     fn new(select: &'a Select<'_>) -> Self {
-        // Not from `model`: this decides only who is asked first.
-        static TURN: AtomicUsize = AtomicUsize::new(0);
+        // Unchecked: this decides only who is asked first. A checker needs the same answer in each execution.
+        use crate::model::unchecked::{Ordering, PlainU64};
+        static TURN: PlainU64 = PlainU64::new(0);
+        let turn = if cfg!(any(ropewalk_loom, ropewalk_shuttle)) { 0 } else { TURN.fetch_add(1, Ordering::Relaxed) };
         let nodes = select.sides.iter().map(|_| Box::pin(Node::new(Waiting::Blocking))).collect();
-        Self { sides: &select.sides, nodes, first: TURN.fetch_add(1, Ordering::Relaxed) }
+        Self { sides: &select.sides, nodes, first: turn as usize }
     }
 
     fn poll(&self, context: &Context<'_>) -> Poll<usize> {

@@ -1,0 +1,2 @@
+//! x
+#![cfg(all(test, ropewalk_loom))]
