@@ -1,0 +1,3 @@
+module ropewalk-bench-go
+
+go 1.22
