@@ -12,7 +12,7 @@
 //! worker if nothing is said.
 
 use super::{Executor, Submit, same_again};
-use crate::task::{Panic, TaskError, TaskHandle};
+use crate::task::{Cancelled, Panic, TaskError, TaskHandle};
 use ropewalk_core::sync::channel::{self, Receiver, Sender};
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,16 +21,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a chunk should take: far more than it costs to send, far less than anybody waits for.
-const CHUNK_TIME: Duration = Duration::from_micros(200);
-const CHUNK_ITEMS_MAX: usize = 16_384;
+const CHUNK_TIME: Duration = Duration::from_micros(100);
+const CHUNK_ITEMS_MAX: usize = 4_096;
 const GROWTH: usize = 4;
-const CHUNKS_PER_WORKER: usize = 4;
+const CHUNKS_PER_WORKER: usize = 3;
 
 /// The work on one chunk, as it is submitted.
-pub(super) type ChunkJob<R> = Box<dyn FnOnce() -> Chunk<R> + Send>;
+pub type ChunkJob<R> = Box<dyn FnOnce() -> Chunk<R> + Send>;
 
 /// The results of one chunk.
-pub(super) struct Chunk<R> {
+pub struct Chunk<R> {
     /// Those that there are, in order.
     values: Vec<R>,
     /// Which items have none, in order.
@@ -48,13 +48,15 @@ fn run_chunk<T, R>(function: &(impl Fn(T) -> R + ?Sized), items: Vec<T>) -> Chun
     let start = Instant::now();
     let mut values = Vec::with_capacity(items.len());
     let mut failures = VecDeque::new();
-    for (place, item) in items.into_iter().enumerate() {
-        match catch_unwind(AssertUnwindSafe(|| function(item))) {
-            Ok(value) => values.push(value),
+    let mut items = items.into_iter();
+    // One net under all items, spread anew after each panic: one under each item costs more than a small item does.
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| values.extend(items.by_ref().map(function)))) {
+        if payload.is::<Cancelled>() {
             // A cancelled wait ends the whole chunk.
-            Err(payload) if payload.is::<ropewalk_core::park::Cancelled>() => resume_unwind(payload),
-            Err(payload) => failures.push_back((place, TaskError::Panicked(Panic::from_payload(payload)))),
+            resume_unwind(payload);
         }
+        let place = values.len() + failures.len();
+        failures.push_back((place, TaskError::Panicked(Panic::from_payload(payload))));
     }
     Chunk { values, failures, took: start.elapsed() }
 }
@@ -191,11 +193,17 @@ where
     /// Takes the next chunk that is to be given out.
     fn land(&mut self) -> Option<()> {
         let flight = match &self.ended {
-            None => self.flights.pop_front()?,
+            // A wait that is cancelled loses nothing: the flight is still there.
+            None => {
+                self.flights.front()?.handle.wait_finished();
+                self.flights.pop_front()?
+            }
             Some(_) if self.flights.is_empty() => return None,
             Some((_, ended)) => {
                 let number = ended.recv().ok()?;
                 let place = self.flights.iter().position(|flight| flight.number == number)?;
+                // Its callback runs at this moment. A cancelled wait would lose the number.
+                self.flights[place].handle.wait_finished_shielded();
                 self.flights.remove(place)?
             }
         };

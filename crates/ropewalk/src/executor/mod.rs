@@ -10,7 +10,7 @@ mod scope;
 pub mod thread_pool;
 
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait};
-pub use map::{Map, TryMap};
+pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
 pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
 

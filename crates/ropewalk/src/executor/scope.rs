@@ -85,14 +85,16 @@ impl State {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Submits a job that may borrow from outside the scope.
+    /// Submits a job that may borrow from outside the scope. Waits while the queue has reached its limit, if it has one.
     ///
     /// A panic of the job cancels the other jobs and is re-thrown when the scope ends.
+    #[track_caller]
     pub fn submit<F, T>(&'scope self, job: F) -> TaskHandle<T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        self.pool.take_room();
         let state = Arc::clone(&self.state);
         let job = move || match catch_unwind(AssertUnwindSafe(job)) {
             Ok(value) => Ok(value),
@@ -114,6 +116,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             }
             tasks.push(Arc::downgrade(&task));
         }
+        self.pool.watch(&handle);
         self.pool.enqueue(task);
         handle
     }

@@ -33,10 +33,10 @@ use crate::task::{Panic, Shutdown, TaskError, TaskHandle};
 use crate::thread;
 use ropewalk_core::park::{self, Blocked, Interrupt, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
-use ropewalk_core::sync::{Event, Mutex, Queue, Semaphore};
+use ropewalk_core::sync::{Event, Queue, Semaphore};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a thread that is not needed now is kept for the next job that blocks.
@@ -68,6 +68,7 @@ pub(in crate::executor) struct Pool {
     spares: AtomicUsize,
     /// One permit calls one spare.
     call_spare: Semaphore,
+    /// Not a mutex of ours: a worker takes it in its blocked hook, where it may not wait on anything of ours.
     threads: Mutex<Threads>,
     /// Set when the last worker has ended after a shutdown.
     ended: Event,
@@ -133,9 +134,14 @@ impl Pool {
         std::ptr::from_ref(self).addr()
     }
 
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        // No code of a user runs under this lock, so a poisoned one cannot hold a half-made change.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            workers: self.threads.lock().alive,
+            workers: self.threads().alive,
             idle: self.idle.load(Ordering::Relaxed),
             blocked: self.blocked.load(Ordering::Relaxed),
             queued: self.queue.len(),
@@ -148,10 +154,16 @@ impl Pool {
         F: FnOnce() -> Result<T, TaskError> + Send + 'static,
         T: Send + 'static,
     {
+        self.take_room();
+        self.launch(job)
+    }
+
+    /// Waits for a place in the queue, if it has a limit.
+    #[track_caller]
+    pub(in crate::executor) fn take_room(&self) {
         if let Some(room) = &self.room {
             room.acquire().forget();
         }
-        self.launch(job)
     }
 
     pub(super) fn try_submit<J, F, T>(
@@ -193,22 +205,28 @@ impl Pool {
         T: Send + 'static,
     {
         let (task, handle) = harness::new_task(self.identity(), job);
+        self.watch(&handle);
+        self.enqueue(task);
+        handle
+    }
+
+    /// Has the progress reported when the task ends, if somebody wants to know.
+    pub(in crate::executor) fn watch<T: Send>(self: &Arc<Self>, handle: &TaskHandle<T>) {
         if let Some(progress) = &self.progress {
             progress.submitted.fetch_add(1, Ordering::Relaxed);
             let pool = Arc::clone(self);
             handle.on_finish(move |outcome| pool.report(outcome.is_err()));
         }
-        self.enqueue(task);
-        handle
     }
 
+    /// Queues a task; its place under the limit is taken already.
     pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>) {
         let claimed = self.claim_idle();
         match self.queue.put(Queued { task, limited: self.room.is_some(), claimed }) {
             Ok(()) if claimed => {}
             Ok(()) => self.add_worker(),
             Err(PutError(refused)) => {
-                let reason = self.threads.lock().broken.clone();
+                let reason = self.threads().broken.clone();
                 self.give_back(&refused);
                 refused.task.cancel(match reason {
                     Some(reason) => TaskError::WorkerDied { reason },
@@ -267,7 +285,7 @@ impl Pool {
     #[cold]
     fn start_worker(self: &Arc<Self>) {
         let interrupt = Arc::new(Interrupt::new());
-        let mut threads = self.threads.lock();
+        let mut threads = self.threads();
         let name = format!("{}-{}", self.name_prefix, threads.started);
         threads.started += 1;
         threads.alive += 1;
@@ -297,7 +315,7 @@ impl Pool {
 
     /// No worker can be had: ends what waits for one, now and later.
     fn break_down(&self, reason: String) {
-        self.threads.lock().broken.get_or_insert(reason.clone());
+        self.threads().broken.get_or_insert(reason.clone());
         self.queue.shutdown();
         self.cancel_queued(|| TaskError::WorkerDied { reason: reason.clone() });
     }
@@ -310,7 +328,7 @@ impl Pool {
     }
 
     fn worker_ended(&self, interrupt: &Arc<Interrupt>) {
-        let mut threads = self.threads.lock();
+        let mut threads = self.threads();
         threads.alive -= 1;
         threads.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt));
         self.note_end(&threads);
@@ -327,7 +345,7 @@ impl Pool {
         self.queue.shutdown();
         {
             // A submit that came before still has its job in the queue, or a worker for it.
-            let mut threads = self.threads.lock();
+            let mut threads = self.threads();
             threads.shut_down = true;
             self.note_end(&threads);
         }
@@ -335,7 +353,7 @@ impl Pool {
             self.cancel_queued(|| TaskError::Cancelled);
         }
         if how == Shutdown::Kill {
-            let running = self.threads.lock().interrupts.clone();
+            let running = self.threads().interrupts.clone();
             for interrupt in running {
                 interrupt.raise(Reason::Cancelled);
             }
@@ -366,7 +384,7 @@ impl Pool {
 
     /// Waits for the threads behind the workers, which have nothing left to do but to end.
     fn join_threads(&self) {
-        let handles = std::mem::take(&mut self.threads.lock().handles);
+        let handles = std::mem::take(&mut self.threads().handles);
         for handle in handles {
             // A worker catches every panic of a job; there is nothing in the result.
             drop(handle.join());

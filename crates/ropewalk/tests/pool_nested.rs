@@ -1,0 +1,261 @@
+//! Seam 7: a job may wait for anything inside its own pool, also a pool of one, however deep.
+
+mod support;
+
+use ropewalk::sync::{Barrier, Condvar, Event, Mutex, Queue, channel};
+use ropewalk::{ReturnWhen, Submit, ThreadPoolExecutor, as_completed, wait};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use support::{eventually, joined};
+
+fn pool_of_one() -> Arc<ThreadPoolExecutor> {
+    // A daemon, so that a failing test does not hang in the drop.
+    Arc::new(ThreadPoolExecutor::builder().max_workers(1).daemon(true).build().expect("a valid pool"))
+}
+
+/// Runs `job` on a pool of one, with the pool in hand.
+#[track_caller]
+fn nested<T: Send + 'static>(job: impl FnOnce(&Arc<ThreadPoolExecutor>) -> T + Send + 'static) -> T {
+    let pool = pool_of_one();
+    let inner = Arc::clone(&pool);
+    joined(pool.submit(move || job(&inner)))
+}
+
+#[test]
+fn join_of_a_job() {
+    assert_eq!(nested(|pool| pool.submit(|| 1).join().unwrap()), 1);
+    assert_eq!(nested(|pool| pool.submit(|| 2).join_timeout(Duration::MAX).unwrap()), 2);
+}
+
+#[test]
+fn join_200_deep() {
+    fn down(pool: &Arc<ThreadPoolExecutor>, depth: usize) -> usize {
+        if depth == 0 {
+            return 0;
+        }
+        let inner = Arc::clone(pool);
+        1 + pool.submit(move || down(&inner, depth - 1)).join().unwrap()
+    }
+    assert_eq!(nested(|pool| down(pool, 200)), 200);
+}
+
+#[test]
+fn timed_join_200_deep() {
+    fn down(pool: &Arc<ThreadPoolExecutor>, depth: usize) -> usize {
+        if depth == 0 {
+            return 0;
+        }
+        let inner = Arc::clone(pool);
+        1 + pool.submit(move || down(&inner, depth - 1)).join_timeout(Duration::MAX).unwrap()
+    }
+    assert_eq!(nested(|pool| down(pool, 200)), 200);
+}
+
+#[test]
+fn event_set_by_a_later_job() {
+    nested(|pool| {
+        let event = Arc::new(Event::new());
+        let sets = Arc::clone(&event);
+        drop(pool.submit(move || sets.set()));
+        event.wait();
+    });
+}
+
+#[test]
+fn queue_filled_by_a_later_job_and_joined() {
+    nested(|pool| {
+        let queue = Arc::new(Queue::bounded(1));
+        let other = Arc::clone(&queue);
+        drop(pool.submit(move || (0..10).for_each(|n| other.put(n).unwrap())));
+        (0..10).for_each(|n| assert_eq!(queue.get(), Ok(n)));
+        let other = Arc::clone(&queue);
+        drop(pool.submit(move || (0..10).for_each(|_| other.task_done())));
+        queue.join();
+    });
+}
+
+#[test]
+fn condvar_notified_by_a_later_job() {
+    nested(|pool| {
+        let shared = Arc::new((Mutex::new(false), Condvar::new()));
+        let other = Arc::clone(&shared);
+        drop(pool.submit(move || {
+            *other.0.lock() = true;
+            other.1.notify_one();
+        }));
+        assert!(*shared.1.wait_while(shared.0.lock(), |set| !*set));
+    });
+}
+
+#[test]
+fn mutex_released_by_a_later_job() {
+    nested(|pool| {
+        let mutex = Arc::new(Mutex::new(()));
+        mutex.acquire();
+        let other = Arc::clone(&mutex);
+        drop(pool.submit(move || other.release()));
+        mutex.acquire();
+    });
+}
+
+#[test]
+fn barrier_with_a_later_job() {
+    nested(|pool| {
+        let barrier = Arc::new(Barrier::new(3));
+        for _ in 0..2 {
+            let other = Arc::clone(&barrier);
+            drop(pool.submit(move || other.wait().is_ok()));
+        }
+        barrier.wait().unwrap();
+    });
+}
+
+#[test]
+fn channel_and_rendezvous_with_a_later_job() {
+    nested(|pool| {
+        for (sender, receiver) in [channel::bounded(1), channel::rendezvous()] {
+            drop(pool.submit(move || (0..5).for_each(|n| sender.send(n).unwrap())));
+            assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        }
+    });
+}
+
+#[test]
+fn sleep_lets_a_later_job_run() {
+    let pool = pool_of_one();
+    let ran = Arc::new(Event::new());
+    let (inner, sets) = (Arc::clone(&pool), Arc::clone(&ran));
+    let sleeper = pool.submit(move || {
+        drop(inner.submit(move || sets.set()));
+        ropewalk::sleep(Duration::from_secs(3600));
+    });
+    ran.wait();
+    sleeper.cancel(); // its sleep ends here
+    assert!(sleeper.join().is_err());
+}
+
+#[test]
+fn scope_in_scope() {
+    let sum = nested(|pool| {
+        let numbers = [1, 2, 3];
+        pool.scope(|outer| {
+            let (pool, numbers) = (&pool, &numbers);
+            let inner = numbers.map(|n| {
+                outer.submit(move || pool.scope(|scope| numbers.map(|m| scope.submit(move || n * m)).map(|h| h.join().unwrap())))
+            });
+            inner.into_iter().flat_map(|handle| handle.join().unwrap()).sum::<i32>()
+        })
+    });
+    assert_eq!(sum, 36);
+}
+
+#[test]
+fn scope_without_joins_in_a_job() {
+    let sum = nested(|pool| {
+        let sum = AtomicUsize::new(0);
+        pool.scope(|scope| {
+            for n in 0..100 {
+                let sum = &sum;
+                drop(scope.submit(move || sum.fetch_add(n, Ordering::Relaxed)));
+            }
+        });
+        sum.into_inner()
+    });
+    assert_eq!(sum, 4950);
+}
+
+#[test]
+fn map_in_map() {
+    let pool = pool_of_one();
+    let inner = Arc::clone(&pool);
+    let sums = move |n: i32| inner.map(move |m: i32| n * m, 0..10).sum::<i32>();
+    assert_eq!(pool.map(sums, 0..10).sum::<i32>(), 45 * 45);
+}
+
+#[test]
+fn for_each_and_run_all_in_a_job() {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let sum = nested(|pool| {
+        pool.for_each(|n| drop(CALLS.fetch_add(n, Ordering::Relaxed)), 0..50);
+        pool.run_all((0..10).map(|n| move || n)).into_iter().map(Result::unwrap).sum::<i32>()
+    });
+    assert_eq!((sum, CALLS.load(Ordering::Relaxed)), (45, 1225));
+}
+
+#[test]
+fn as_completed_and_wait_in_a_job() {
+    let sum = nested(|pool| {
+        let handles: Vec<_> = (0..5).map(|n| pool.submit(move || n)).collect();
+        assert_eq!(wait(&handles, ReturnWhen::AllCompleted, None).done.len(), 5);
+        as_completed(handles).map(|handle| handle.join().unwrap()).sum::<i32>()
+    });
+    assert_eq!(sum, 10);
+}
+
+#[test]
+fn submit_to_a_full_queue_from_its_only_worker() {
+    let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).daemon(true).build().unwrap();
+    let pool = Arc::new(pool);
+    let inner = Arc::clone(&pool);
+    let sum = joined(pool.submit(move || {
+        let handles: Vec<_> = (0..20).map(|n| inner.submit(move || n)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).sum::<i32>()
+    }));
+    assert_eq!(sum, 190);
+}
+
+/// Many workers block on the same mutex while the pool starts their replacements: what the pool does in the hook of a wait
+/// must not itself wait for anything of ours.
+#[test]
+fn replacement_is_started_inside_a_wait_without_waiting() {
+    for _ in 0..30 {
+        let pool = Arc::new(ThreadPoolExecutor::builder().max_workers(4).daemon(true).build().unwrap());
+        let mutex = Arc::new(Mutex::new(()));
+        mutex.acquire();
+        let handles: Vec<_> = (0..24)
+            .map(|_| {
+                let (mutex, pool) = (Arc::clone(&mutex), Arc::clone(&pool));
+                pool.clone().submit(move || {
+                    drop(mutex.lock());
+                    drop(pool.submit(|| ()));
+                })
+            })
+            .collect();
+        eventually("all to wait", || pool.stats().blocked == 24);
+        mutex.release();
+        handles.into_iter().for_each(joined);
+    }
+}
+
+/// A wait that is over brings its worker back; afterwards there are again as many runnable ones as may be.
+#[test]
+fn no_more_run_than_may_after_the_waits() {
+    let pool = Arc::new(ThreadPoolExecutor::builder().max_workers(2).daemon(true).build().unwrap());
+    let go = Arc::new(Event::new());
+    let waits: Vec<_> = (0..10)
+        .map(|_| {
+            let go = Arc::clone(&go);
+            pool.submit(move || go.wait())
+        })
+        .collect();
+    eventually("all to wait", || pool.stats().blocked == 10);
+    go.set();
+    waits.into_iter().for_each(joined);
+    // What has come back too many steps down when it looks for its next job.
+    eventually("the idle to be two at most", || pool.stats().idle <= 2 && pool.stats().blocked == 0);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let jobs: Vec<_> = (0..200)
+        .map(|_| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            pool.submit(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+            })
+        })
+        .collect();
+    jobs.into_iter().for_each(joined);
+    assert!(most.load(Ordering::SeqCst) <= 2);
+}

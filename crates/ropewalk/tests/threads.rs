@@ -1,0 +1,127 @@
+//! Threads of one's own, and what threads leave behind. The tests that look at the whole process run one at a time.
+
+mod support;
+
+use ropewalk::sync::{Event, Mutex};
+use ropewalk::{Submit, TaskError, ThreadPoolExecutor, thread};
+use std::sync::Arc;
+use support::{eventually, joined};
+
+/// One test at a time: they count the threads of the process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[cfg(target_os = "linux")]
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    tasks.map(|task| task.expect("an entry").path().display().to_string()).collect()
+}
+
+#[test]
+fn spawn_and_join() {
+    let _alone = ALONE.lock();
+    assert_eq!(joined(ropewalk::spawn(|| 6 * 7)), 42);
+    match ropewalk::spawn(|| panic!("out of hemp")).join() {
+        Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "out of hemp"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn name_and_stack_size() {
+    let _alone = ALONE.lock();
+    let name = thread::Builder::new().name("counter").spawn(|| std::thread::current().name().map(str::to_owned));
+    assert_eq!(joined(name.unwrap()).as_deref(), Some("counter"));
+    let big = thread::Builder::new().stack_size(16 << 20).spawn(|| std::hint::black_box([0_u8; 8 << 20])[7]);
+    assert_eq!(joined(big.unwrap()), 0);
+    assert!(thread::Builder::new().name("a\0b").spawn(|| ()).is_err());
+    assert!(thread::Builder::new().stack_size(1 << 60).spawn(|| ()).is_err());
+}
+
+#[test]
+fn daemons_are_inherited() {
+    let _alone = ALONE.lock();
+    assert!(!thread::current_is_daemon());
+    for daemon in [true, false] {
+        let nested = move || {
+            let inherits = joined(ropewalk::spawn(thread::current_is_daemon));
+            let opposite = thread::Builder::new().daemon(!daemon).spawn(thread::current_is_daemon).unwrap();
+            (thread::current_is_daemon(), inherits, joined(opposite))
+        };
+        let handle = thread::Builder::new().daemon(daemon).spawn(nested).unwrap();
+        assert_eq!(joined(handle), (daemon, daemon, !daemon));
+    }
+}
+
+#[test]
+fn thread_is_not_cancelled_in_a_lock() {
+    let _alone = ALONE.lock();
+    let mutex = Arc::new(Mutex::new(()));
+    mutex.acquire();
+    let wants = Arc::clone(&mutex);
+    let handle = ropewalk::spawn(move || drop(wants.lock()));
+    handle.cancel();
+    mutex.release();
+    joined(handle);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_is_left_behind() {
+    let _alone = ALONE.lock();
+    let before = threads().len();
+    let back = || eventually("as many threads as before", || threads().len() <= before);
+    for _ in 0..5 {
+        let pool = ThreadPoolExecutor::new(4);
+        let go = Arc::new(Event::new());
+        let waits: Vec<_> = (0..12)
+            .map(|_| {
+                let go = Arc::clone(&go);
+                pool.submit(move || go.wait())
+            })
+            .collect();
+        eventually("all to wait", || pool.stats().blocked == 12);
+        assert!(threads().len() >= before + 12);
+        go.set();
+        waits.into_iter().for_each(joined);
+        drop(pool); // spares too
+        back();
+    }
+    drop((0..10).map(|n| ropewalk::spawn(move || n)).collect::<Vec<_>>());
+    back();
+}
+
+/// How often a thread was switched, and how long it ran.
+#[cfg(target_os = "linux")]
+fn activity(of: &[String]) -> Vec<(u64, u64)> {
+    let number = |text: &str| text.split_whitespace().next_back().and_then(|word| word.parse().ok()).unwrap_or(0);
+    of.iter()
+        .map(|task| {
+            let status = std::fs::read_to_string(format!("{task}/status")).unwrap_or_default();
+            let switches = status.lines().filter(|line| line.contains("ctxt_switches")).map(number).sum();
+            let runtime = std::fs::read_to_string(format!("{task}/schedstat")).unwrap_or_default();
+            (switches, runtime.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0))
+        })
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn idle_pool_uses_no_processor() {
+    let _alone = ALONE.lock();
+    let before = threads();
+    let pool = ThreadPoolExecutor::new(4);
+    pool.run_all((0..100).map(|n| move || n));
+    let workers = pool.stats().workers;
+    eventually("all to be idle", || pool.stats().idle == workers);
+    let own: Vec<_> = threads().into_iter().filter(|thread| !before.contains(thread)).collect();
+    assert_eq!(own.len(), workers);
+    // They may still be on their way to sleep; then nothing moves any more.
+    let mut last = activity(&own);
+    eventually("rest", || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let now = activity(&own);
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    std::thread::sleep(std::time::Duration::from_millis(300)); // a rest in which nothing may happen
+    assert_eq!(activity(&own), last);
+}

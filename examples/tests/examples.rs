@@ -1,0 +1,295 @@
+//! Runs every example as a user does and checks what it prints: the content, the order where one is promised, and that
+//! `examples/README.md` shows it.
+//!
+//! Nothing here depends on how long a thing takes, except where an example is about that; then the margin is wide. What
+//! processors are worth is not asserted (`cpu_bound`): a busy machine gives a second thread nothing. The lab measures that.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const EXAMPLES: [&str; 8] = [
+    "thread_join",
+    "daemon_thread",
+    "thread_pool_map",
+    "fake_database",
+    "producer_consumer",
+    "events",
+    "io_bound",
+    "cpu_bound",
+];
+
+/// No example takes longer, on a slow machine and without optimisation.
+const RUN_MAX: Duration = Duration::from_secs(50);
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text_of(name: &str) -> String {
+    fs::read_to_string(here(name)).unwrap_or_else(|error| panic!("examples/{name}: {error}"))
+}
+
+/// Where the examples lie: beside this test's own directory. Cargo builds them with the tests of a package, but not when
+/// it is asked for one test (`--test examples`), and then old ones may lie there; so they are built here, mostly for nothing.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let test = std::env::current_exe().expect("this test has a path");
+        let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/examples-1234");
+        let target = profile.parent().expect("target/PROFILE");
+        let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args(["build", "--quiet", "--examples", "--package", "ropewalk-examples", "--profile"])
+            .arg(if name == "debug" { "dev" } else { name })
+            .arg("--manifest-path")
+            .arg(here("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(target)
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the examples do not build");
+        profile.join("examples")
+    })
+}
+
+/// Runs an example to its end and returns the lines that it printed, without the empty ones.
+#[track_caller]
+fn run(name: &str) -> Vec<String> {
+    let program = built().join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let mut child = Command::new(&program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let started = Instant::now();
+    // What an example prints fits into the pipe, so nobody has to read before the end.
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if started.elapsed() > RUN_MAX {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a child can be waited for");
+            panic!("{name} did not end within {} s", RUN_MAX.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let (mut out, mut err) = (String::new(), String::new());
+    child.stdout.take().expect("is piped").read_to_string(&mut out).expect("prints text");
+    child.stderr.take().expect("is piped").read_to_string(&mut err).expect("prints text");
+    assert!(status.success(), "{name} ended with {status}\n{out}\n{err}");
+    // One example panics on purpose, and is told of it.
+    assert!(name == "thread_join" || err.is_empty(), "{name} complains:\n{err}");
+    let lines: Vec<String> = out.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    readme_shows(name, &lines);
+    lines
+}
+
+/// The place of a line, which must be there once.
+#[track_caller]
+fn place(lines: &[String], wanted: &str) -> usize {
+    let places: Vec<usize> = (0..lines.len()).filter(|i| lines[*i] == wanted).collect();
+    assert!(places.len() == 1, "{wanted:?} was printed {} times in\n{}", places.len(), lines.join("\n"));
+    places[0]
+}
+
+#[track_caller]
+fn in_order(lines: &[String], wanted: &[&str]) {
+    let places: Vec<usize> = wanted.iter().map(|line| place(lines, line)).collect();
+    assert!(places.is_sorted(), "the order is not {wanted:?} in\n{}", lines.join("\n"));
+}
+
+/// The last number in front of `unit`, as in `  0.41 s  4.9x`.
+#[track_caller]
+fn figure(line: &str, unit: &str) -> f64 {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let found = words.iter().enumerate().rev().find_map(|(i, word)| {
+        if *word == unit && i > 0 { words[i - 1].parse().ok() } else { word.strip_suffix(unit)?.parse().ok() }
+    });
+    found.unwrap_or_else(|| panic!("no figure in {unit:?}: {line:?}"))
+}
+
+#[test]
+fn thread_join_waits_and_gets_results_and_panics() {
+    let lines = run("thread_join");
+    in_order(
+        &lines,
+        &[
+            "Main    : before creating thread",
+            "Thread 1: starting",
+            "Thread 1: finishing",
+            "Main    : all done, thread 1 returned 10",
+        ],
+    );
+    let results = place(&lines, "Main    : threads 2, 3 and 4 returned [20, 30, 40]");
+    for name in 2..5 {
+        let (start, end) = (format!("Thread {name}: starting"), format!("Thread {name}: finishing"));
+        in_order(&lines, &["Main    : all done, thread 1 returned 10", &start, &end]);
+        assert!(place(&lines, &end) < results, "joined before the end");
+    }
+    assert_eq!(lines.last().map(String::as_str), Some("Main    : the thread panicked: no hemp left"));
+}
+
+#[test]
+fn daemon_thread_ends_with_the_program_and_the_ordinary_one_does_not() {
+    // The daemon would sleep for an hour; `run` would not wait that long.
+    let lines = run("daemon_thread");
+    in_order(&lines, &["Thread ordinary: starting", "Thread ordinary: finishing"]);
+    in_order(&lines, &["Main    : returns", "Thread ordinary: finishing"]);
+    assert!(!lines.iter().any(|line| line == "Thread daemon: finishing"), "the program waited for its daemon");
+}
+
+#[test]
+fn thread_pool_map_gives_results_in_order() {
+    let lines = run("thread_pool_map");
+    in_order(&lines, &["Main    : map over 0..3", "Main    : got 0", "Main    : got 1", "Main    : got 4"]);
+    for name in 0..6 {
+        let (start, end) = (format!("Thread {name}: starting"), format!("Thread {name}: finishing"));
+        in_order(&lines, &[&start, &end]);
+        let before = if name < 3 { "Main    : map over 0..3" } else { "Main    : for_each over 3..6" };
+        let after = if name < 3 { "Main    : for_each over 3..6" } else { "Main    : all done" };
+        in_order(&lines, &[before, &start, after]);
+        in_order(&lines, &[&end, after]);
+    }
+}
+
+#[test]
+fn fake_database_loses_the_update_without_a_lock_and_only_then() {
+    let lines = run("fake_database");
+    let without = place(&lines, "No lock. Ending value is 1: one update is lost.");
+    let with_guard = place(&lines, "Lock with a guard. Ending value is 2.");
+    place(&lines, "Lock with acquire and release. Ending value is 2.");
+    // Both read before either writes; with a lock one writes before the other reads.
+    let kinds = |part: &[String]| -> Vec<bool> {
+        part.iter().filter(|line| line.starts_with("Thread")).map(|line| line.contains("wrote")).collect()
+    };
+    assert_eq!(kinds(&lines[..without]), [false, false, true, true]);
+    assert_eq!(kinds(&lines[without..with_guard]), [false, true, false, true]);
+    assert_eq!(kinds(&lines[with_guard..]), [false, true, false, true]);
+}
+
+#[test]
+fn producer_consumer_holds_the_producer_back_and_loses_nothing() {
+    let lines = run("producer_consumer");
+    for (who, what) in [("Producer", "put"), ("Consumer", "storing")] {
+        let seen: Vec<String> = (1..=6).map(|message| format!("{who}: {what} message {message}")).collect();
+        in_order(&lines, &seen.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    assert!(lines.iter().any(|line| line.starts_with("Producer: queue is full, waits")), "nobody was held back");
+    in_order(
+        &lines,
+        &[
+            "Consumer: storing message 6",
+            "Consumer: queue is closed and empty, exiting",
+            "Main    : the consumer stored 6 of 6 messages",
+            "Main    : message 7 came too late",
+        ],
+    );
+    let left = lines.iter().find(|line| line.contains("still in the queue")).expect("main looked into the queue");
+    assert!(figure(left, "messages") <= 2.0, "more than the bound: {left}");
+}
+
+#[test]
+fn events_waiters_go_on_after_the_setter_and_not_before() {
+    let lines = run("events");
+    let of = |words: &str| -> Vec<f64> {
+        lines.iter().filter(|line| line.ends_with(words)).map(|line| figure(line, "s")).collect()
+    };
+    assert_eq!((of(": waits").len(), of(": goes on").len()), (5, 5));
+    assert!(of(": waits").iter().all(|waits| *waits < 2.9), "the waiters came too late to wait");
+    assert!(of(": goes on").iter().all(|goes_on| *goes_on >= 3.0), "somebody did not wait");
+    assert!(of("time limit passed").iter().all(|gave_up| (1.0..3.0).contains(gave_up)));
+    let done = lines.iter().position(|line| line.ends_with("setter  : done")).expect("the setter is done");
+    assert!(lines[..done].iter().all(|line| !line.ends_with("goes on")));
+    assert!(lines.last().is_some_and(|line| line.ends_with("main    : all done")));
+}
+
+#[test]
+fn io_bound_threads_overlap_their_waits() {
+    let lines = run("io_bound");
+    let row = |name: &str| lines.iter().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no row {name}"));
+    let (sequential, five, pool) = (row("one after another"), row("5 threads"), row("pool of 40 threads"));
+    // 40 waits of 50 ms, one after another: not less than 2 s, whatever the machine.
+    assert!(figure(sequential, "s") >= 2.0, "{sequential}");
+    assert!(figure(five, "s") >= 0.4 && figure(pool, "s") >= 0.05, "waits were skipped\n{five}\n{pool}");
+    assert!(figure(five, "x") > 1.5, "{five}");
+    assert!(figure(pool, "x") > figure(five, "x"), "{five}\n{pool}");
+    let bytes = figure(sequential, "bytes");
+    assert!(bytes > 0.0);
+    assert_eq!((figure(five, "bytes"), figure(pool, "bytes")), (bytes, bytes), "an answer is missing");
+}
+
+#[test]
+fn cpu_bound_gets_the_same_sums_on_all_cores() {
+    let lines = run("cpu_bound");
+    assert!(lines[0].starts_with("20 sums of 10 million squares, "));
+    assert!(figure(&lines[1], "s") > 0.0 && figure(&lines[2], "s") > 0.0, "the compiler skipped the work");
+    assert_eq!(lines[3], "same sums: true");
+}
+
+/// A line without its figures: what stays the same from run to run.
+fn shape(line: &str) -> String {
+    let mut shape = String::new();
+    for word in line.split_whitespace() {
+        let mut last = ' ';
+        for c in word.chars() {
+            let c = if c.is_ascii_digit() || (c == '.' && last == '#') { '#' } else { c };
+            if c != '#' || last != '#' {
+                shape.push(c);
+            }
+            last = c;
+        }
+        shape.push(' ');
+    }
+    shape
+}
+
+fn shapes<'a>(lines: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    lines.into_iter().filter(|line| !line.is_empty()).map(shape).collect()
+}
+
+/// The README's block of output under the heading of this example, compared without figures and order.
+#[track_caller]
+fn readme_shows(name: &str, lines: &[String]) {
+    let readme = text_of("README.md");
+    let after = readme.split_once(&format!("## {name}\n")).unwrap_or_else(|| panic!("README.md: no heading {name}")).1;
+    let block = after.split("```text\n").nth(1).and_then(|block| block.split("```").next()).unwrap_or("");
+    let (shown, printed) = (shapes(block.lines()), shapes(lines.iter().map(String::as_str)));
+    let difference: Vec<_> = shown.symmetric_difference(&printed).collect();
+    assert!(difference.is_empty(), "README.md shows another output of {name}; different are {difference:#?}");
+}
+
+#[test]
+fn readme_comparison_sees_words_and_not_figures() {
+    assert_eq!(shape("5 threads    0.41 s  4.9x"), shape("5 threads   12.00 s 14.9x"));
+    assert_eq!(shape("Ending value is 1."), shape("Ending value is 23."));
+    assert_ne!(shape("5 threads  0.41 s"), shape("5 threads  0.41 ms"));
+    assert_ne!(shape("it is done"), shape("it is not done"));
+}
+
+#[test]
+fn every_example_is_declared_short_and_in_the_index() {
+    let (manifest, readme) = (text_of("Cargo.toml"), text_of("README.md"));
+    let files: BTreeSet<String> = fs::read_dir(here(""))
+        .expect("examples/ can be read")
+        .map(|entry| entry.expect("examples/ can be read").file_name().to_string_lossy().into_owned())
+        .filter_map(|file| file.strip_suffix(".rs").map(str::to_owned))
+        .collect();
+    assert_eq!(files, EXAMPLES.map(str::to_owned).into(), "each example has a test here, and nothing else has");
+    for name in EXAMPLES {
+        let command = format!("cargo run --release --example {name}");
+        let text = text_of(&format!("{name}.rs"));
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not declared in Cargo.toml");
+        assert!(text.lines().count() < 100, "{name} is too long for an example");
+        assert!(text.contains(&format!("//! {command}")), "the head of {name} does not say how to run it");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| [`{name}`]({name}.rs) |")));
+        assert!(row.is_some_and(|row| row.contains(&command)), "the index of README.md has no row for {name}");
+    }
+}
