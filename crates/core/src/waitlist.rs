@@ -370,8 +370,8 @@ pub(crate) struct Front {
 
 /// How many wakers are carried from under a lock at once.
 ///
-/// One under a checker, so that the gap between two batches is explored with few waiters.
-pub(crate) const WAKES_MAX: usize = if cfg!(any(ropewalk_loom, ropewalk_shuttle)) { 1 } else { 32 };
+/// Two under a checker, so that the gap between two batches is explored with few waiters.
+pub(crate) const WAKES_MAX: usize = if cfg!(any(ropewalk_loom, ropewalk_shuttle)) { 2 } else { 32 };
 
 /// Wakers that were collected under a lock and are fired after it.
 #[must_use = "these waiters were taken off their list and sleep for ever unless they are woken"]

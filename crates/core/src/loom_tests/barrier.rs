@@ -51,13 +51,11 @@ fn two_waiters_one_notification() {
 fn timeout_races_with_notify() {
     model("barrier: timeout_races_with_notify", || {
         let shared = race(
-            (Barrier::new(2), Number::new()),
-            &[|(barrier, passed)| passed.add(barrier.wait().is_ok().into())],
-            |(barrier, passed)| {
-                let _ = barrier.wait_timeout(A_WHILE);
-                let _ = passed;
-            },
+            (Barrier::new(2), Number::new(), Number::new()),
+            &[|(barrier, passed, _)| passed.set(barrier.wait().is_ok().into())],
+            |(barrier, _, passed)| passed.set(barrier.wait_timeout(A_WHILE).is_ok().into()),
         );
+        assert_eq!(shared.1.get(), shared.2.get(), "a round is for all or for none");
         assert_eq!(shared.1.get() == 0, shared.0.is_broken());
     });
 }
@@ -80,14 +78,16 @@ fn dropped_waiter_hands_on() {
     });
 }
 
-/// The last one completes the round while the second of those who wait leaves: the round is complete all the same.
+/// The last one completes the round while one of those who wait leaves: the round is complete all the same.
 #[test]
 fn leaver_after_the_last_came_breaks_nothing() {
     model("barrier: leaver_after_the_last_came_breaks_nothing", || {
-        let barrier = Arc::new(Barrier::new(3));
+        // Three that wait are more than one batch under a checker.
+        let barrier = Arc::new(Barrier::new(4));
+        let mut first = Box::pin(barrier.wait_async());
         let mut stays = Box::pin(barrier.wait_async());
         let mut leaves = Box::pin(barrier.wait_async());
-        assert!(poll_once(&mut stays).is_pending() && poll_once(&mut leaves).is_pending());
+        assert!(poll_once(&mut first).is_pending() && poll_once(&mut stays).is_pending() && poll_once(&mut leaves).is_pending());
         let last = {
             let barrier = Arc::clone(&barrier);
             thread::spawn(move || barrier.wait().is_ok())

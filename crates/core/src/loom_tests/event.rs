@@ -45,8 +45,13 @@ fn notify_between_check_and_park() {
         });
     });
     model("event: a look", || {
-        race(shared(), &[set], |(event, number)| {
-            look_later();
+        let set = |((event, number), later): &(Shared, Number)| {
+            number.set(1);
+            event.set();
+            later.set(1);
+        };
+        race((shared(), Number::new()), &[set], |((event, number), later)| {
+            later.get();
             if event.is_set() {
                 assert_eq!(number.get(), 1);
             }
@@ -116,9 +121,12 @@ fn set_and_clear_wakes_who_waited() {
 fn wait_after_clear_waits() {
     model("event: wait_after_clear_waits", || {
         let event = Arc::new(Event::new());
-        let mut leaves = Box::pin(event.wait_async());
+        // Three that wait are more than one batch under a checker.
+        let mut first = Box::pin(event.wait_async());
         let mut stays = Box::pin(event.wait_async());
-        assert!(poll_once(&mut stays).is_pending() && poll_once(&mut leaves).is_pending());
+        let mut leaves = Box::pin(event.wait_async());
+        assert!(poll_once(&mut first).is_pending() && poll_once(&mut stays).is_pending());
+        assert!(poll_once(&mut leaves).is_pending());
         let other = {
             let event = Arc::clone(&event);
             thread::spawn(move || event.set())

@@ -4,7 +4,7 @@
 //! from one to another in the middle of an unwind.
 #![cfg(all(test, ropewalk_loom))]
 
-use super::{A_WHILE, Number, look_later, model, race};
+use super::{A_WHILE, Number, model, race};
 use crate::model::time::Duration;
 use crate::park::{self, Interrupt, Reason};
 use crate::sync::{Event, Interrupted, Semaphore};
@@ -71,13 +71,11 @@ fn dropped_waiter_hands_on() {
     model("interrupt: dropped_waiter_hands_on", || {
         let shared = race(
             (CancelToken::new(), Semaphore::new(0)),
-            &[
-                |(token, semaphore)| {
-                    let _ = token.run(|| semaphore.acquire_timeout(Duration::MAX).map(drop));
-                },
-                |(_, semaphore)| semaphore.release(1),
-            ],
+            &[|(token, semaphore)| {
+                let _ = token.run(|| semaphore.acquire_timeout(Duration::MAX).map(drop));
+            }],
             |(token, semaphore)| {
+                semaphore.release(1);
                 token.cancel();
                 drop(semaphore.acquire());
             },
@@ -99,45 +97,40 @@ fn owner_drop_races_with_wait() {
 /// Whoever sees the flag sees what the canceller did before.
 #[test]
 fn what_the_canceller_did_is_visible() {
-    model("interrupt: what_the_canceller_did_is_visible", || {
-        race(
-            (CancelToken::new(), Number::new()),
-            &[|(token, number)| {
-                number.set(1);
-                token.cancel();
-            }],
-            |(token, number)| {
-                look_later();
-                if token.is_cancelled() {
-                    assert_eq!(number.get(), 1);
-                }
-            },
-        );
+    type Shared = (CancelToken, Number, Number);
+    let cancel = |(token, number, later): &Shared| {
+        number.set(1);
+        token.cancel();
+        later.set(1);
+    };
+    let shared = || (CancelToken::new(), Number::new(), Number::new());
+    model("interrupt: what_the_canceller_did_is_visible", move || {
+        race(shared(), &[cancel], |(token, number, later)| {
+            later.get();
+            if token.is_cancelled() {
+                assert_eq!(number.get(), 1);
+            }
+        });
     });
-    model("interrupt: through a child", || {
-        race(
-            (CancelToken::new(), Number::new()),
-            &[|(token, number)| {
-                number.set(1);
-                token.cancel();
-            }],
-            |(token, number)| {
-                look_later();
-                if token.child().is_cancelled() {
-                    assert_eq!(number.get(), 1);
-                }
-            },
-        );
+    model("interrupt: through a child", move || {
+        race(shared(), &[cancel], |(token, number, later)| {
+            later.get();
+            let child = token.child();
+            if child.is_cancelled() {
+                assert_eq!(number.get(), 1);
+            }
+        });
     });
     model("interrupt: without a token", || {
         race(
-            (Interrupt::new(), Number::new()),
-            &[|(interrupt, number)| {
+            (Interrupt::new(), Number::new(), Number::new()),
+            &[|(interrupt, number, later)| {
                 number.set(1);
                 interrupt.raise(Reason::Deadline);
+                later.set(1);
             }],
-            |(interrupt, number)| {
-                look_later();
+            |(interrupt, number, later)| {
+                later.get();
                 if interrupt.reason() == Some(Reason::Deadline) {
                     assert_eq!(number.get(), 1);
                 }

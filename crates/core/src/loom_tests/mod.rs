@@ -73,7 +73,9 @@ fn race<S: Send + Sync + 'static>(shared: S, others: &[fn(&S)], mine: fn(&S)) ->
     shared
 }
 
-/// Lets the others come first, so that a look (a plain load) is explored before and after them; see `facts`.
+/// Lets the others come first, so that a look (a plain load) is explored before and after them; see `facts`. What was seen
+/// before a yield is not shown once more after it when there is something newer: where stale values are the point, another
+/// number is set after and looked at before.
 fn look_later() {
     thread::yield_now();
 }

@@ -1,7 +1,7 @@
 //! Models of the once cell. Its value lies in a cell that loom watches.
 #![cfg(all(test, ropewalk_loom))]
 
-use super::{Number, look_later, model, poll_once, race};
+use super::{Number, model, poll_once, race};
 use crate::model::thread;
 use crate::park;
 use crate::sync::OnceCell;
@@ -47,8 +47,12 @@ fn notify_between_check_and_park() {
         assert_eq!(shared.1.get(), 1);
     });
     model("once: a look", || {
-        race(shared(), &[init], |(cell, runs)| {
-            look_later();
+        let init_and_set = |(shared, later): &(Shared, Number)| {
+            init(shared);
+            later.set(1);
+        };
+        race((shared(), Number::new()), &[init_and_set], |((cell, runs), later)| {
+            later.get();
             if let Some(value) = cell.get() {
                 assert_eq!((*value, runs.get()), (7, 1));
             }

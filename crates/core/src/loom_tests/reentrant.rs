@@ -58,7 +58,10 @@ fn timeout_races_with_notify() {
 fn dropped_waiter_hands_on() {
     model("reentrant: dropped_waiter_hands_on", || {
         let timed = |lock: &ReentrantLock<Number>| drop(lock.lock_timeout(A_WHILE));
-        let lock = race(ReentrantLock::new(Number::new()), &[timed, add_one], add_one);
+        let lock = race(ReentrantLock::new(Number::new()), &[timed], |lock| {
+            add_one(lock);
+            add_one(lock);
+        });
         assert_eq!(lock.try_lock().expect("nobody holds it").get(), 2);
     });
 }

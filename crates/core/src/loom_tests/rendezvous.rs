@@ -41,12 +41,13 @@ fn two_waiters_one_notification() {
     });
     model("rendezvous: two senders", || {
         let (sender, receiver) = channel::rendezvous();
-        let others = [1, 2].map(|n| {
-            let sender = sender.clone();
-            thread::spawn(move || sender.send(n).unwrap())
-        });
-        assert_eq!(receiver.recv().unwrap() + receiver.recv().unwrap(), 3);
-        others.map(|other| other.join().unwrap());
+        let other_sender = sender.clone();
+        let mut first = Box::pin(sender.send_async(1));
+        assert!(poll_once(&mut first).is_pending());
+        let other = thread::spawn(move || other_sender.send(2).unwrap());
+        assert_eq!((receiver.recv(), receiver.recv()), (Ok(1), Ok(2)));
+        assert!(matches!(poll_once(&mut first), Poll::Ready(Ok(()))));
+        other.join().unwrap();
     });
 }
 

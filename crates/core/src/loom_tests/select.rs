@@ -92,7 +92,9 @@ fn two_waiters_one_notification() {
         });
         sender.send(()).unwrap();
         sender.send(()).unwrap();
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
     });
 }
 
@@ -125,7 +127,8 @@ fn dropped_waiter_hands_on() {
         let selects = thread::spawn(move || ready(&a, &b));
         let waits = thread::spawn(move || assert_eq!(b_too.recv(), Ok(2)));
         to_b.send(2).unwrap();
-        to_a.send(1).unwrap();
+        // The select may have left, and its receiver with it.
+        let _ = to_a.send(1);
         waits.join().unwrap();
         selects.join().unwrap();
     });
@@ -151,7 +154,9 @@ fn dropped_watcher_hands_on() {
             }),
         ];
         assert_eq!(receiver.recv(), Ok(1));
-        watches.map(|watch| watch.join().unwrap());
+        for watch in watches {
+            watch.join().unwrap();
+        }
     });
 }
 

@@ -74,7 +74,9 @@ fn owner_drop_races_with_wait() {
         let (sender, receiver) = channel::unbounded::<u32>();
         let others = [sender.clone(), sender].map(|sender| thread::spawn(move || drop(sender)));
         receiver.recv().unwrap_err();
-        others.map(|other| other.join().unwrap());
+        for other in others {
+            other.join().unwrap();
+        }
     });
     model("unbounded: the last receiver", || {
         let (sender, receiver) = channel::unbounded();

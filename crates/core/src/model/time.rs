@@ -24,8 +24,11 @@ mod checked {
 
     std::thread_local! {
         // A checker runs all its threads on one OS thread.
-        static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+        // Not at zero, so that there are time limits too large to be added.
+        static NOW: Cell<Duration> = const { Cell::new(START) };
     }
+
+    const START: Duration = Duration::from_secs(1);
 
     /// A point on the clock of the checkers.
     #[allow(unreachable_pub, reason = "stands in for std's in public signatures")]
@@ -66,6 +69,6 @@ mod checked {
     /// Begins an execution.
     #[cfg(test)]
     pub(crate) fn reset() {
-        NOW.with(|now| now.set(Duration::ZERO));
+        NOW.with(|now| now.set(START));
     }
 }

@@ -17,8 +17,9 @@ mod imp {
     /// Held, and somebody may sleep on the word.
     const SLEPT_ON: u32 = 2;
 
-    /// Rounds of doubling pauses before the core is offered to others.
-    const SPIN_ROUNDS: u32 = 7;
+    /// Pauses before the core is offered to others, and the most of them between two tries.
+    const PAUSES: u32 = 127;
+    const PAUSES_BETWEEN: u32 = 16;
     /// Offers of the core before sleeping.
     const YIELD_ROUNDS: u32 = 3;
 
@@ -51,13 +52,16 @@ mod imp {
         #[cold]
         fn lock_contended(&self) {
             if !single_core() {
-                for round in 0..SPIN_ROUNDS {
-                    for _ in 0..1 << round {
+                let (mut left, mut step) = (PAUSES, 1);
+                while left > 0 {
+                    for _ in 0..step {
                         crate::model::hint::spin_loop();
                     }
                     if self.state.load(Ordering::Relaxed) == FREE && self.try_take(HELD) {
                         return;
                     }
+                    left -= step.min(left);
+                    step = (2 * step).min(PAUSES_BETWEEN);
                 }
             }
             for _ in 0..YIELD_ROUNDS {

@@ -261,6 +261,13 @@ pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> 
     body()
 }
 
+/// Runs `body` out of reach of every scope and task around it: as a plain thread, which nobody cancels.
+pub fn out_of_reach<R>(body: impl FnOnce() -> R) -> R {
+    let _scope = Swapped::new(|me| &me.scope, std::ptr::null());
+    let _base = Swapped::new(|me| &me.base, std::ptr::null());
+    body()
+}
+
 /// How many tasks run inside the wait for them below this point of the stack.
 pub fn inline_depth() -> u32 {
     ME.with(|me| me.inline.get())

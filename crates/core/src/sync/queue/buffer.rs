@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The payload of a comparison that panicked.
-pub type Panicked = Box<dyn Any + Send>;
+pub(super) type Panicked = Box<dyn Any + Send>;
 
 /// The order of a queue. Implemented by [`Fifo`], [`Lifo`] and [`Priority`]; sealed.
 pub trait Buffer: sealed::Sealed + Default {

@@ -22,6 +22,7 @@ use crate::model::weaken;
 use crate::park;
 use crate::park::leaf::{Leaf, LeafGuard};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting};
+use crossbeam_utils::CachePadded;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -49,8 +50,9 @@ struct State<B> {
 #[derive(Debug)]
 pub(super) struct Buffered<B> {
     capacity: usize,
-    /// The length of the buffer, or `CLOSED`; a hint for spinning.
-    hint: AtomicUsize,
+    /// The length of the buffer, or `CLOSED`; a hint for spinning. On a line of its own, so that a spinner does not take
+    /// the lock's line from whoever works.
+    hint: CachePadded<AtomicUsize>,
     state: Leaf<State<B>>,
 }
 
@@ -83,7 +85,7 @@ impl<B: Buffer> Buffered<B> {
         }
         Self {
             capacity,
-            hint: AtomicUsize::new(0),
+            hint: CachePadded::new(AtomicUsize::new(0)),
             state: Leaf::new(State {
                 buffer,
                 gate: Gate::Open,
@@ -144,8 +146,7 @@ impl<B: Buffer> Buffered<B> {
     #[cold]
     fn failed(&self, mut state: LeafGuard<'_, State<B>>, panicked: Panicked) -> ! {
         let getter = if state.buffer.is_empty() { None } else { state.getters.pop_one(Given::Woken) };
-        let putter =
-            if state.buffer.len() < self.capacity { state.putters.pop_one(Given::Woken) } else { None };
+        let putter = if state.buffer.len() < self.capacity { state.putters.pop_one(Given::Woken) } else { None };
         drop(state);
         wake(getter);
         wake(putter);

@@ -1,0 +1,207 @@
+//! Waiting itself: nested waits, sleeping, endless limits, destructors, threads and tasks on one primitive.
+
+mod support;
+
+use ropewalk_core::park::{self, Blocked, Interrupt, Interrupted, Reason, Wait};
+use ropewalk_core::sync::{Barrier, Event, Mutex, Queue, RwLock, Semaphore, channel};
+use ropewalk_core::task::CancelToken;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use support::{HANG, Polled, SHORT, Script, eventually};
+
+/// Counts the threads that wait.
+#[derive(Default)]
+struct Waiting(AtomicUsize);
+
+impl Blocked for Waiting {
+    fn blocked(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn unblocked(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The wake-up of the outer wait arrives while the inner one sleeps on the same parker; the outer one must still see it.
+#[test]
+fn nested_wait_does_not_eat_the_outer_wake_up() {
+    for _ in 0..200 {
+        let (outer, inner, waiting) = (Arc::new(Event::new()), Arc::new(Event::new()), Arc::new(Waiting::default()));
+        let (sees_outer, sees_inner, hook) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&waiting));
+        let thread = std::thread::spawn(move || {
+            let interrupt = Interrupt::new();
+            park::with_worker(&*hook, &interrupt, 1, || {
+                let mut nested = false;
+                let mut wait = Box::pin(sees_outer.wait_async());
+                park::wait_on(Wait::FOREVER.timeout(HANG), |context| {
+                    let ended = wait.as_mut().poll(context);
+                    if ended.is_pending() && !std::mem::replace(&mut nested, true) {
+                        sees_inner.wait();
+                    }
+                    ended
+                })
+            })
+        });
+        eventually("the inner wait", || waiting.0.load(Ordering::SeqCst) == 1);
+        outer.set(); // wakes the thread in its inner wait
+        inner.set();
+        assert_eq!(thread.join().expect("no panic"), Ok(()));
+    }
+}
+
+#[test]
+fn nested_wait_of_a_scripted_strand_wakes_the_outer_one() {
+    let (outer, inner) = (Event::new(), Event::new());
+    let script = Script::new().then(|| inner.set()).then(|| outer.set());
+    let mut wait = Box::pin(outer.wait_async());
+    let mut nested = false;
+    script.run(&Interrupt::new(), || {
+        park::wait_ready(|context| {
+            let ended = wait.as_mut().poll(context);
+            if ended.is_pending() && !std::mem::replace(&mut nested, true) {
+                inner.wait();
+            }
+            ended
+        });
+    });
+    assert!(script.woken() >= 2, "by the inner event, by the end of the inner wait");
+}
+
+#[test]
+fn sleep_lasts_and_ends_with_its_scope() {
+    let start = Instant::now();
+    park::sleep(SHORT);
+    assert!(start.elapsed() >= SHORT, "never early");
+    let token = CancelToken::new();
+    assert_eq!(token.with_timeout(SHORT).run(|| park::sleep(HANG * 10)), Err(Interrupted::TimedOut));
+    assert!(start.elapsed() >= 2 * SHORT && start.elapsed() < HANG);
+    token.cancel();
+    assert_eq!(token.run(|| park::sleep(Duration::MAX)), Err(Interrupted::Cancelled));
+    let interrupt = Interrupt::new();
+    let script = Script::new().spurious(3).then(|| interrupt.raise(Reason::Cancelled));
+    assert!(script.run(&interrupt, || park::sleep(Duration::MAX)).is_none());
+}
+
+/// Each timed verb, with the largest limit there is, waits until it is given what it waits for.
+#[test]
+fn limit_that_overflows_is_no_limit() {
+    let limit = Duration::MAX;
+    let run = |give: &dyn Fn(), wait: &dyn Fn() -> bool| {
+        let script = Script::new().spurious(2).then(give);
+        assert_eq!(script.run(&Interrupt::new(), wait), Some(true));
+        assert_eq!(script.suspended(), 3);
+    };
+    let event = Event::new();
+    run(&|| event.set(), &|| event.wait_timeout(limit).is_ok());
+    let mutex = Mutex::new(());
+    mutex.acquire();
+    run(&|| mutex.release(), &|| mutex.acquire_timeout(limit));
+    let semaphore = Semaphore::new(0);
+    run(&|| semaphore.release(1), &|| semaphore.acquire_timeout(limit).is_ok());
+    let queue = Queue::bounded(1);
+    run(&|| queue.put(1).unwrap(), &|| queue.get_timeout(limit).is_ok());
+    queue.put(1).unwrap();
+    run(&|| assert_eq!(queue.get(), Ok(1)), &|| queue.put_timeout(2, limit).is_ok());
+    let (sender, receiver) = channel::bounded(1);
+    run(&|| sender.send(1).unwrap(), &|| receiver.recv_timeout(limit).is_ok());
+    let barrier = Barrier::new(2);
+    run(&|| assert!(Polled::new(barrier.wait_async()).poll().is_ready()), &|| barrier.wait_timeout(limit).is_ok());
+    assert!(CancelToken::new().with_timeout(limit).deadline().is_none());
+}
+
+/// While a strand unwinds, a cancellation does not start a second unwind: the wait in the destructor runs to its end.
+#[test]
+fn wait_in_a_destructor_while_unwinding() {
+    struct Waits<'a>(&'a Event, &'a AtomicUsize);
+    impl Drop for Waits<'_> {
+        fn drop(&mut self) {
+            self.0.wait();
+            park::sleep(Duration::from_millis(1));
+            park::check_cancelled();
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (event, ended, interrupt, never) = (Event::new(), AtomicUsize::new(0), Interrupt::new(), Event::new());
+    // Unwinding from a cancelled wait.
+    let script = Script::new().then(|| interrupt.raise(Reason::Cancelled)).spurious(2).then(|| event.set());
+    let body = || {
+        let _waits = Waits(&event, &ended);
+        never.wait();
+    };
+    assert!(script.run(&interrupt, body).is_none());
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    // Unwinding from a panic, in a scope that was cancelled.
+    let ended_by = catch_unwind(AssertUnwindSafe(|| {
+        Script::new().run(&interrupt, || {
+            let _waits = Waits(&event, &ended);
+            panic!("unwinds");
+        })
+    }));
+    assert!(ended_by.is_err());
+    assert_eq!(ended.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn blocking_wait_while_polling_tasks_is_refused() {
+    let event = Event::new();
+    let refused = catch_unwind(AssertUnwindSafe(|| park::polling_tasks(|| event.wait())));
+    let text = *refused.unwrap_err().downcast::<&str>().expect("a text");
+    assert!(text.contains(".await"), "{text}");
+    event.set();
+    park::polling_tasks(|| event.wait()); // needs no waiting
+}
+
+/// Threads block while futures are polled by hand, all on the same primitives; everything that is put arrives once, and every
+/// count is exact.
+#[test]
+fn threads_and_polled_tasks_share_one_primitive() {
+    const TIMES: usize = 300;
+    let mutex = Arc::new(Mutex::new(0));
+    let rwlock = Arc::new(RwLock::new(0));
+    let queue = Arc::new(Queue::bounded(2));
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (mutex, rwlock, queue) = (Arc::clone(&mutex), Arc::clone(&rwlock), Arc::clone(&queue));
+            std::thread::spawn(move || {
+                for _ in 0..TIMES {
+                    *mutex.lock() += 1;
+                    *rwlock.write() += 1;
+                    queue.put(1).unwrap();
+                }
+            })
+        })
+        .collect();
+    let task = || async {
+        let mut got = 0;
+        for _ in 0..TIMES {
+            *mutex.lock_async().await += 1;
+            *rwlock.write_async().await += 1;
+            got += queue.get_async().await.unwrap();
+        }
+        got
+    };
+    let mut tasks: Vec<_> = (0..3).map(|_| Some(Polled::new(task()))).collect();
+    let mut got = 0;
+    let (mut seen, start) = (vec![None; tasks.len()], Instant::now());
+    while tasks.iter().any(Option::is_some) {
+        assert!(start.elapsed() < HANG, "a wake-up was lost");
+        for (place, slot) in tasks.iter_mut().enumerate() {
+            let Some(task) = slot else { continue };
+            // Only a task that was woken is polled again.
+            if seen[place].replace(task.woken()) == Some(task.woken()) {
+                std::thread::yield_now();
+                continue;
+            }
+            if let Poll::Ready(sum) = task.poll() {
+                got += sum;
+                *slot = None;
+            }
+        }
+    }
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    assert_eq!((got, *mutex.lock(), *rwlock.read()), (3 * TIMES, 6 * TIMES, 6 * TIMES));
+    assert!(queue.is_empty());
+}
