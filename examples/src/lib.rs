@@ -4,3 +4,19 @@
 //! code blocks compile and run: `ci/guide.sh`. A page that is missing here is found by `tests/tidy`.
 
 #![cfg_attr(doctest, allow(missing_docs))]
+
+/// The pages, one module each, so that a failure names its page.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    mod readme {}
+
+    #[doc = include_str!("../../guide/src/introduction.md")]
+    mod introduction {}
+
+    #[doc = include_str!("../../guide/src/threads-and-pools.md")]
+    mod threads_and_pools {}
+
+    #[doc = include_str!("../../guide/src/coming-from-python.md")]
+    mod coming_from_python {}
+}

@@ -79,7 +79,7 @@ fn run(name: &str) -> Vec<String> {
             child.wait().expect("a child can be waited for");
             panic!("{name} did not end within {} s", RUN_MAX.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(5));
+        ropewalk::sleep(Duration::from_millis(5));
     };
     let (mut out, mut err) = (String::new(), String::new());
     child.stdout.take().expect("is piped").read_to_string(&mut out).expect("prints text");

@@ -17,13 +17,13 @@ fn words_of(text: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
 fn every_case_is_answered() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let list = fs::read_to_string(tests.join("cpython/cases.txt")).expect("the list");
-    let cases: BTreeSet<String> =
-        list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let cases: BTreeSet<String> = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
     assert!(cases.len() > 190, "the list is complete");
 
     let mut answered = BTreeSet::new();
     let mut sources = vec![tests.join("thread_exit.rs")];
-    sources.extend(fs::read_dir(tests.join("cpython")).expect("the folder").map(|entry| entry.expect("an entry").path()));
+    sources
+        .extend(fs::read_dir(tests.join("cpython")).expect("the folder").map(|entry| entry.expect("an entry").path()));
     for path in sources {
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;

@@ -7,7 +7,7 @@ use ropewalk::{ReturnWhen, Submit, ThreadPoolExecutor, as_completed, wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{eventually, joined};
+use support::{eventually, ignore, joined};
 
 fn pool_of_one() -> Arc<ThreadPoolExecutor> {
     // A daemon, so that a failing test does not hang in the drop.
@@ -142,7 +142,9 @@ fn scope_in_scope() {
         pool.scope(|outer| {
             let (pool, numbers) = (&pool, &numbers);
             let inner = numbers.map(|n| {
-                outer.submit(move || pool.scope(|scope| numbers.map(|m| scope.submit(move || n * m)).map(|h| h.join().unwrap())))
+                outer.submit(move || {
+                    pool.scope(|scope| numbers.map(|m| scope.submit(move || n * m)).map(|h| h.join().unwrap()))
+                })
             });
             inner.into_iter().flat_map(|handle| handle.join().unwrap()).sum::<i32>()
         })
@@ -177,7 +179,7 @@ fn map_in_map() {
 fn for_each_and_run_all_in_a_job() {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let sum = nested(|pool| {
-        pool.for_each(|n| drop(CALLS.fetch_add(n, Ordering::Relaxed)), 0..50);
+        pool.for_each(|n| ignore(CALLS.fetch_add(n, Ordering::Relaxed)), 0..50);
         pool.run_all((0..10).map(|n| move || n)).into_iter().map(Result::unwrap).sum::<i32>()
     });
     assert_eq!((sum, CALLS.load(Ordering::Relaxed)), (45, 1225));

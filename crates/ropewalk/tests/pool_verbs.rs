@@ -63,7 +63,8 @@ fn map_panics_at_its_place_and_try_map_goes_on() {
         let mut results = pool.map(odd, 0..6).chunk(chunk);
         assert_eq!((results.next(), results.next()), (Some(0), Some(1)));
         assert_eq!(panic_text(|| results.next()), "not 2");
-        let all: Vec<_> = pool.try_map(odd, 0..6).chunk(chunk).map(|result| result.map_err(|e| e.to_string())).collect();
+        let all: Vec<_> =
+            pool.try_map(odd, 0..6).chunk(chunk).map(|result| result.map_err(|e| e.to_string())).collect();
         let failed = |n| Err(format!("task panicked: not {n}"));
         assert_eq!(all, [Ok(0), Ok(1), failed(2), Ok(3), Ok(4), failed(5)]);
     }

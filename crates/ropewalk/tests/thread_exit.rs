@@ -189,7 +189,8 @@ fn main() -> ExitCode {
     let options: Vec<String> = std::env::args().skip(1).collect();
     let has = |option: &str| options.iter().any(|given| given == option);
     let filter = options.iter().find(|given| !given.starts_with("--") && *given != "terse");
-    let chosen = |name: &str| filter.is_none_or(|filter| if has("--exact") { name == filter } else { name.contains(filter) });
+    let chosen =
+        |name: &str| filter.is_none_or(|filter| if has("--exact") { name == filter } else { name.contains(filter) });
     let mut failed = 0;
     for (name, test) in tests.into_iter().filter(|(name, _)| chosen(name)) {
         if has("--list") {
@@ -203,7 +204,11 @@ fn main() -> ExitCode {
         failed += usize::from(ended.is_err());
     }
     if !has("--list") {
-        println!("\ntest result: {}. {} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" }, tests.len() - failed);
+        println!(
+            "\ntest result: {}. {} passed; {failed} failed",
+            if failed == 0 { "ok" } else { "FAILED" },
+            tests.len() - failed
+        );
     }
     ExitCode::from(u8::from(failed > 0))
 }

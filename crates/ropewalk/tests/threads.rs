@@ -3,9 +3,9 @@
 mod support;
 
 use ropewalk::sync::{Event, Mutex};
-use ropewalk::{Submit, TaskError, ThreadPoolExecutor, thread};
+use ropewalk::{CancelToken, Interrupted, Submit, TaskError, ThreadPoolExecutor, thread};
 use std::sync::Arc;
-use support::{eventually, joined};
+use support::{SHORT, eventually, joined};
 
 /// One test at a time: they count the threads of the process.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -31,7 +31,7 @@ fn name_and_stack_size() {
     let _alone = ALONE.lock();
     let name = thread::Builder::new().name("counter").spawn(|| std::thread::current().name().map(str::to_owned));
     assert_eq!(joined(name.unwrap()).as_deref(), Some("counter"));
-    let big = thread::Builder::new().stack_size(16 << 20).spawn(|| std::hint::black_box([0_u8; 8 << 20])[7]);
+    let big = thread::Builder::new().stack_size(16 << 20).spawn(|| std::hint::black_box([0_u8; 4 << 20])[7]);
     assert_eq!(joined(big.unwrap()), 0);
     assert!(thread::Builder::new().name("a\0b").spawn(|| ()).is_err());
     assert!(thread::Builder::new().stack_size(1 << 60).spawn(|| ()).is_err());
@@ -52,16 +52,24 @@ fn daemons_are_inherited() {
     }
 }
 
+/// What the handle of a thread can cancel is a thread that has not started; one that runs asks for that itself.
 #[test]
-fn thread_is_not_cancelled_in_a_lock() {
+fn running_thread_is_not_cancelled() {
     let _alone = ALONE.lock();
-    let mutex = Arc::new(Mutex::new(()));
-    mutex.acquire();
-    let wants = Arc::clone(&mutex);
-    let handle = ropewalk::spawn(move || drop(wants.lock()));
-    handle.cancel();
-    mutex.release();
-    joined(handle);
+    let (started, cancelled) = (Arc::new(Event::new()), Arc::new(Event::new()));
+    let (starts, waits) = (Arc::clone(&started), Arc::clone(&cancelled));
+    let handle = ropewalk::spawn(move || {
+        starts.set();
+        waits.wait();
+        let never = Event::new();
+        let own = CancelToken::new();
+        own.cancel();
+        (ropewalk::task::is_cancelled(), never.wait_timeout(SHORT), own.run(|| never.wait()))
+    });
+    started.wait();
+    assert!(!handle.cancel());
+    cancelled.set();
+    assert_eq!(joined(handle), (false, Err(Interrupted::TimedOut), Err(Interrupted::Cancelled)));
 }
 
 #[cfg(target_os = "linux")]

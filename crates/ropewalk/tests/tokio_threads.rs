@@ -9,7 +9,7 @@ use ropewalk::{ReturnWhen, Shutdown, Submit, TaskHandle, ThreadPoolExecutor, as_
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{eventually, panic_text};
+use support::{eventually, ignore, panic_text};
 use tokio::runtime::{Builder, Runtime};
 
 fn runtimes() -> [Runtime; 2] {
@@ -19,10 +19,13 @@ fn runtimes() -> [Runtime; 2] {
     ]
 }
 
+type Calls = Vec<(&'static str, Box<dyn FnOnce() + Send>)>;
+
 /// Calls that would block, each after what it would block on was made ready.
-fn blocking_calls() -> Vec<(&'static str, Box<dyn FnOnce() + Send>)> {
+fn blocking_calls() -> Calls {
     let never = Arc::new(Event::new());
-    let pool = Arc::new(ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).daemon(true).build().expect("a pool"));
+    let pool =
+        Arc::new(ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).daemon(true).build().expect("a pool"));
     let busy = |pool: &ThreadPoolExecutor| -> TaskHandle<()> {
         let never = Arc::clone(&never);
         pool.submit(move || {
@@ -51,7 +54,7 @@ fn blocking_calls() -> Vec<(&'static str, Box<dyn FnOnce() + Send>)> {
     let rwlock: &RwLock<()> = Box::leak(Box::new(RwLock::new(())));
     std::mem::forget(rwlock.write());
     let shared = Arc::new((Mutex::new(()), Condvar::new()));
-    let (_, receiver) = (0, channel::unbounded::<()>());
+    let both_sides = channel::unbounded::<()>();
     let (sender, full) = channel::bounded(1);
     sender.send(()).expect("room");
     let (offer, taker) = channel::rendezvous::<()>();
@@ -67,31 +70,43 @@ fn blocking_calls() -> Vec<(&'static str, Box<dyn FnOnce() + Send>)> {
     let mut group = ropewalk::task::TaskGroup::new();
     group.add(grouped);
     vec![
-        ("submit to a full queue", Box::new(move || drop(pool.submit(|| ())))),
-        ("join", Box::new(move || drop(handle.join()))),
-        ("join_timeout", Box::new(move || drop(timed.join_timeout(Duration::from_millis(1))))),
-        ("wait", Box::new(move || drop(wait(&waited, ReturnWhen::AllCompleted, None)))),
-        ("as_completed", Box::new(move || drop({ completed }.next()))),
-        ("TaskGroup::join", Box::new(move || drop(group.join()))),
+        ("submit to a full queue", Box::new(move || ignore(pool.submit(|| ())))),
+        ("join", Box::new(move || ignore(handle.join()))),
+        ("join_timeout", Box::new(move || ignore(timed.join_timeout(Duration::from_millis(1))))),
+        ("wait", Box::new(move || ignore(wait(&waited, ReturnWhen::AllCompleted, None)))),
+        ("as_completed", Box::new(move || ignore({ completed }.next()))),
+        ("TaskGroup::join", Box::new(move || ignore(group.join()))),
         ("shutdown", Box::new(move || shut.shutdown(Shutdown::Wait))),
-        ("map", Box::new(move || drop(mapped.map(|n: i32| n, 0..3).next()))),
+        ("map", Box::new(move || ignore(mapped.map(|n: i32| n, 0..3).next()))),
         ("scope", Box::new(move || scoped.scope(|_| ()))),
-        ("run_all", Box::new(move || drop(all.run_all([|| ()])))),
+        ("run_all", Box::new(move || ignore(all.run_all([|| ()])))),
         ("for_each", Box::new(move || each.for_each(drop::<i32>, 0..3))),
-        ("Mutex::lock", Box::new(move || drop(mutex.lock()))),
-        ("Mutex::lock_timeout", Box::new(move || drop(timed_mutex.lock_timeout(Duration::from_millis(1))))),
-        ("ReentrantLock::lock", Box::new(move || drop(reentrant.lock()))),
-        ("RwLock::read", Box::new(move || drop(rwlock.read()))),
-        ("Condvar::wait", Box::new(move || drop(shared.1.wait(shared.0.lock())))),
-        ("Semaphore::acquire", Box::new(|| drop(Semaphore::new(0).acquire()))),
-        ("Barrier::wait", Box::new(|| drop(Barrier::new(2).wait()))),
+        ("Mutex::lock", Box::new(move || ignore(mutex.lock()))),
+        ("Mutex::lock_timeout", Box::new(move || ignore(timed_mutex.lock_timeout(Duration::from_millis(1))))),
+        ("ReentrantLock::lock", Box::new(move || ignore(reentrant.lock()))),
+        ("RwLock::read", Box::new(move || ignore(rwlock.read()))),
+        ("Condvar::wait", Box::new(move || ignore(shared.1.wait(shared.0.lock())))),
+        ("Semaphore::acquire", Box::new(|| ignore(Semaphore::new(0).acquire()))),
+        ("Barrier::wait", Box::new(|| ignore(Barrier::new(2).wait()))),
         ("Event::wait", Box::new(move || event.wait())),
-        ("Event::wait_timeout", Box::new(move || drop(timed_event.wait_timeout(Duration::from_millis(1))))),
-        ("recv", Box::new(move || drop({ receiver }.1.recv()))),
-        ("send", Box::new(move || { drop(sender.send(())); drop(full) })),
-        ("rendezvous send", Box::new(move || { drop(offer.send(())); drop(taker) })),
-        ("Queue::get", Box::new(move || drop(queue.get()))),
-        ("Queue::put", Box::new(move || drop(full_queue.put(())))),
+        ("Event::wait_timeout", Box::new(move || ignore(timed_event.wait_timeout(Duration::from_millis(1))))),
+        ("recv", Box::new(move || ignore({ both_sides }.1.recv()))),
+        (
+            "send",
+            Box::new(move || {
+                ignore(sender.send(()));
+                ignore(full)
+            }),
+        ),
+        (
+            "rendezvous send",
+            Box::new(move || {
+                ignore(offer.send(()));
+                ignore(taker)
+            }),
+        ),
+        ("Queue::get", Box::new(move || ignore(queue.get()))),
+        ("Queue::put", Box::new(move || ignore(full_queue.put(())))),
         ("Queue::join", Box::new(move || unfinished.join())),
         ("sleep", Box::new(|| ropewalk::sleep(Duration::from_millis(1)))),
         ("block_on", Box::new(|| ropewalk::block_on(std::future::ready(())))),
@@ -99,7 +114,7 @@ fn blocking_calls() -> Vec<(&'static str, Box<dyn FnOnce() + Send>)> {
             "drop of a pool",
             Box::new(|| {
                 let pool = ThreadPoolExecutor::new(1);
-                drop(pool.submit(|| ()));
+                ignore(pool.submit(|| ()));
                 drop(pool);
             }),
         ),
@@ -161,7 +176,8 @@ fn blocking_calls_work_in_spawn_blocking() {
                 let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build().unwrap();
                 let handles: Vec<_> = (0..20).map(|n| pool.submit(move || n)).collect();
                 let sum: i32 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
-                let (event, mutex, (sender, receiver)) = (Arc::new(Event::new()), Mutex::new(()), channel::rendezvous());
+                let (event, mutex, (sender, receiver)) =
+                    (Arc::new(Event::new()), Mutex::new(()), channel::rendezvous());
                 let sets = Arc::clone(&event);
                 drop(pool.submit(move || sets.set()));
                 event.wait();
@@ -262,7 +278,7 @@ fn locks_shared_by_threads_and_tasks_stay_exact() {
             }
             assert_eq!(sum, STRANDS * (0..TIMES).sum::<usize>());
         });
-        threads.into_iter().for_each(|thread| drop(thread.join().expect("no panic")));
+        threads.into_iter().for_each(|thread| ignore(thread.join().expect("no panic")));
         assert_eq!(*shared.mutex.lock(), 2 * STRANDS * TIMES);
         assert_eq!(*shared.rwlock.read(), 2 * STRANDS * TIMES);
         assert_eq!(shared.inits.load(Ordering::SeqCst), 1);

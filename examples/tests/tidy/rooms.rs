@@ -14,6 +14,9 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("core", "sync", &["model", "park", "waitlist"]),
     ("core", "task", &["model", "park", "waitlist", "sync"]),
     ("core", "strand", &["model", "park", "task"]),
+    // Models of all rooms for the checkers; compiled for them only.
+    ("core", "loom_tests", &["model", "park", "waitlist", "sync", "task"]),
+    ("core", "shuttle_tests", &["model", "park", "waitlist", "sync", "task"]),
     // `sync` and `task` are core's rooms, re-exported at the root of the library.
     // Only `io` may name tokio, so whoever must know whether this is an async thread asks `io`.
     ("ropewalk", "io", &["sync", "task"]),

@@ -19,6 +19,7 @@ mod exit;
 pub use exit::run_main;
 pub(crate) use exit::{Close, close_at_exit};
 
+use ropewalk_core::park;
 use ropewalk_core::task::TaskHandle;
 use ropewalk_core::task::harness::{self, drop_quietly};
 use std::cell::Cell;
@@ -109,7 +110,7 @@ impl Builder {
         T: Send + 'static,
     {
         crate::io::watch_for_async();
-        let (task, handle) = harness::new_task(0, move || Ok(job()));
+        let (task, handle) = harness::new_task(0, move || Ok(park::out_of_reach(job)));
         let daemon = self.daemon.unwrap_or_else(current_is_daemon);
         let waited_for = (!daemon).then(exit::NonDaemon::enter);
         self.start(move || {

@@ -55,9 +55,7 @@ fn time_limit_leaves_the_rest() {
 /// CPython: test_concurrent_futures.test_as_completed.AsCompletedTests.test_free_reference_yielded_future
 #[test]
 fn nothing_is_kept_of_a_handle_that_was_given() {
-    let (tasks, handles): (Vec<_>, Vec<_>) = (0..8)
-        .map(|_| new_task(0, || Ok(Arc::new(()))))
-        .unzip();
+    let (tasks, handles): (Vec<_>, Vec<_>) = (0..8).map(|_| new_task(0, || Ok(Arc::new(())))).unzip();
     let mut completed = as_completed(handles);
     for task in tasks {
         task.run();

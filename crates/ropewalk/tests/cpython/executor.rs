@@ -194,10 +194,13 @@ fn map_given_up_never_starts_the_rest() {
         }
     });
     held.wait();
-    let mut rest = pool.try_map({
-        let log = Arc::clone(&log);
-        move |name| log.lock().push(name)
-    }, ["second", "third"]);
+    let mut rest = pool.try_map(
+        {
+            let log = Arc::clone(&log);
+            move |name| log.lock().push(name)
+        },
+        ["second", "third"],
+    );
     // The map begins when it is asked; under a limit, since the only worker is taken.
     let asked = ropewalk::CancelToken::new().with_timeout(crate::support::SHORT).run(|| rest.next().is_some());
     assert!(asked.is_err());

@@ -27,11 +27,7 @@ fn put_and_get() {
 }
 
 /// Feeders share one input; each ends it with a `None`, consumers collect what `get` gives until they see one.
-fn feed_and_consume(
-    strands: usize,
-    items: i64,
-    get: fn(&Queue<Option<i64>>) -> Option<i64>,
-) -> Vec<i64> {
+fn feed_and_consume(strands: usize, items: i64, get: fn(&Queue<Option<i64>>) -> Option<i64>) -> Vec<i64> {
     let queue = Arc::new(Queue::unbounded());
     let (next, results) = (AtomicI64::new(0), Arc::new(Mutex::new(Vec::new())));
     let bunch = Bunch::start(2 * strands, {

@@ -51,6 +51,9 @@ pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "(no text)".to_owned())
 }
 
+/// For a result that does not matter, of whichever type.
+pub(crate) fn ignore<T>(_result: T) {}
+
 /// Strands that run the same function at the same time. How many of them wait can be seen, so no test has to guess.
 pub(crate) struct Bunch<T> {
     pool: ThreadPoolExecutor,
