@@ -6,7 +6,7 @@ job loom "${ROPEWALK_LOOM_LIMIT:-12m}" "$@"
 
 export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-3}"
 bound="$LOOM_MAX_PREEMPTIONS"
-[[ "$bound" == none ]] && unset LOOM_MAX_PREEMPTIONS && bound=null
+[[ "$bound" == none ]] && export LOOM_MAX_PREEMPTIONS=255 && bound=null
 # A directory of its own: the flag would make every other job build everything again.
 export CARGO_TARGET_DIR="$CARGO_TARGET_DIR/loom"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg ropewalk_loom"
@@ -19,10 +19,12 @@ done
 # Models inside the library have `loom` in their path; the filter keeps out its ordinary unit tests, which need real threads.
 log="$(mktemp)"
 cargo test -p ropewalk-core --release "${targets[@]}" --no-fail-fast -- --nocapture loom "$@" 2>&1 | tee "$log"
-models="$(passed_in "$log")"
+# A model reports `executions=N` when it has finished, a negative control `control=SITE` when its model has failed.
+models="$({ grep -oE 'executions=[0-9]+' "$log" || true; } | wc -l)"
+figure tests "$(passed_in "$log")"
 figure models "$models"
+figure controls "$({ grep -oE 'control=[a-z._]+' "$log" || true; } | wc -l)"
 figure preemptions "$bound"
-# A model may report `executions=N` when it has finished.
 figure executions "$({ grep -oE 'executions=[0-9]+' "$log" || true; } | awk -F= '{ n += $2 } END { print n + 0 }')"
 rm -f "$log"
 if [[ "$models" == 0 ]]; then

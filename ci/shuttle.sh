@@ -16,9 +16,10 @@ done
 # As in loom.sh: models inside the library have `shuttle` in their path.
 log="$(mktemp)"
 cargo test -p ropewalk-core --release "${targets[@]}" --no-fail-fast -- --nocapture shuttle "$@" 2>&1 | tee "$log"
-models="$(passed_in "$log")"
+# A model reports `schedules=N` when it has finished, with the sum of both schedulers.
+models="$({ grep -oE 'schedules=[0-9]+' "$log" || true; } | wc -l)"
+figure tests "$(passed_in "$log")"
 figure models "$models"
-# A model may report `schedules=N` when it has finished.
 figure schedules "$({ grep -oE 'schedules=[0-9]+' "$log" || true; } | awk -F= '{ n += $2 } END { print n + 0 }')"
 rm -f "$log"
 if [[ "$models" == 0 ]]; then

@@ -1,24 +1,24 @@
-//! Threads of one's own, and what threads leave behind. The tests that look at the whole process run one at a time.
+//! Threads of one's own, and what threads leave behind.
 
 mod support;
 
-use ropewalk::sync::{Event, Mutex};
+use ropewalk::sync::Event;
 use ropewalk::{CancelToken, Interrupted, Submit, TaskError, ThreadPoolExecutor, thread};
 use std::sync::Arc;
 use support::{SHORT, eventually, joined};
 
-/// One test at a time: they count the threads of the process.
-static ALONE: Mutex<()> = Mutex::new(());
-
+/// The threads of this process whose name begins so. (By name, because a test harness has threads that come and go.)
 #[cfg(target_os = "linux")]
-fn threads() -> Vec<String> {
+fn threads(prefix: &str) -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    tasks.map(|task| task.expect("an entry").path().display().to_string()).collect()
+    tasks
+        .map(|task| task.expect("an entry").path().display().to_string())
+        .filter(|task| std::fs::read_to_string(format!("{task}/comm")).is_ok_and(|name| name.starts_with(prefix)))
+        .collect()
 }
 
 #[test]
 fn spawn_and_join() {
-    let _alone = ALONE.lock();
     assert_eq!(joined(ropewalk::spawn(|| 6 * 7)), 42);
     match ropewalk::spawn(|| panic!("out of hemp")).join() {
         Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "out of hemp"),
@@ -28,7 +28,6 @@ fn spawn_and_join() {
 
 #[test]
 fn name_and_stack_size() {
-    let _alone = ALONE.lock();
     let name = thread::Builder::new().name("counter").spawn(|| std::thread::current().name().map(str::to_owned));
     assert_eq!(joined(name.unwrap()).as_deref(), Some("counter"));
     let big = thread::Builder::new().stack_size(16 << 20).spawn(|| std::hint::black_box([0_u8; 4 << 20])[7]);
@@ -39,7 +38,6 @@ fn name_and_stack_size() {
 
 #[test]
 fn daemons_are_inherited() {
-    let _alone = ALONE.lock();
     assert!(!thread::current_is_daemon());
     for daemon in [true, false] {
         let nested = move || {
@@ -55,7 +53,6 @@ fn daemons_are_inherited() {
 /// What the handle of a thread can cancel is a thread that has not started; one that runs asks for that itself.
 #[test]
 fn running_thread_is_not_cancelled() {
-    let _alone = ALONE.lock();
     let (started, cancelled) = (Arc::new(Event::new()), Arc::new(Event::new()));
     let (starts, waits) = (Arc::clone(&started), Arc::clone(&cancelled));
     let handle = ropewalk::spawn(move || {
@@ -75,11 +72,10 @@ fn running_thread_is_not_cancelled() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_thread_is_left_behind() {
-    let _alone = ALONE.lock();
-    let before = threads().len();
-    let back = || eventually("as many threads as before", || threads().len() <= before);
+    let gone = || eventually("no thread to be left", || threads("left").is_empty());
     for _ in 0..5 {
-        let pool = ThreadPoolExecutor::new(4);
+        let pool =
+            ThreadPoolExecutor::builder().max_workers(4).daemon(true).thread_name_prefix("left").build().unwrap();
         let go = Arc::new(Event::new());
         let waits: Vec<_> = (0..12)
             .map(|_| {
@@ -88,14 +84,16 @@ fn no_thread_is_left_behind() {
             })
             .collect();
         eventually("all to wait", || pool.stats().blocked == 12);
-        assert!(threads().len() >= before + 12);
+        assert!(threads("left").len() >= 12);
         go.set();
         waits.into_iter().for_each(joined);
-        drop(pool); // spares too
-        back();
+        pool.shutdown(ropewalk::Shutdown::Wait); // spares too
+        gone();
     }
-    drop((0..10).map(|n| ropewalk::spawn(move || n)).collect::<Vec<_>>());
-    back();
+    for n in 0..10 {
+        drop(thread::Builder::new().name("left").spawn(move || n).unwrap());
+    }
+    gone();
 }
 
 /// How often a thread was switched, and how long it ran.
@@ -115,13 +113,11 @@ fn activity(of: &[String]) -> Vec<(u64, u64)> {
 #[cfg(target_os = "linux")]
 #[test]
 fn idle_pool_uses_no_processor() {
-    let _alone = ALONE.lock();
-    let before = threads();
-    let pool = ThreadPoolExecutor::new(4);
+    let pool = ThreadPoolExecutor::builder().max_workers(4).thread_name_prefix("rests").build().unwrap();
     pool.run_all((0..100).map(|n| move || n));
     let workers = pool.stats().workers;
     eventually("all to be idle", || pool.stats().idle == workers);
-    let own: Vec<_> = threads().into_iter().filter(|thread| !before.contains(thread)).collect();
+    let own = threads("rests");
     assert_eq!(own.len(), workers);
     // They may still be on their way to sleep; then nothing moves any more.
     let mut last = activity(&own);

@@ -87,7 +87,11 @@ fn leaver_after_the_last_came_breaks_nothing() {
         let mut first = Box::pin(barrier.wait_async());
         let mut stays = Box::pin(barrier.wait_async());
         let mut leaves = Box::pin(barrier.wait_async());
-        assert!(poll_once(&mut first).is_pending() && poll_once(&mut stays).is_pending() && poll_once(&mut leaves).is_pending());
+        assert!(
+            poll_once(&mut first).is_pending()
+                && poll_once(&mut stays).is_pending()
+                && poll_once(&mut leaves).is_pending()
+        );
         let last = {
             let barrier = Arc::clone(&barrier);
             thread::spawn(move || barrier.wait().is_ok())
@@ -115,9 +119,16 @@ fn owner_drop_races_with_wait() {
         assert!(barrier.is_broken());
         assert_eq!(barrier.n_waiting(), 0);
         // A reset ends the waits too, if they have begun; the abort those that begin later.
-        let barrier = race(Barrier::new(2), &[|barrier| { barrier.reset(); barrier.abort(); }], |barrier| {
-            barrier.wait().unwrap_err();
-        });
+        let barrier = race(
+            Barrier::new(2),
+            &[|barrier| {
+                barrier.reset();
+                barrier.abort();
+            }],
+            |barrier| {
+                barrier.wait().unwrap_err();
+            },
+        );
         assert!(barrier.is_broken());
     });
 }

@@ -33,10 +33,14 @@ fn notify_between_check_and_park() {
         });
     });
     model("interrupt: alone", || {
-        race((Interrupt::new(), Event::new()), &[|(interrupt, _)| interrupt.raise(Reason::Cancelled)], |(interrupt, never)| {
-            let ended = park::with_scope(interrupt, None, || never.wait_timeout(Duration::MAX));
-            assert_eq!(ended, Err(Interrupted::Cancelled));
-        });
+        race(
+            (Interrupt::new(), Event::new()),
+            &[|(interrupt, _)| interrupt.raise(Reason::Cancelled)],
+            |(interrupt, never)| {
+                let ended = park::with_scope(interrupt, None, || never.wait_timeout(Duration::MAX));
+                assert_eq!(ended, Err(Interrupted::Cancelled));
+            },
+        );
     });
 }
 

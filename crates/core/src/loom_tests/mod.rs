@@ -1,6 +1,40 @@
 //! The loom models of this crate: six hazards for each primitive, and a negative control for each ordering.
 //!
-//! HEAD
+//! Every model explores all executions with at most three preemptions (`LOOM_MAX_PREEMPTIONS`) and at most three threads to
+//! the end. A wait with a time limit reaches it at any point, because the checkers' clock jumps to the deadline (`model::time`);
+//! an async wait is dropped by polling it once by hand. A cell of the table is a test of that hazard's name in the file of the
+//! primitive, or the number of the reason below; `table_and_models_agree` holds the two together.
+//!
+//! | primitive | notify_before_wait | notify_between_check_and_park | two_waiters_one_notification | timeout_races_with_notify | dropped_waiter_hands_on | owner_drop_races_with_wait |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | parker | model | model | 1 | model | 2 | model |
+//! | waitlist | model | model | model | model | model | model |
+//! | mutex | model | model | model | model | model | model |
+//! | reentrant | model | model | model | model | model | 3 |
+//! | rwlock | model | model | model | model | model | 3 |
+//! | condvar | model | model | model | model | model | model |
+//! | semaphore | model | model | model | model | model | 3 |
+//! | barrier | model | model | model | model | model | model |
+//! | event | model | model | model | model | model | model |
+//! | once | model | model | model | 4 | model | model |
+//! | queue | model | model | model | model | model | model |
+//! | unbounded | model | model | model | model | model | model |
+//! | rendezvous | model | model | model | model | model | model |
+//! | select | model | model | model | model | model | model |
+//! | task | model | model | model | model | model | model |
+//! | interrupt | model | model | model | model | model | model |
+//!
+//! 1. A parker has one waiter, its thread; `two_notifications_one_waiter` turns it round.
+//! 2. Its notification is for that thread alone, so there is nobody to hand it on to.
+//! 3. A wait borrows the lock, so the lock cannot go away. A holder that goes away by a panic drops its guard, which is the
+//!    unlock of the other models; loom cannot change threads in the middle of an unwind, so ordinary tests hold that part.
+//! 4. It has no timed face: whoever waits, waits for an initializer that runs.
+//!
+//! Where nothing owns what is waited for, the last column is whoever closes it: the one that aborts a barrier, tells all of a
+//! condition variable, sets an event twice, gives a mutex back on another thread, gives up an initializer, cancels a task.
+//!
+//! What loom does not see here: the leaf lock and the futex of Linux (it runs their generic counterparts), `std::sync::Arc`
+//! in tasks and wakers, and some looks that race with a loop of compare-and-swap (`facts`).
 #![cfg(all(test, ropewalk_loom))]
 
 mod barrier;
@@ -109,5 +143,29 @@ impl Number {
 
     fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn table_and_models_agree() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/loom_tests");
+    let table: Vec<Vec<&str>> = include_str!("mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .map(|row| row.trim_end_matches(" |").split(" | ").collect())
+        .collect();
+    let [hazards, _, primitives @ ..] = table.as_slice() else { panic!("there is no table") };
+    assert_eq!((hazards.len(), primitives.len()), (7, 16));
+    for primitive in primitives {
+        let source = std::fs::read_to_string(directory.join(format!("{}.rs", primitive[0]))).expect("a file each");
+        for (hazard, cell) in hazards.iter().zip(primitive).skip(1) {
+            let has_model = source.contains(&format!("#[test]\nfn {hazard}()"));
+            assert_eq!(has_model, *cell == "model", "{} × {hazard}", primitive[0]);
+            assert!(
+                has_model || cell.parse::<u32>().is_ok(),
+                "{} × {hazard} has neither a model nor a reason",
+                primitive[0]
+            );
+        }
     }
 }

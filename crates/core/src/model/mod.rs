@@ -47,7 +47,7 @@ pub(crate) mod weaken;
 
 /// What no checker should see: it takes part in no protocol, or it asks about the machine.
 pub(crate) mod unchecked {
-    pub(crate) use std::sync::atomic::{AtomicU32 as PlainU32, AtomicU64 as PlainU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
     #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
     pub(crate) use std::thread::panicking;
 

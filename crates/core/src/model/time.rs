@@ -12,10 +12,12 @@ pub(crate) use std::time::Instant;
 #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
 #[allow(unreachable_pub, reason = "stands in for std's in public signatures")]
 pub use checked::Instant;
+#[cfg(all(test, ropewalk_loom))]
+pub(crate) use checked::advance;
+#[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
+pub(crate) use checked::reset;
 #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
 pub(crate) use checked::sleep_until;
-#[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
-pub(crate) use checked::{advance, reset};
 
 #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
 mod checked {
@@ -61,7 +63,7 @@ mod checked {
     }
 
     /// Lets time pass.
-    #[cfg(test)]
+    #[cfg(all(test, ropewalk_loom))]
     pub(crate) fn advance(by: Duration) {
         NOW.with(|now| now.set(now.get() + by));
     }

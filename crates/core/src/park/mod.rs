@@ -85,14 +85,23 @@ pub trait Suspend {
     fn suspend(&self, until: Option<Instant>);
 }
 
+/// What has to happen for a wait to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndsBy {
+    /// Some other task does something: finishes, sets an event, puts an item. It may not have started yet.
+    Others,
+    /// Whoever holds something lets go of it, or time passes. No further task has to start for that.
+    Release,
+}
+
 /// Told when a thread is about to sleep in one of our waits, and when it runs again. A pool adds a replacement.
 ///
-/// Neither call may wait on anything of ours.
+/// A wait inside these calls is not told again.
 pub trait Blocked {
-    /// The thread will not run for a while.
-    fn blocked(&self);
+    /// The thread will not run until the wait `ends_by` that.
+    fn blocked(&self, ends_by: EndsBy);
     /// The thread runs again.
-    fn unblocked(&self);
+    fn unblocked(&self, ends_by: EndsBy);
 }
 
 /// Identifies a strand: two waits with the same id are by the same thread or the same greenlet.
@@ -346,13 +355,18 @@ pub struct Wait {
     deadline: Option<Instant>,
     cancellable: bool,
     brief: bool,
+    ends_by: EndsBy,
 }
 
 impl Wait {
     /// Until ready or cancelled.
-    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true };
-    /// Until ready, whatever happens: for locks, which must be re-acquired even by a strand that is cancelled.
-    pub const SHIELDED: Self = Self { deadline: None, cancellable: false, brief: true };
+    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true, ends_by: EndsBy::Others };
+    /// Until ready, whatever happens: for those who may not go on before.
+    pub const SHIELDED: Self = Self { cancellable: false, ..Self::FOREVER };
+    /// Until a lock is had, which must be re-acquired even by a strand that is cancelled.
+    pub const LOCK: Self = Self { ends_by: EndsBy::Release, ..Self::SHIELDED };
+    /// Until something limited is had, or cancelled.
+    pub const PERMIT: Self = Self { ends_by: EndsBy::Release, ..Self::FOREVER };
 
     /// The same wait, at the longest until `deadline`.
     pub const fn until(self, deadline: Instant) -> Self {
@@ -388,7 +402,18 @@ pub fn wait_on<T>(wait: Wait, poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> 
 /// [`wait_on`] without a time limit: unwinds with [`Cancelled`] when a scope around it is interrupted.
 #[track_caller]
 pub fn wait_ready<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    let wait = Wait { cancellable: may_unwind(), ..Wait::FOREVER };
+    ready_or_unwind(Wait::FOREVER, poll)
+}
+
+/// [`wait_on`] that only readiness ends.
+#[track_caller]
+pub fn wait_shielded<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    ready_or_unwind(Wait::SHIELDED, poll)
+}
+
+#[track_caller]
+fn ready_or_unwind<T>(wait: Wait, poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let wait = Wait { cancellable: wait.cancellable && may_unwind(), ..wait };
     match wait_or_cancel(wait, poll) {
         Ok(value) => value,
         Err((_, Some(cancelled))) => std::panic::resume_unwind(Box::new(cancelled)),
@@ -396,27 +421,23 @@ pub fn wait_ready<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
     }
 }
 
-/// [`wait_on`] that only readiness ends.
-#[track_caller]
-pub fn wait_shielded<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
-    match wait_or_cancel(Wait::SHIELDED, poll) {
-        Ok(value) => value,
-        Err(_) => unreachable!("a shielded wait was interrupted"),
-    }
-}
-
 /// [`wait_ready`] for a future: the blocking face of an async one.
 #[track_caller]
 pub fn wait_for<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    wait_ready(|context| future.as_mut().poll(context))
+    wait_for_ready(Wait::FOREVER, future)
 }
 
 /// [`wait_shielded`] for a future.
 #[track_caller]
 pub fn wait_for_shielded<F: Future>(future: F) -> F::Output {
+    wait_for_ready(Wait::SHIELDED, future)
+}
+
+/// Waits for a future under the conditions of `wait`, which has no deadline; unwinds with [`Cancelled`] if it may.
+#[track_caller]
+pub fn wait_for_ready<F: Future>(wait: Wait, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
-    wait_shielded(|context| future.as_mut().poll(context))
+    ready_or_unwind(wait, |context| future.as_mut().poll(context))
 }
 
 /// [`wait_on`] for a future, which is dropped when the wait is interrupted.
@@ -470,7 +491,7 @@ fn wait_or_cancel<T>(
         if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err((Interrupted::TimedOut, None));
         }
-        strand.suspend(wake_at, wait.brief);
+        strand.suspend(wake_at, wait);
     }
 }
 
@@ -496,18 +517,11 @@ impl Strand {
         }
     }
 
-    fn suspend(&self, until: Option<Instant>, brief: bool) {
+    fn suspend(&self, until: Option<Instant>, wait: Wait) {
         match self {
             Self::Thread(parker) => {
-                let mut told = Told(None);
-                parker.0.park(until, brief, || {
-                    if let Some(hook) = ME.with(|me| me.blocked.get()) {
-                        // SAFETY: `with_worker` lends the hook for as long as `ME` names it.
-                        let hook = unsafe { hook.as_ref() };
-                        hook.blocked();
-                        told.0 = Some(hook);
-                    }
-                });
+                let mut told = None;
+                parker.0.park(until, wait.brief, || told = Told::tell(wait.ends_by));
             }
             // SAFETY: as in `waker`. No borrow of a thread-local is held here: the strand may come back much later.
             Self::Greenlet(hook) => unsafe { hook.as_ref() }.suspend(until),
@@ -515,14 +529,29 @@ impl Strand {
     }
 }
 
-/// Says that the thread runs again.
-struct Told<'a>(Option<&'a dyn Blocked>);
+/// The hook was told that the thread sleeps; dropped, this says that it runs again.
+struct Told(NonNull<dyn Blocked>, EndsBy);
 
-impl Drop for Told<'_> {
+impl Told {
+    fn tell(ends_by: EndsBy) -> Option<Self> {
+        let hook = ME.with(|me| me.blocked.get())?;
+        let told = Self(hook, ends_by);
+        told.call(|hook| hook.blocked(ends_by));
+        Some(told)
+    }
+
+    fn call(&self, with: impl FnOnce(&dyn Blocked)) {
+        // The hook may have to wait for a lock for a moment; it is not told of that.
+        let _quiet = Swapped::new(|me| &me.blocked, None);
+        // SAFETY: `with_worker` lends the hook for as long as `ME` names it, and it did when this wait began, which is
+        // inside.
+        with(unsafe { self.0.as_ref() });
+    }
+}
+
+impl Drop for Told {
     fn drop(&mut self) {
-        if let Some(hook) = self.0 {
-            hook.unblocked();
-        }
+        self.call(|hook| hook.unblocked(self.1));
     }
 }
 
@@ -560,7 +589,7 @@ impl Drop for Depth<'_> {
 /// In async code, where it would stop every other task: use the runtime's own timer there.
 #[track_caller]
 pub fn sleep(duration: Duration) {
-    let wait = Wait { cancellable: may_unwind(), ..Wait::FOREVER }.timeout(duration).long();
+    let wait = Wait { cancellable: may_unwind(), ..Wait::PERMIT }.timeout(duration).long();
     if let Err((Interrupted::Cancelled, Some(cancelled))) = wait_or_cancel::<()>(wait, |_| Poll::Pending) {
         std::panic::resume_unwind(Box::new(cancelled));
     }
@@ -572,7 +601,7 @@ pub fn yield_now() {
         Strand::Thread(_) => crate::model::thread::yield_now(),
         strand @ Strand::Greenlet(_) => {
             strand.waker().wake();
-            strand.suspend(None, false);
+            strand.suspend(None, Wait::FOREVER);
         }
     }
 }

@@ -5,7 +5,8 @@
 //! All state lies under one lock: how many have come, and whether the barrier is broken. The last one to come *grants*
 //! the round to those who wait and begins a new one. A waiter that leaves before the round is complete (timeout,
 //! cancellation, drop) breaks the barrier, because the others would wait for ever: all are *woken*, which here means
-//! "broken". `reset` makes it whole again.
+//! "broken". `reset` makes it whole again. Rounds are numbered, so that one who leaves a round that is over, and was only
+//! not told of it yet, breaks nothing.
 
 use crate::model::maybe_const;
 use crate::model::time::Duration;
@@ -14,7 +15,7 @@ use crate::park::leaf::{Leaf, LeafGuard};
 use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting};
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 #[derive(Debug)]
@@ -92,8 +93,17 @@ impl Barrier {
     /// [`BrokenBarrier`]; also when the time limit passed, which breaks the barrier for all.
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Result<BarrierWaitResult, BrokenBarrier> {
-        park::wait_for_with(Wait::FOREVER.timeout(timeout), self.future(Waiting::Blocking))
-            .unwrap_or_else(|interrupted| Err(BrokenBarrier { by_me: Some(interrupted) }))
+        let mut wait = pin!(self.future(Waiting::Blocking));
+        park::wait_on(Wait::FOREVER.timeout(timeout), |context| wait.as_mut().poll(context)).unwrap_or_else(
+            // The round may have ended after the last look: then this wait passed with the others, who did.
+            |interrupted| {
+                if wait.leave() {
+                    Err(BrokenBarrier { by_me: Some(interrupted) })
+                } else {
+                    park::wait_for_shielded(wait)
+                }
+            },
+        )
     }
 
     /// Waits until all parties have come, in async code.
@@ -231,16 +241,25 @@ impl Future for BarrierFuture<'_> {
     }
 }
 
+impl BarrierFuture<'_> {
+    /// Breaks the barrier, unless the round is over already (then false): this strand was only not told yet.
+    fn leave(&self) -> bool {
+        let mut state = self.barrier.state.lock();
+        if state.round != self.round {
+            return false;
+        }
+        let waited = state.waiters.remove(&self.node) == Given::Linked;
+        if waited && weaken::keep("barrier.leaver_breaks") {
+            self.barrier.end_round(state, Given::Woken, true);
+        }
+        waited
+    }
+}
+
 impl Drop for BarrierFuture<'_> {
     fn drop(&mut self) {
-        if self.node.is_fresh() {
-            return;
-        }
-        let mut state = self.barrier.state.lock();
-        // A round that is over cannot be broken: this strand was only not told yet.
-        let linked = state.waiters.remove(&self.node) == Given::Linked;
-        if linked && state.round == self.round && weaken::keep("barrier.leaver_breaks") {
-            self.barrier.end_round(state, Given::Woken, true);
+        if !self.node.is_fresh() && !self.leave() {
+            self.barrier.state.lock().waiters.remove(&self.node);
         }
     }
 }

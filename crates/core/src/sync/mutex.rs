@@ -83,7 +83,7 @@ impl RawMutex {
     #[track_caller]
     pub(super) fn lock(&self) {
         if !self.lock_fast() && !self.lock_spinning() {
-            park::wait_for_shielded(self.future(Waiting::Blocking));
+            park::wait_for_ready(Wait::LOCK, self.future(Waiting::Blocking));
         }
     }
 
@@ -101,7 +101,7 @@ impl RawMutex {
 
     #[track_caller]
     pub(super) fn lock_timeout(&self, timeout: Duration) -> bool {
-        self.try_lock() || park::wait_for_with(Wait::SHIELDED.timeout(timeout), self.future(Waiting::Blocking)).is_ok()
+        self.try_lock() || park::wait_for_with(Wait::LOCK.timeout(timeout), self.future(Waiting::Blocking)).is_ok()
     }
 
     pub(super) fn future(&self, waiting: Waiting) -> RawLock<'_> {

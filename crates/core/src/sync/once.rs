@@ -14,7 +14,7 @@ use crate::model::cell::UnsafeCell;
 use crate::model::maybe_const;
 use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::weaken;
-use crate::park;
+use crate::park::{self, Wait};
 use crate::park::leaf::Leaf;
 use crate::waitlist::{Given, List, Node, Replaced, Waiting, Wakes};
 use std::fmt;
@@ -106,7 +106,7 @@ impl<T> OnceCell<T> {
     #[track_caller]
     pub fn get_or_try_init<E>(&self, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         if self.get().is_none()
-            && let Some(turn) = park::wait_for_shielded(self.turn(Waiting::Blocking))
+            && let Some(turn) = park::wait_for_ready(Wait::LOCK, self.turn(Waiting::Blocking))
         {
             turn.finish(init()?);
         }

@@ -68,14 +68,14 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     fn acquire(&self, permits: usize) {
         if !self.permits.try_acquire(permits) {
-            park::wait_for_shielded(self.permits.future(permits, Waiting::Blocking));
+            park::wait_for_ready(Wait::LOCK, self.permits.future(permits, Waiting::Blocking));
         }
     }
 
     #[track_caller]
     fn acquire_timeout(&self, permits: usize, timeout: Duration) -> bool {
         self.permits.try_acquire(permits)
-            || park::wait_for_with(Wait::SHIELDED.timeout(timeout), self.permits.future(permits, Waiting::Blocking))
+            || park::wait_for_with(Wait::LOCK.timeout(timeout), self.permits.future(permits, Waiting::Blocking))
                 .is_ok()
     }
 

@@ -308,7 +308,7 @@ impl Semaphore {
     pub fn acquire_many(&self, permits: usize) -> Permit<'_> {
         self.check(permits);
         if !self.permits.try_acquire(permits) {
-            park::wait_for(self.permits.future(permits, Waiting::Blocking));
+            park::wait_for_ready(Wait::PERMIT, self.permits.future(permits, Waiting::Blocking));
         }
         self.permit(permits)
     }
@@ -343,7 +343,7 @@ impl Semaphore {
     pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<Permit<'_>, Interrupted> {
         self.check(permits);
         if !self.permits.try_acquire(permits) {
-            let wait = Wait::FOREVER.timeout(timeout);
+            let wait = Wait::PERMIT.timeout(timeout);
             park::wait_for_with(wait, self.permits.future(permits, Waiting::Blocking))?;
         }
         Ok(self.permit(permits))

@@ -18,10 +18,11 @@ use std::sync::Arc;
 ///
 /// # How many threads
 ///
-/// At most `max_workers` jobs *run* at once. A worker whose job waits for something of ropewalk's (a handle, a lock, a
-/// queue, a sleep) does not count meanwhile, and another takes its place. So a job may wait for other jobs of its own
-/// pool, however deep, and a pool of one does not deadlock. Right after such a wait there may be more running than
-/// `max_workers`, until one of them has finished its job.
+/// At most `max_workers` jobs are under way at once. There is one exception, so that a job may wait for other jobs of its
+/// own pool, however deep, and a pool of one does not deadlock: a worker whose job waits for what *others* do (a handle,
+/// an event, an item of a queue, a barrier) does not count meanwhile, and another takes its place if there is work. A wait
+/// for a lock or a permit, and a sleep, end by themselves; there the worker goes on counting, unless that is all of them.
+/// Right after such waits there may be more running than `max_workers`, until one of them has finished its job.
 ///
 /// Threads are started when there is work for them.
 ///
@@ -153,7 +154,7 @@ impl ThreadPoolExecutor {
         TryMap::new(self, function, items.into_iter())
     }
 
-    /// Calls `function` for each item and waits until all are done.
+    /// Calls `function` for each item and waits until all are done; what it returns is dropped.
     ///
     /// # Panics
     ///
@@ -170,14 +171,15 @@ impl ThreadPoolExecutor {
     /// assert_eq!(SUM.load(Ordering::Relaxed), 10);
     /// ```
     #[track_caller]
-    pub fn for_each<F, I>(&self, function: F, items: I)
+    pub fn for_each<F, I, R>(&self, function: F, items: I)
     where
-        F: Fn(I::Item) + Send + Sync + 'static,
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
         I: IntoIterator<Item: Send + 'static>,
     {
         park::refuse_in_async();
         let mut failed = None;
-        for done in self.try_map(function, items).unordered() {
+        // What the function returns is dropped where it was made.
+        for done in self.try_map(move |item| drop(function(item)), items).unordered() {
             if let Err(error) = done {
                 failed.get_or_insert(error);
             }

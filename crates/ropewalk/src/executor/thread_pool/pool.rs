@@ -2,20 +2,26 @@
 //!
 //! # Counts
 //!
-//! A worker thread is in one of four conditions:
+//! A worker thread is in one of these conditions:
 //!
 //! * **running** a job, or **idle**, waiting for one: both count as *runnable*, of which there are at most
 //!   `max_workers`;
-//! * **blocked**: its job waits for something of ours. It does not count; if there is work, another takes its place;
+//! * **blocked**: its job waits for what other tasks do (a handle, an event, an item), which may not have started. It does
+//!   not count; if there is work, another takes its place;
+//! * **stuck**: its job waits for a lock or a permit, or sleeps. That ends without any further job, so it goes on counting
+//!   as runnable: replacing it would only send the next job into the same queue (4,000 jobs under a semaphore of 10 would
+//!   become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock may wait
+//!   for a job that has not started;
 //! * **spare**: it came back from being blocked and there were enough runnable ones. It waits to replace the next that
 //!   blocks, and ends after [`SPARE_KEEP_ALIVE`].
 //!
 //! # No lost job
 //!
 //! A submit *claims* an idle worker (takes one off the count of the idle) and puts the job, which wakes one. If there is
-//! none to claim, it puts the job and then adds a worker if fewer than `max_workers` are runnable. A worker that blocks
-//! takes itself off the count of the runnable and then adds one if the queue is not empty. Both pass through the queue's
-//! lock between their change and their look, so of a submit and a block at the same time at least one sees the other.
+//! none to claim, it puts the job and then adds a worker if fewer than `max_workers` are runnable, or all are stuck. A
+//! worker that blocks, is stuck or becomes a spare changes its count and then does the same if the queue is not empty. All
+//! of them pass through the queue's lock between their change and their look, so of two at the same time at least one sees
+//! the other.
 //!
 //! The count of the idle is exact because each claim is settled once: an idle worker that takes a job which claimed
 //! nobody takes itself off the count; a busy worker that takes a job which claimed somebody puts that one back on it.
@@ -31,7 +37,7 @@ use crate::executor::TrySubmitError;
 use crate::task::harness::{self, Runnable, drop_quietly};
 use crate::task::{Panic, Shutdown, TaskError, TaskHandle};
 use crate::thread;
-use ropewalk_core::park::{self, Blocked, Interrupt, Reason};
+use ropewalk_core::park::{self, Blocked, EndsBy, Interrupt, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
 use ropewalk_core::sync::{Event, Queue, Semaphore};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,6 +70,7 @@ pub(in crate::executor) struct Pool {
     runnable: AtomicUsize,
     idle: AtomicUsize,
     blocked: AtomicUsize,
+    stuck: AtomicUsize,
     /// Threads that wait as spares, not yet called.
     spares: AtomicUsize,
     /// One permit calls one spare.
@@ -113,6 +120,7 @@ impl Pool {
             runnable: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             blocked: AtomicUsize::new(0),
+            stuck: AtomicUsize::new(0),
             spares: AtomicUsize::new(0),
             call_spare: Semaphore::new(0),
             threads: Mutex::new(Threads::default()),
@@ -143,7 +151,7 @@ impl Pool {
         Stats {
             workers: self.threads().alive,
             idle: self.idle.load(Ordering::Relaxed),
-            blocked: self.blocked.load(Ordering::Relaxed),
+            blocked: self.blocked.load(Ordering::Relaxed) + self.stuck.load(Ordering::Relaxed),
             queued: self.queue.len(),
         }
     }
@@ -257,12 +265,12 @@ impl Pool {
         take_one(&self.idle)
     }
 
-    /// Adds a runnable worker, unless there are as many as may be.
+    /// Adds a runnable worker, unless there are as many as may be and one of them can go on.
     fn add_worker(self: &Arc<Self>) {
-        // The load comes after a pass through the queue's lock; see the head of this file.
+        // The loads come after a pass through the queue's lock; see the head of this file.
         let mut runnable = self.runnable.load(Ordering::Relaxed);
         loop {
-            if runnable >= self.max_workers {
+            if runnable >= self.max_workers && self.stuck.load(Ordering::Relaxed) < runnable {
                 return;
             }
             match self.runnable.compare_exchange_weak(runnable, runnable + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -328,14 +336,20 @@ impl Pool {
     }
 
     fn worker_ended(&self, interrupt: &Arc<Interrupt>) {
-        let mut threads = self.threads();
-        threads.alive -= 1;
-        threads.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt));
-        self.note_end(&threads);
+        {
+            let mut threads = self.threads();
+            threads.alive -= 1;
+            threads.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt));
+        }
+        self.note_end();
     }
 
-    fn note_end(&self, threads: &Threads) {
-        if threads.alive == 0 && threads.shut_down && self.queue.is_empty() {
+    fn note_end(&self) {
+        let ended = {
+            let threads = self.threads();
+            threads.alive == 0 && threads.shut_down && self.queue.is_empty()
+        };
+        if ended {
             self.ended.set();
         }
     }
@@ -343,15 +357,12 @@ impl Pool {
     /// Takes no more jobs; what `how` says of those that are there is begun.
     pub(super) fn begin_shutdown(&self, how: Shutdown) {
         self.queue.shutdown();
-        {
-            // A submit that came before still has its job in the queue, or a worker for it.
-            let mut threads = self.threads();
-            threads.shut_down = true;
-            self.note_end(&threads);
-        }
+        self.threads().shut_down = true;
         if matches!(how, Shutdown::CancelPending | Shutdown::Kill) {
             self.cancel_queued(|| TaskError::Cancelled);
         }
+        // A submit that came before still has its job in the queue, or a worker for it.
+        self.note_end();
         if how == Shutdown::Kill {
             let running = self.threads().interrupts.clone();
             for interrupt in running {
@@ -507,13 +518,13 @@ impl Worker {
         drop_quietly(queued);
     }
 
-    /// Gives up being runnable, if there are too many.
+    /// Gives up being runnable, if there are too many and another can go on.
     fn step_down(&self) -> bool {
-        let max_workers = self.pool.max_workers;
-        self.pool
-            .runnable
+        let pool = &*self.pool;
+        pool.runnable
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runnable| {
-                (runnable > max_workers).then(|| runnable - 1)
+                let others_go_on = runnable - 1 > pool.stuck.load(Ordering::Relaxed);
+                (runnable > pool.max_workers && others_go_on).then(|| runnable - 1)
             })
             .is_ok()
     }
@@ -522,6 +533,10 @@ impl Worker {
     fn wait_as_spare(&self) -> bool {
         let pool = &*self.pool;
         pool.spares.fetch_add(1, Ordering::Relaxed);
+        // The others may have got stuck at the same moment. (This may call the very spare that asks.)
+        if !pool.queue.is_empty() {
+            self.pool.add_worker();
+        }
         if pool.queue.is_shut_down() && pool.claim_spare() {
             pool.runnable.fetch_add(1, Ordering::Relaxed);
             return true;
@@ -540,18 +555,32 @@ impl Worker {
 }
 
 impl Blocked for Worker {
-    fn blocked(&self) {
+    fn blocked(&self, ends_by: EndsBy) {
         let pool = &self.pool;
-        pool.blocked.fetch_add(1, Ordering::Relaxed);
-        pool.runnable.fetch_sub(1, Ordering::Relaxed);
+        match ends_by {
+            EndsBy::Others => {
+                pool.blocked.fetch_add(1, Ordering::Relaxed);
+                pool.runnable.fetch_sub(1, Ordering::Relaxed);
+            }
+            EndsBy::Release => {
+                pool.stuck.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         // `is_empty` takes the queue's lock; see the head of the file.
         if !pool.queue.is_empty() {
             pool.add_worker();
         }
     }
 
-    fn unblocked(&self) {
-        self.pool.blocked.fetch_sub(1, Ordering::Relaxed);
-        self.pool.runnable.fetch_add(1, Ordering::Relaxed);
+    fn unblocked(&self, ends_by: EndsBy) {
+        match ends_by {
+            EndsBy::Others => {
+                self.pool.blocked.fetch_sub(1, Ordering::Relaxed);
+                self.pool.runnable.fetch_add(1, Ordering::Relaxed);
+            }
+            EndsBy::Release => {
+                self.pool.stuck.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 }
