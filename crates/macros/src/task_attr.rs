@@ -186,7 +186,7 @@ fn check(options: TokenStream, sig: &Signature) -> Result<(), Error> {
             ),
         ));
     }
-    if let Some(word) = &sig.unsafety {
+    if let syn::Safety::Unsafe(word) = &sig.safety {
         errors.push(Error::new(
             word.span,
             "an `unsafe fn` cannot be a task: the executor that calls it cannot keep a promise it does not know; make a safe \

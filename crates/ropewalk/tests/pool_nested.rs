@@ -261,3 +261,41 @@ fn no_more_run_than_may_after_the_waits() {
     jobs.into_iter().for_each(joined);
     assert!(most.load(Ordering::SeqCst) <= 2);
 }
+
+/// Whoever holds the lock waits for a job that has not started: the stuck workers alone would never let it start.
+#[test]
+fn holder_of_a_lock_waits_for_a_job_behind_those_that_want_it() {
+    let pool = pool_of_one();
+    let lock = Arc::new(Mutex::new(()));
+    let held = lock.lock();
+    let wants = Arc::clone(&lock);
+    let stuck = pool.submit(move || drop(wants.lock()));
+    eventually("the job waits for the lock", || pool.stats().blocked == 1);
+    assert_eq!(joined(pool.submit(|| 7)), 7);
+    drop(held);
+    joined(stuck);
+}
+
+/// Jobs that wait for a permit go on counting, so the pool does not send all the others into the same queue.
+#[test]
+fn jobs_that_wait_for_a_permit_do_not_multiply_threads() {
+    let pool = Arc::new(ThreadPoolExecutor::new(4));
+    let permits = Arc::new(ropewalk::sync::Semaphore::new(2));
+    // A std channel: a holder that waits for it counts as one that runs, like one in a system call.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let jobs: Vec<_> = (0..300)
+        .map(|_| {
+            let (permits, gate) = (Arc::clone(&permits), Arc::clone(&gate));
+            pool.submit(move || {
+                let _permit = permits.acquire();
+                ignore(gate.lock().map(|gate| gate.recv()));
+            })
+        })
+        .collect();
+    eventually("two hold permits and two wait for one", || pool.stats().blocked == 2);
+    assert_eq!(pool.stats().workers, 4);
+    drop(go); // the gate is open for all
+    jobs.into_iter().for_each(joined);
+    assert_eq!(pool.stats().workers, 4);
+}

@@ -75,8 +75,7 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     fn acquire_timeout(&self, permits: usize, timeout: Duration) -> bool {
         self.permits.try_acquire(permits)
-            || park::wait_for_with(Wait::LOCK.timeout(timeout), self.permits.future(permits, Waiting::Blocking))
-                .is_ok()
+            || park::wait_for_with(Wait::LOCK.timeout(timeout), self.permits.future(permits, Waiting::Blocking)).is_ok()
     }
 
     fn release(&self, permits: usize) {

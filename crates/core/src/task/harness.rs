@@ -108,13 +108,7 @@ impl Header {
 
     fn wake_all(&self) {
         let waiters = self.waiters.lock();
-        List::wake_up_to(
-            waiters,
-            usize::MAX,
-            Given::Woken,
-            || self.waiters.lock(),
-            |waiters| &mut made(waiters).list,
-        );
+        List::wake_up_to(waiters, usize::MAX, Given::Woken, || self.waiters.lock(), |waiters| &mut made(waiters).list);
     }
 
     fn take_callbacks(&self) -> Vec<Callback> {
@@ -344,12 +338,7 @@ where
     G: Send + 'a,
 {
     let task = Arc::new(Task {
-        header: Header {
-            state: State::new(),
-            interrupt: Interrupt::new(),
-            executor,
-            waiters: Leaf::new(None),
-        },
+        header: Header { state: State::new(), interrupt: Interrupt::new(), executor, waiters: Leaf::new(None) },
         job: UnsafeCell::new(Some((job, guard))),
         outcome: UnsafeCell::new(None),
     });
