@@ -56,8 +56,15 @@ pub(crate) mod unchecked {
     pub(crate) fn panicking() -> bool {
         false
     }
-    #[cfg(all(target_os = "linux", not(any(ropewalk_loom, ropewalk_shuttle))))]
+    #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
     pub(crate) use std::thread::yield_now;
+
+    /// Sleeps without waiting for anything, for a lock whose holder has lost its core.
+    #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+    pub(crate) fn nap(duration: std::time::Duration) {
+        #[expect(clippy::disallowed_methods, reason = "this is below `park`, whose sleep stands on this lock")]
+        std::thread::sleep(duration);
+    }
 }
 
 /// The `thread_local` of a checker, which knows no `const { .. }`.

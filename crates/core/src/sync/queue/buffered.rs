@@ -14,10 +14,11 @@
 //!   while woken wakes the next, if there is something for it.
 //! * A comparison of a priority queue may panic. The buffer is as before then; whoever it happened to may have been woken
 //!   for what it leaves behind, so it wakes the next before the panic goes on.
-//! * `hint` repeats the length outside the lock, so that a spinning waiter does not disturb the others.
+//! * `level` repeats outside the lock how full the buffer is, in coarse steps, so that a spinning waiter does not disturb
+//!   the others.
 
 use super::buffer::{Buffer, Panicked};
-use crate::model::sync::atomic::{AtomicUsize, Ordering};
+use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::weaken;
 use crate::park;
 use crate::park::leaf::{Leaf, LeafGuard};
@@ -38,6 +39,8 @@ pub(super) enum Gate {
 #[derive(Debug)]
 struct State<B> {
     buffer: B,
+    /// What `Buffered::level` says.
+    level: u32,
     gate: Gate,
     putters: List,
     getters: List,
@@ -50,13 +53,18 @@ struct State<B> {
 #[derive(Debug)]
 pub(super) struct Buffered<B> {
     capacity: usize,
-    /// The length of the buffer, or `CLOSED`; a hint for spinning. On a line of its own, so that a spinner does not take
-    /// the lock's line from whoever works.
-    hint: CachePadded<AtomicUsize>,
+    /// A hint for spinning: `EMPTY`, `SOME`, `MUCH` or `CLOSED`. On a line of its own, so that a spinner does not take the
+    /// lock's line from whoever works, and coarse, so that whoever works seldom has to write it.
+    level: CachePadded<AtomicU32>,
     state: Leaf<State<B>>,
 }
 
-const CLOSED: usize = usize::MAX;
+const EMPTY: u32 = 0;
+/// At most half full.
+const SOME: u32 = 1;
+/// More than half full.
+const MUCH: u32 = 2;
+const CLOSED: u32 = 3;
 
 /// A bounded buffer is allocated at once up to so many items; a larger one grows when it is used.
 const RESERVE_ITEMS_MAX: usize = 4096;
@@ -85,9 +93,10 @@ impl<B: Buffer> Buffered<B> {
         }
         Self {
             capacity,
-            hint: CachePadded::new(AtomicUsize::new(0)),
+            level: CachePadded::new(AtomicU32::new(EMPTY)),
             state: Leaf::new(State {
                 buffer,
+                level: EMPTY,
                 gate: Gate::Open,
                 putters: List::new(),
                 getters: List::new(),
@@ -110,9 +119,17 @@ impl<B: Buffer> Buffered<B> {
     }
 
     #[inline]
-    fn update_hint(&self, state: &State<B>) {
-        let hint = if state.gate == Gate::Closed { CLOSED } else { state.buffer.len() };
-        self.hint.store(hint, Ordering::Relaxed);
+    fn note_level(&self, state: &mut State<B>) {
+        let level = match state.buffer.len() {
+            _ if state.gate == Gate::Closed => CLOSED,
+            0 => EMPTY,
+            len if len > self.capacity / 2 => MUCH,
+            _ => SOME,
+        };
+        if level != state.level {
+            state.level = level;
+            self.level.store(level, Ordering::Relaxed);
+        }
     }
 
     #[inline]
@@ -136,7 +153,7 @@ impl<B: Buffer> Buffered<B> {
             self.failed(state, panicked);
         }
         state.unfinished += 1;
-        self.update_hint(&state);
+        self.note_level(&mut state);
         let waker = state.getters.pop_one(Given::Woken);
         drop(state);
         wake(waker);
@@ -168,7 +185,7 @@ impl<B: Buffer> Buffered<B> {
         let Some(item) = popped else {
             return Err(if state.gate == Gate::Closed { Nothing::Closed } else { Nothing::Empty });
         };
-        self.update_hint(&state);
+        self.note_level(&mut state);
         let waker = state.putters.pop_one(Given::Woken);
         drop(state);
         wake(waker);
@@ -184,7 +201,7 @@ impl<B: Buffer> Buffered<B> {
     pub(super) fn put_spinning(&self, item: B::Item) -> Result<(), Refused<B::Item>> {
         match self.try_put(item) {
             Err(Refused::Full(item)) => {
-                self.spin_while(|len| len > self.capacity / 2);
+                self.spin_while(|level| level == MUCH);
                 self.try_put(item)
             }
             other => other,
@@ -195,17 +212,16 @@ impl<B: Buffer> Buffered<B> {
     #[inline]
     pub(super) fn get_spinning(&self) -> Result<B::Item, Nothing> {
         match self.try_get() {
-            Err(Nothing::Empty) if self.spin_while(|len| len == 0) => self.try_get(),
+            Err(Nothing::Empty) if self.spin_while(|level| level == EMPTY) => self.try_get(),
             other => other,
         }
     }
 
     #[cold]
-    fn spin_while(&self, stuck: impl Fn(usize) -> bool) -> bool {
+    fn spin_while(&self, stuck: impl Fn(u32) -> bool) -> bool {
         !cfg!(any(ropewalk_loom, ropewalk_shuttle))
             && park::spin_until(|| {
-                let hint = self.hint.load(Ordering::Relaxed);
-                hint == CLOSED || !stuck(hint)
+                !stuck(self.level.load(Ordering::Relaxed))
             })
     }
 
@@ -213,7 +229,7 @@ impl<B: Buffer> Buffered<B> {
     pub(super) fn close(&self, discard: bool) -> Option<B> {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
-        self.update_hint(&state);
+        self.note_level(&mut state);
         let discarded = discard.then(|| std::mem::take(&mut state.buffer));
         if let Some(discarded) = &discarded {
             state.unfinished = state.unfinished.saturating_sub(discarded.len());
