@@ -225,6 +225,10 @@ where
     E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
 {
     /// Makes the error of a fallible task the error of its handle: `Err(e)` becomes [`TaskError::Failed`].
+    ///
+    /// That is so for whoever takes the result. [`on_finish`](Self::on_finish) and [`is_failed`](Self::is_failed) go on
+    /// speaking of the task itself, which ended well when it returned an error. A `#[ropewalk::task]` that returns a
+    /// `Result` fails in both senses.
     pub fn flatten(self) -> TaskHandle<T> {
         // The new handle takes the place of this one, which must not count as dropped.
         let mut this = std::mem::ManuallyDrop::new(self);
