@@ -458,6 +458,12 @@ pub(crate) fn spin_until(ready: impl Fn() -> bool) -> bool {
     ME.with(|me| me.suspend.get().is_none()) && PARKER.try_with(|parker| parker.0.spin_until(ready)).unwrap_or(false)
 }
 
+/// [`spin_until`] for a lock: looks less often, so that whoever holds it is left alone.
+pub(crate) fn spin_for_lock(try_lock: impl Fn() -> bool) -> bool {
+    ME.with(|me| me.suspend.get().is_none())
+        && PARKER.try_with(|parker| parker.0.spin_for_lock(try_lock)).unwrap_or(false)
+}
+
 #[track_caller]
 fn wait_or_cancel<T>(
     wait: Wait,

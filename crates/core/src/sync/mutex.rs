@@ -93,7 +93,7 @@ impl RawMutex {
         if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
             return false;
         }
-        park::spin_until(|| {
+        park::spin_for_lock(|| {
             let state = self.state.load(Ordering::Relaxed);
             state & LOCKED == 0 && self.try_lock()
         })

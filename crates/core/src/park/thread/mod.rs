@@ -62,7 +62,9 @@ impl Parker {
     /// Only the owning thread may call this.
     pub(crate) fn park(&self, until: Option<Instant>, may_spin: bool, asleep: impl FnOnce()) {
         if self.take()
-            || (may_spin && self.spin.spin_until(|| self.state.load(Ordering::Relaxed) == NOTIFIED) && self.take())
+            || (may_spin
+                && self.spin.spin_until(spin::LOOK_EARLY, || self.state.load(Ordering::Relaxed) == NOTIFIED)
+                && self.take())
         {
             return;
         }
@@ -80,7 +82,12 @@ impl Parker {
 
     /// Spins while that has paid lately. Only the owning thread may call this.
     pub(crate) fn spin_until(&self, ready: impl Fn() -> bool) -> bool {
-        self.spin.spin_until(ready)
+        self.spin.spin_until(spin::LOOK_EARLY, ready)
+    }
+
+    /// The same for a lock that others work under.
+    pub(crate) fn spin_for_lock(&self, try_lock: impl Fn() -> bool) -> bool {
+        self.spin.spin_until(spin::LEAVE_ALONE, try_lock)
     }
 
     /// Takes a kept notification.

@@ -16,12 +16,23 @@ use crate::model::hint;
 use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::thread;
 
-/// Pauses before the core is offered: 1 to 6 µs on the processors around (45 ns each on a Zen, 10 on older Intels).
-const PAUSES: u32 = 127;
-/// The most pauses between two looks. A look costs the partner a cache line, and a late one costs us the difference.
-const PAUSES_BETWEEN: u32 = 8;
-/// Offers of the core before a sleep.
-const YIELDS: u32 = 4;
+/// How to spin.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// Pauses before the core is offered: 45 ns each on a Zen, 10 on older Intels.
+    pauses: u32,
+    /// How many before the first look.
+    first: u32,
+    /// The most between two looks.
+    between: u32,
+    /// Offers of the core before a sleep.
+    yields: u32,
+}
+
+/// To see the end of a wait: a look costs the partner a cache line, and a late one costs us the difference.
+pub(super) const LOOK_EARLY: Manner = Manner { pauses: 127, first: 1, between: 8, yields: 4 };
+/// To get a contended lock: whoever holds it is left alone, and given the core soon.
+pub(super) const LEAVE_ALONE: Manner = Manner { pauses: 32, first: 4, between: 16, yields: 8 };
 const PROBE_EVERY: u32 = 64;
 const CREDIT_MAX: u32 = 16;
 
@@ -39,17 +50,17 @@ impl Spin {
     }
 
     /// Spins until `ready`, or not for long.
-    pub(super) fn spin_until(&self, ready: impl Fn() -> bool) -> bool {
+    pub(super) fn spin_until(&self, manner: Manner, ready: impl Fn() -> bool) -> bool {
         if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
             return false;
         }
         let credit = self.credit.load(Ordering::Relaxed);
         let pauses = !single_core() && (credit > 0 || self.is_probe());
-        if pauses && pause_until(&ready) {
+        if pauses && pause_until(manner, &ready) {
             self.credit.store((credit + 2).min(CREDIT_MAX), Ordering::Relaxed);
             return true;
         }
-        for offer in 0..YIELDS {
+        for offer in 0..manner.yields {
             thread::yield_now();
             if ready() {
                 if offer == 0 && pauses {
@@ -68,8 +79,8 @@ impl Spin {
     }
 }
 
-fn pause_until(ready: &impl Fn() -> bool) -> bool {
-    let (mut left, mut step) = (PAUSES, 1);
+fn pause_until(manner: Manner, ready: &impl Fn() -> bool) -> bool {
+    let (mut left, mut step) = (manner.pauses, manner.first);
     while left > 0 {
         for _ in 0..step {
             hint::spin_loop();
@@ -78,7 +89,7 @@ fn pause_until(ready: &impl Fn() -> bool) -> bool {
             return true;
         }
         left -= step.min(left);
-        step = (2 * step).min(PAUSES_BETWEEN);
+        step = (2 * step).min(manner.between);
     }
     false
 }

@@ -219,10 +219,7 @@ impl<B: Buffer> Buffered<B> {
 
     #[cold]
     fn spin_while(&self, stuck: impl Fn(u32) -> bool) -> bool {
-        !cfg!(any(ropewalk_loom, ropewalk_shuttle))
-            && park::spin_until(|| {
-                !stuck(self.level.load(Ordering::Relaxed))
-            })
+        !cfg!(any(ropewalk_loom, ropewalk_shuttle)) && park::spin_until(|| !stuck(self.level.load(Ordering::Relaxed)))
     }
 
     /// Closes the gate; with `discard`, returns what was inside. Wakes everybody.
