@@ -1,6 +1,6 @@
 //! The I/O-bound work: one GET over a connection that its thread keeps open and uses again.
 //!
-//! The client is ureq's. Between it and the socket stands [`Clocked`], which writes down when the socket made its thread
+//! The client is ureq's. Between it and the socket stands `Clocked`, which writes down when the socket made its thread
 //! wait: looking up a name, connecting, reading what has not arrived yet. Time outside these is computing.
 
 use std::cell::RefCell;
