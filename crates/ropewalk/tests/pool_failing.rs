@@ -247,8 +247,8 @@ fn shutdown_ends_a_submit_that_waits_for_room() {
 #[test]
 fn kill_ends_waits_and_tells_computations() {
     let pool = ThreadPoolExecutor::new(2);
-    let computes = Arc::new(Event::new());
-    let told = Arc::clone(&computes);
+    let (computes, sleeping) = (Arc::new(Event::new()), Arc::new(Event::new()));
+    let (told, falls_asleep) = (Arc::clone(&computes), Arc::clone(&sleeping));
     let (waits, computing, sleeps) = (
         pool.submit(|| Event::new().wait()),
         pool.submit(move || {
@@ -258,10 +258,14 @@ fn kill_ends_waits_and_tells_computations() {
             }
             "saw it"
         }),
-        pool.submit(|| ropewalk::sleep(std::time::Duration::MAX)),
+        pool.submit(move || {
+            falls_asleep.set();
+            ropewalk::sleep(std::time::Duration::MAX);
+        }),
     );
     computes.wait();
-    eventually("two to wait", || pool.stats().blocked == 2);
+    sleeping.wait();
+    eventually("one to wait", || pool.stats().blocked == 1);
     pool.shutdown(Shutdown::Kill);
     assert!(matches!(waits.join(), Err(TaskError::Cancelled)));
     assert!(matches!(sleeps.join(), Err(TaskError::Cancelled)));

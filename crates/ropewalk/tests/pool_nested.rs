@@ -121,18 +121,70 @@ fn channel_and_rendezvous_with_a_later_job() {
     });
 }
 
+/// A sleep ends by itself: its worker goes on counting, or 2,000 sleeping jobs would be 2,000 threads.
 #[test]
-fn sleep_lets_a_later_job_run() {
-    let pool = pool_of_one();
-    let ran = Arc::new(Event::new());
-    let (inner, sets) = (Arc::clone(&pool), Arc::clone(&ran));
-    let sleeper = pool.submit(move || {
-        drop(inner.submit(move || sets.set()));
-        ropewalk::sleep(Duration::from_secs(3600));
-    });
-    ran.wait();
-    sleeper.cancel(); // its sleep ends here
-    assert!(sleeper.join().is_err());
+fn jobs_that_sleep_do_not_multiply_threads() {
+    let pool = ThreadPoolExecutor::new(2);
+    pool.for_each(|_| ropewalk::sleep(Duration::from_millis(1)), 0..200);
+    assert_eq!(pool.stats().workers, 2);
+}
+
+/// The one that took the place of a blocked worker is idle when that one comes back; it must not go on beside it.
+#[test]
+fn idle_replacement_steps_down_when_the_blocked_one_comes_back() {
+    for _ in 0..50 {
+        let pool = Arc::new(ThreadPoolExecutor::new(1));
+        let event = Arc::new(Event::new());
+        let (waits, inner) = (Arc::clone(&event), Arc::clone(&pool));
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let busy = {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            move || {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+            }
+        };
+        let first = {
+            let busy = busy.clone();
+            pool.submit(move || {
+                let sets = Arc::clone(&waits);
+                drop(inner.submit(move || sets.set()));
+                waits.wait();
+                // The replacement has been asked to step down, or ends its job and sees it.
+                eventually("the replacement is gone", || inner.stats().idle == 0);
+                (0..20).for_each(|_| busy());
+            })
+        };
+        event.wait();
+        let more: Vec<_> = (0..20).map(|_| pool.submit(busy.clone())).collect();
+        joined(first);
+        more.into_iter().for_each(joined);
+        assert!(most.load(Ordering::SeqCst) <= 2, "at the most one beside the other for a moment");
+    }
+}
+
+/// Submits of two threads and an idling worker interleave; whatever the count of the idle says, no job may be left lying.
+#[test]
+fn no_job_is_left_lying_when_submits_race_with_idling() {
+    for _ in 0..300 {
+        let pool = Arc::new(ThreadPoolExecutor::builder().max_workers(1).daemon(true).build().expect("a valid pool"));
+        let submitters: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = Arc::clone(&pool);
+                std::thread::spawn(move || (0..20).map(|_| pool.submit(|| ())).collect::<Vec<_>>())
+            })
+            .collect();
+        for handles in submitters {
+            handles.join().expect("a submitter").into_iter().for_each(joined);
+        }
+        // One job waits for a later one, which nobody must believe to have a worker.
+        let event = Arc::new(Event::new());
+        let (waits, sets) = (Arc::clone(&event), event);
+        let waiter = pool.submit(move || waits.wait());
+        drop(pool.submit(move || sets.set()));
+        joined(waiter);
+    }
 }
 
 #[test]

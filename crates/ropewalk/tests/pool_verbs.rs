@@ -375,3 +375,50 @@ fn unwinding_job_waits_in_its_destructors() {
     assert!(catch_unwind(AssertUnwindSafe(|| handle.join())).unwrap().unwrap_err().is_panic());
     assert!(ran.load(Ordering::Relaxed));
 }
+
+/// Dropping a pool waits for its jobs, also where the strand that drops it is cancelled.
+#[test]
+fn drop_waits_in_a_cancelled_region() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let token = ropewalk::CancelToken::new();
+    token.cancel();
+    let counts = Arc::clone(&ended);
+    let _ = token.run(|| {
+        let pool = ThreadPoolExecutor::new(1);
+        for _ in 0..50 {
+            let counts = Arc::clone(&counts);
+            drop(pool.submit(move || {
+                std::thread::yield_now();
+                counts.fetch_add(1, Ordering::SeqCst);
+            }));
+        }
+    });
+    assert_eq!(ended.load(Ordering::SeqCst), 50);
+}
+
+#[test]
+fn scope_job_submitted_after_the_panic_is_cancelled() {
+    let pool = ThreadPoolExecutor::new(1);
+    let thrown = support::panic_text(|| {
+        pool.scope(|scope| {
+            assert!(scope.submit(|| panic!("first")).join().is_err());
+            assert!(matches!(scope.submit(|| unreachable!()).join(), Err(ropewalk::TaskError::Cancelled)));
+        })
+    });
+    assert_eq!(thrown, "first");
+}
+
+/// A join under a deadline must not run the job here, where nothing could end it in time.
+#[test]
+fn join_under_a_token_ends_with_it() {
+    let pool = Arc::new(ThreadPoolExecutor::builder().max_workers(1).daemon(true).build().expect("a valid pool"));
+    let (inner, go) = (Arc::clone(&pool), Arc::new(ropewalk::sync::Event::new()));
+    let gate = Arc::clone(&go);
+    let outer = pool.submit(move || {
+        let slow = inner.submit(move || gate.wait());
+        let token = ropewalk::CancelToken::new().with_timeout(std::time::Duration::from_millis(5));
+        token.run(|| slow.join()).is_err()
+    });
+    assert!(support::joined(outer));
+    go.set();
+}

@@ -122,7 +122,7 @@ fn one_processor(seen: Seen<'_>) -> Claim {
         Some(p) => {
             format!("{claim}: {rust}; this python's used {:.1}, so it runs without the interpreter lock", used(p))
         }
-        None => format!("{claim}: {rust}; of python it is said: add --with python to see"),
+        None => format!("{claim}: {rust}; add --with python to see Python's"),
     };
     Claim { held, text }
 }

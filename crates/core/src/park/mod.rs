@@ -90,7 +90,7 @@ pub trait Suspend {
 pub enum EndsBy {
     /// Some other task does something: finishes, sets an event, puts an item. It may not have started yet.
     Others,
-    /// Whoever holds something lets go of it, or time passes. No further task has to start for that.
+    /// Whoever holds something lets go of it. As a rule no further task has to start for that.
     Release,
 }
 
@@ -146,6 +146,8 @@ struct Me {
     depth: Cell<u32>,
     /// How deep in tasks that run inside the wait for them.
     inline: Cell<u32>,
+    /// The scope of the task that runs.
+    task: Cell<*const Scope>,
     polling_tasks: Cell<bool>,
 }
 
@@ -160,6 +162,7 @@ impl Me {
             executor: Cell::new(0),
             depth: Cell::new(0),
             inline: Cell::new(0),
+            task: Cell::new(std::ptr::null()),
             polling_tasks: Cell::new(false),
         }
     }
@@ -266,6 +269,7 @@ pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> 
     let outer = ME.with(|me| me.base.get());
     let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer };
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
+    let _task = Swapped::new(|me| &me.task, &raw const scope);
     let _inline = inline.then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
     body()
 }
@@ -275,6 +279,11 @@ pub fn out_of_reach<R>(body: impl FnOnce() -> R) -> R {
     let _scope = Swapped::new(|me| &me.scope, std::ptr::null());
     let _base = Swapped::new(|me| &me.base, std::ptr::null());
     body()
+}
+
+/// Whether nothing but the task itself can end a wait here: no token with a deadline or a cancel of its own is in force.
+pub fn only_task_can_cancel() -> bool {
+    ME.with(|me| me.scope.get() == me.task.get())
 }
 
 /// How many tasks run inside the wait for them below this point of the stack.
@@ -355,18 +364,19 @@ pub struct Wait {
     deadline: Option<Instant>,
     cancellable: bool,
     brief: bool,
-    ends_by: EndsBy,
+    /// None when only time has to pass; nobody is told of such a wait.
+    ends_by: Option<EndsBy>,
 }
 
 impl Wait {
     /// Until ready or cancelled.
-    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true, ends_by: EndsBy::Others };
+    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true, ends_by: Some(EndsBy::Others) };
     /// Until ready, whatever happens: for those who may not go on before.
     pub const SHIELDED: Self = Self { cancellable: false, ..Self::FOREVER };
     /// Until a lock is had, which must be re-acquired even by a strand that is cancelled.
-    pub const LOCK: Self = Self { ends_by: EndsBy::Release, ..Self::SHIELDED };
+    pub const LOCK: Self = Self { ends_by: Some(EndsBy::Release), ..Self::SHIELDED };
     /// Until something limited is had, or cancelled.
-    pub const PERMIT: Self = Self { ends_by: EndsBy::Release, ..Self::FOREVER };
+    pub const PERMIT: Self = Self { ends_by: Some(EndsBy::Release), ..Self::FOREVER };
 
     /// The same wait, at the longest until `deadline`.
     pub const fn until(self, deadline: Instant) -> Self {
@@ -539,7 +549,8 @@ impl Strand {
 struct Told(NonNull<dyn Blocked>, EndsBy);
 
 impl Told {
-    fn tell(ends_by: EndsBy) -> Option<Self> {
+    fn tell(ends_by: Option<EndsBy>) -> Option<Self> {
+        let ends_by = ends_by?;
         let hook = ME.with(|me| me.blocked.get())?;
         let told = Self(hook, ends_by);
         told.call(|hook| hook.blocked(ends_by));
@@ -595,7 +606,7 @@ impl Drop for Depth<'_> {
 /// In async code, where it would stop every other task: use the runtime's own timer there.
 #[track_caller]
 pub fn sleep(duration: Duration) {
-    let wait = Wait { cancellable: may_unwind(), ..Wait::PERMIT }.timeout(duration).long();
+    let wait = Wait { cancellable: may_unwind(), ends_by: None, ..Wait::FOREVER }.timeout(duration).long();
     if let Err((Interrupted::Cancelled, Some(cancelled))) = wait_or_cancel::<()>(wait, |_| Poll::Pending) {
         std::panic::resume_unwind(Box::new(cancelled));
     }

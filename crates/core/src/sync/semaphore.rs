@@ -8,8 +8,8 @@
 //! those that need few.
 //!
 //! A blocking waiter is *granted* its permits at once. An async waiter is *woken* and its permits stay in the word: its
-//! future may never be polled again, and must not sit on them (tokio#6450 is what happens otherwise). If it comes too
-//! late it queues again at the front.
+//! future may be dropped instead, and nothing has to be given back then. Until it is polled or dropped its turn is kept,
+//! which those behind it wait for (as in tokio#6450). If it comes too late it queues again at the front.
 //!
 //! # Handing on
 //!
@@ -229,7 +229,8 @@ impl Drop for RawAcquire<'_> {
 /// # Fairness
 ///
 /// First come, first served among threads and greenlets, also between those that need many permits and those that need
-/// few. An async task is woken in its turn; if it is slow to come, others may be served before it.
+/// few. An async task is woken in its turn and keeps it until its future is
+/// polled again or dropped: a future that is neither (held across another wait) holds up those behind it.
 ///
 /// # Cancel safety
 ///

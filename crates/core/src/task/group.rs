@@ -82,7 +82,8 @@ impl<T: Send + 'static> TaskGroup<T> {
         self.handles.push(handle);
     }
 
-    /// Cancels all tasks of the group; [`join`](Self::join) then ends with [`TaskError::Cancelled`].
+    /// Cancels all tasks that were added; [`join`](Self::join) then ends with [`TaskError::Cancelled`], unless all had
+    /// ended.
     pub fn cancel(&self) {
         for handle in &self.handles {
             handle.cancel();

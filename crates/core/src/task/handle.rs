@@ -78,6 +78,8 @@ impl<T: Send> TaskHandle<T> {
         if header.executor != 0
             && header.executor == park::current_executor()
             && header.state.is_pending()
+            // Under a token the wait may have to end before the task does.
+            && park::only_task_can_cancel()
             && park::inline_depth() < INLINE_DEPTH_MAX
         {
             self.task.run_inline();

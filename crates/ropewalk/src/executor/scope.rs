@@ -33,6 +33,8 @@ pub struct Scope<'scope, 'env: 'scope> {
 struct Tasks {
     tasks: Vec<Weak<dyn Runnable>>,
     panic: Option<Box<dyn Any + Send>>,
+    /// What is submitted from here on is cancelled too.
+    cancelled: bool,
 }
 
 struct State {
@@ -75,7 +77,11 @@ impl State {
     }
 
     fn cancel(&self) {
-        let tasks = self.tasks.lock().tasks.clone();
+        let tasks = {
+            let mut tasks = self.tasks.lock();
+            tasks.cancelled = true;
+            tasks.tasks.clone()
+        };
         for task in tasks.iter().filter_map(Weak::upgrade) {
             if !task.cancel(TaskError::Cancelled) {
                 task.interrupt();
@@ -87,7 +93,7 @@ impl State {
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Submits a job that may borrow from outside the scope. Waits while the queue has reached its limit, if it has one.
     ///
-    /// A panic of the job cancels the other jobs and is re-thrown when the scope ends.
+    /// A panic of the job cancels the other jobs, also those submitted later, and is re-thrown when the scope ends.
     #[track_caller]
     pub fn submit<F, T>(&'scope self, job: F) -> TaskHandle<T>
     where
@@ -109,20 +115,24 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let member = Member::enter(&self.state);
         // SAFETY: `run` does not return before the member is dropped, and what the job borrows outlives `run`.
         let (task, handle) = unsafe { harness::new_borrowing_task(self.pool.identity(), job, member) };
-        {
-            let tasks = &mut self.state.tasks.lock().tasks;
-            if tasks.len() == tasks.capacity() {
-                tasks.retain(|task| task.strong_count() > 0);
+        let too_late = {
+            let mut state = self.state.tasks.lock();
+            if state.tasks.len() == state.tasks.capacity() {
+                state.tasks.retain(|task| task.strong_count() > 0);
             }
-            tasks.push(Arc::downgrade(&task));
-        }
+            state.tasks.push(Arc::downgrade(&task));
+            state.cancelled
+        };
         self.pool.watch(&handle);
+        if too_late {
+            task.cancel(TaskError::Cancelled);
+        }
         self.pool.enqueue(task);
         handle
     }
 
-    /// Cancels all jobs of the scope that have not ended: those that have not started never will, those that run are
-    /// asked to stop.
+    /// Cancels all jobs of the scope that have not ended, and those submitted later: what has not started never will,
+    /// what runs is asked to stop.
     pub fn cancel(&self) {
         self.state.cancel();
     }
@@ -160,7 +170,7 @@ where
     }
     let panic = state.tasks.lock().panic.take();
     match (result, panic) {
-        // The body's own panic first, unless it only passed on that of a job.
+        // That of a job first: the body may only have passed it on.
         (Err(payload), None) | (_, Some(payload)) => resume_unwind(payload),
         (Ok(result), None) => result,
     }

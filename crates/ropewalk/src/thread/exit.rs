@@ -4,12 +4,16 @@
 //! executors that are still open (whose idle workers would otherwise never end), and looks again, since either may have
 //! started more.
 
-use ropewalk_core::sync::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Weak;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 static ALIVE: Mutex<usize> = Mutex::new(0);
 static NOBODY: Condvar = Condvar::new();
+
+/// std's locks, held for an instant: a thread may be started from async code, where ours would refuse to wait.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Something that is closed, and waited for, before the process ends.
 pub(crate) trait Close: Send + Sync {
@@ -24,14 +28,14 @@ pub(super) struct NonDaemon;
 
 impl NonDaemon {
     pub(super) fn enter() -> Self {
-        *ALIVE.lock() += 1;
+        *lock(&ALIVE) += 1;
         Self
     }
 }
 
 impl Drop for NonDaemon {
     fn drop(&mut self) {
-        let mut alive = ALIVE.lock();
+        let mut alive = lock(&ALIVE);
         *alive -= 1;
         if *alive == 0 {
             NOBODY.notify_all();
@@ -41,7 +45,7 @@ impl Drop for NonDaemon {
 
 /// Registers what is to be closed at the end of `main`, should it still exist then.
 pub(crate) fn close_at_exit(open: Weak<dyn Close>) {
-    let mut all = OPEN.lock();
+    let mut all = lock(&OPEN);
     if all.len() == all.capacity() {
         all.retain(|open| open.strong_count() > 0);
     }
@@ -52,8 +56,8 @@ pub(crate) fn close_at_exit(open: Weak<dyn Close>) {
 pub fn run_main<R>(program: impl FnOnce() -> R) -> R {
     let result = catch_unwind(AssertUnwindSafe(program));
     loop {
-        drop(NOBODY.wait_while(ALIVE.lock(), |alive| *alive > 0));
-        let open = std::mem::take(&mut *OPEN.lock());
+        drop(NOBODY.wait_while(lock(&ALIVE), |alive| *alive > 0));
+        let open = std::mem::take(&mut *lock(&OPEN));
         let open: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
         if open.is_empty() {
             return result.unwrap_or_else(|payload| resume_unwind(payload));

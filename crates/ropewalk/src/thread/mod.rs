@@ -63,6 +63,11 @@ pub fn current_is_daemon() -> bool {
     DAEMON.get()
 }
 
+/// Says what the calling thread is, for those that it starts.
+pub(crate) fn mark_daemon(daemon: bool) {
+    DAEMON.set(daemon);
+}
+
 /// How a thread is started: its name, its stack, whether it is a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
@@ -114,7 +119,7 @@ impl Builder {
         let daemon = self.daemon.unwrap_or_else(current_is_daemon);
         let waited_for = (!daemon).then(exit::NonDaemon::enter);
         self.start(move || {
-            DAEMON.set(daemon);
+            mark_daemon(daemon);
             task.run();
             drop_quietly(task);
             drop(waited_for);

@@ -8,10 +8,11 @@
 //!   `max_workers`;
 //! * **blocked**: its job waits for what other tasks do (a handle, an event, an item), which may not have started. It does
 //!   not count; if there is work, another takes its place;
-//! * **stuck**: its job waits for a lock or a permit, or sleeps. That ends without any further job, so it goes on counting
-//!   as runnable: replacing it would only send the next job into the same queue (4,000 jobs under a semaphore of 10 would
-//!   become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock may wait
-//!   for a job that has not started;
+//! * **stuck**: its job waits for a lock or a permit. As a rule that ends without any further job, so it goes on counting as
+//!   runnable: replacing it would only send the next job into the same queue (4,000 jobs that compute under a semaphore of
+//!   10 would become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock
+//!   may wait for a job that has not started. (Where the holders are outside the pool, or wait for others themselves, that
+//!   can still become a thread for each job.)
 //! * **spare**: it came back from being blocked and there were enough runnable ones. It waits to replace the next that
 //!   blocks, and ends after [`SPARE_KEEP_ALIVE`].
 //!
@@ -24,8 +25,12 @@
 //! the other.
 //!
 //! The count of the idle is exact because each claim is settled once: an idle worker that takes a job which claimed
-//! nobody takes itself off the count; a busy worker that takes a job which claimed somebody puts that one back on it.
-//! (Counting wake-ups instead is how CPython's pool came to under-use its threads, cpython#115634.)
+//! nobody takes itself off the count; a busy worker that takes a job which claimed somebody puts that one back on it. The
+//! first may come before the second of the same pair, so the count may be negative for a moment; only a positive one is
+//! claimed from. (Miscounting here is how CPython's pool came to under-use its threads, cpython#115634.)
+//!
+//! A worker that comes back from being blocked may be one too many. If another is idle just then, it claims that one with a
+//! job that is none, which makes it step down.
 //!
 //! # Shutdown
 //!
@@ -41,7 +46,7 @@ use ropewalk_core::park::{self, Blocked, EndsBy, Interrupt, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
 use ropewalk_core::sync::{Event, Queue, Semaphore};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,11 +55,20 @@ const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// A job in the queue, with its place under the queue's limit.
 struct Queued {
-    task: Arc<dyn Runnable>,
+    /// None for what only asks an idle worker to step down.
+    task: Option<Arc<dyn Runnable>>,
     /// Whether this holds a permit of `Pool::room`.
     limited: bool,
     /// Whether its submit counted on an idle worker; see the head of this file.
     claimed: bool,
+}
+
+impl Queued {
+    fn cancel(&self, error: TaskError) {
+        if let Some(task) = &self.task {
+            task.cancel(error);
+        }
+    }
 }
 
 pub(in crate::executor) struct Pool {
@@ -68,7 +82,7 @@ pub(in crate::executor) struct Pool {
     /// Free places in the queue, when it has a limit.
     room: Option<Semaphore>,
     runnable: AtomicUsize,
-    idle: AtomicUsize,
+    idle: AtomicIsize,
     blocked: AtomicUsize,
     stuck: AtomicUsize,
     /// Threads that wait as spares, not yet called.
@@ -118,7 +132,7 @@ impl Pool {
             queue: Queue::unbounded(),
             room: builder.queue_limit.map(Semaphore::new),
             runnable: AtomicUsize::new(0),
-            idle: AtomicUsize::new(0),
+            idle: AtomicIsize::new(0),
             blocked: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
             spares: AtomicUsize::new(0),
@@ -150,7 +164,7 @@ impl Pool {
     pub(super) fn stats(&self) -> Stats {
         Stats {
             workers: self.threads().alive,
-            idle: self.idle.load(Ordering::Relaxed),
+            idle: self.idle.load(Ordering::Relaxed).try_into().unwrap_or(0),
             blocked: self.blocked.load(Ordering::Relaxed) + self.stuck.load(Ordering::Relaxed),
             queued: self.queue.len(),
         }
@@ -230,13 +244,13 @@ impl Pool {
     /// Queues a task; its place under the limit is taken already.
     pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>) {
         let claimed = self.claim_idle();
-        match self.queue.put(Queued { task, limited: self.room.is_some(), claimed }) {
+        match self.queue.put(Queued { task: Some(task), limited: self.room.is_some(), claimed }) {
             Ok(()) if claimed => {}
             Ok(()) => self.add_worker(),
             Err(PutError(refused)) => {
                 let reason = self.threads().broken.clone();
                 self.give_back(&refused);
-                refused.task.cancel(match reason {
+                refused.cancel(match reason {
                     Some(reason) => TaskError::WorkerDied { reason },
                     None => TaskError::Shutdown,
                 });
@@ -262,7 +276,17 @@ impl Pool {
 
     /// Takes one from the count of the idle.
     fn claim_idle(&self) -> bool {
-        take_one(&self.idle)
+        // A count that is not positive most of the time costs no exclusive access to its cache line.
+        self.idle.load(Ordering::Relaxed) > 0
+            && self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |idle| (idle > 0).then(|| idle - 1)).is_ok()
+    }
+
+    /// One worker too many is runnable: asks an idle one, if there is one, to become a spare.
+    fn ask_to_step_down(&self) {
+        if self.claim_idle() {
+            // When the queue was shut down, the workers end anyway.
+            drop(self.queue.put(Queued { task: None, limited: false, claimed: true }));
+        }
     }
 
     /// Adds a runnable worker, unless there are as many as may be and one of them can go on.
@@ -310,12 +334,13 @@ impl Pool {
         }) {
             Ok(handle) => threads.handles.push(handle),
             Err(error) => {
-                self.runnable.fetch_sub(1, Ordering::Relaxed);
-                let nobody_left = threads.alive == 1;
                 drop(threads);
+                let others = self.runnable.fetch_sub(1, Ordering::Relaxed) - 1;
                 self.worker_ended(&interrupt);
-                if nobody_left {
-                    self.break_down(format!("the system could not start a thread: {error}"));
+                if others <= self.stuck.load(Ordering::Relaxed) {
+                    // Nobody else would come for what is queued, and those that are blocked may wait for just that.
+                    let reason = format!("the system could not start a thread: {error}");
+                    self.cancel_queued(|| TaskError::WorkerDied { reason: reason.clone() });
                 }
             }
         }
@@ -331,7 +356,7 @@ impl Pool {
     fn cancel_queued(&self, error: impl Fn() -> TaskError) {
         while let Ok(queued) = self.queue.try_get() {
             self.give_back(&queued);
-            queued.task.cancel(error());
+            queued.cancel(error());
         }
     }
 
@@ -357,7 +382,13 @@ impl Pool {
     /// Takes no more jobs; what `how` says of those that are there is begun.
     pub(super) fn begin_shutdown(&self, how: Shutdown) {
         self.queue.shutdown();
-        self.threads().shut_down = true;
+        let again = std::mem::replace(&mut self.threads().shut_down, true);
+        if let Some(room) = &self.room
+            && !again
+        {
+            // Whoever waits for a place is to be told now and not when the queue has drained.
+            room.release(Semaphore::PERMITS_MAX / 2);
+        }
         if matches!(how, Shutdown::CancelPending | Shutdown::Kill) {
             self.cancel_queued(|| TaskError::Cancelled);
         }
@@ -388,9 +419,11 @@ impl Pool {
         }
     }
 
+    /// Does not wait for the bare threads behind the workers: they have nothing left to do, and waiting would block.
     pub(super) async fn ended_async(&self) {
-        self.ended.wait_async().await;
-        self.join_threads();
+        if park::current_executor() != self.identity() {
+            self.ended.wait_async().await;
+        }
     }
 
     /// Waits for the threads behind the workers, which have nothing left to do but to end.
@@ -417,7 +450,8 @@ impl Pool {
             "a ThreadPoolExecutor was dropped in async context, where waiting for its jobs would stop every task of \
              this thread; call `shutdown_async(..).await` before, or make it a `daemon` pool"
         );
-        self.ended.wait();
+        // Shielded: what was submitted is waited for also where the calling task is cancelled.
+        park::wait_for_shielded(self.ended.wait_async());
         self.join_threads();
     }
 }
@@ -453,6 +487,7 @@ enum Stopped {
 
 impl Worker {
     fn run(self) {
+        thread::mark_daemon(self.pool.daemon);
         if let Some(initializer) = &self.pool.initializer
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| initializer()))
         {
@@ -461,16 +496,15 @@ impl Worker {
             drop_quietly(reason.into_payload());
         }
         self.work();
-        self.pool.runnable.fetch_sub(1, Ordering::Relaxed);
         self.pool.worker_ended(&self.interrupt);
     }
 
-    /// Takes jobs until there will be none any more, or until it is not needed. It counts as runnable on return.
+    /// Takes jobs until there will be none any more, or until it is not needed.
     fn work(&self) {
         let pool = &*self.pool;
         loop {
             match park::with_worker(self, &self.interrupt, pool.identity(), || self.run_jobs()) {
-                Stopped::Closed => return,
+                Stopped::Closed => break,
                 Stopped::TooMany => {
                     if !self.wait_as_spare() {
                         return;
@@ -481,15 +515,16 @@ impl Worker {
                     match pool.queue.get() {
                         Ok(queued) => {
                             if !queued.claimed {
-                                pool.claim_idle();
+                                pool.idle.fetch_sub(1, Ordering::Relaxed);
                             }
                             park::with_worker(self, &self.interrupt, pool.identity(), || self.run_job(queued));
                         }
-                        Err(_) => return,
+                        Err(_) => break,
                     }
                 }
             }
         }
+        pool.runnable.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn run_jobs(&self) -> Stopped {
@@ -513,7 +548,10 @@ impl Worker {
 
     fn run_job(&self, queued: Queued) {
         self.pool.give_back(&queued);
-        queued.task.run();
+        if let Some(task) = &queued.task {
+            // The task catches what its job does; this is for a waker of a foreign runtime that panics.
+            drop_quietly(catch_unwind(AssertUnwindSafe(|| task.run())));
+        }
         // The last reference may drop a result of the user's.
         drop_quietly(queued);
     }
@@ -529,7 +567,7 @@ impl Worker {
             .is_ok()
     }
 
-    /// Waits to be called in for one that blocks. False when nobody called for long; it counts as runnable either way.
+    /// Waits to be called in for one that blocks, and counts as runnable then. False when nobody called for long.
     fn wait_as_spare(&self) -> bool {
         let pool = &*self.pool;
         pool.spares.fetch_add(1, Ordering::Relaxed);
@@ -543,10 +581,8 @@ impl Worker {
         }
         match pool.call_spare.acquire_timeout(SPARE_KEEP_ALIVE) {
             Ok(call) => call.forget(),
-            Err(_) if pool.claim_spare() => {
-                pool.runnable.fetch_add(1, Ordering::Relaxed);
-                return false;
-            }
+            // Nobody counts on this spare any more, so whoever needs a worker from here on starts one.
+            Err(_) if pool.claim_spare() => return false,
             // The call came at the same moment.
             Err(_) => pool.call_spare.acquire().forget(),
         }
@@ -576,7 +612,9 @@ impl Blocked for Worker {
         match ends_by {
             EndsBy::Others => {
                 self.pool.blocked.fetch_sub(1, Ordering::Relaxed);
-                self.pool.runnable.fetch_add(1, Ordering::Relaxed);
+                if self.pool.runnable.fetch_add(1, Ordering::Relaxed) >= self.pool.max_workers {
+                    self.pool.ask_to_step_down();
+                }
             }
             EndsBy::Release => {
                 self.pool.stuck.fetch_sub(1, Ordering::Relaxed);
