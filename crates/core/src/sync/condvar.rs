@@ -134,6 +134,18 @@ impl Condvar {
         mutex.lock_async().await
     }
 
+    /// [`wait_while`](Self::wait_while) in async code.
+    pub async fn wait_while_async<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        while condition(&mut guard) {
+            guard = self.wait_async(guard).await;
+        }
+        guard
+    }
+
     fn notified<'c, 'a, T: ?Sized>(&'c self, guard: MutexGuard<'a, T>, waiting: Waiting) -> CondvarFuture<'c, 'a, T> {
         CondvarFuture { condvar: self, guard: Some(guard), node: Node::new(waiting) }
     }

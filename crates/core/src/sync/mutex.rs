@@ -387,6 +387,11 @@ impl Mutex<()> {
         self.raw.lock_timeout(timeout)
     }
 
+    /// [`acquire`](Self::acquire) in async code.
+    pub async fn acquire_async(&self) {
+        std::mem::forget(self.lock_async().await);
+    }
+
     /// Gives back what [`acquire`](Self::acquire) took. Any thread may do so, as with Python's `Lock`.
     ///
     /// # Panics

@@ -115,12 +115,27 @@ impl<T> OnceCell<T> {
 
     /// The value; computes it with the future of `init` if nobody has.
     pub async fn get_or_init_async<F: Future<Output = T>>(&self, init: impl FnOnce() -> F) -> &T {
+        match self.get_or_try_init_async(async || Ok::<T, std::convert::Infallible>(init().await)).await {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The value; computes it with the future of `init` if nobody has.
+    ///
+    /// # Errors
+    ///
+    /// That of `init`; the cell stays empty then, and the next one tries.
+    pub async fn get_or_try_init_async<E, F>(&self, init: impl FnOnce() -> F) -> Result<&T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
         if self.get().is_none()
             && let Some(turn) = self.turn(Waiting::Task).await
         {
-            turn.finish(init().await);
+            turn.finish(init().await?);
         }
-        self.get().expect("filled by us or by another")
+        Ok(self.get().expect("filled by us or by another"))
     }
 
     /// The value, out of the cell.

@@ -5,7 +5,7 @@ use crate::model::time::Duration;
 use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Node, Waiting};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// One side of one channel, without its type.
 trait Ready {
@@ -61,7 +61,7 @@ impl<T> Ready for Sender<T> {
 /// ```
 #[derive(Default)]
 pub struct Select<'a> {
-    sides: Vec<&'a dyn Ready>,
+    sides: Vec<&'a (dyn Ready + Sync)>,
 }
 
 impl<'a> Select<'a> {
@@ -71,13 +71,13 @@ impl<'a> Select<'a> {
     }
 
     /// Adds the wait for something to receive; returns the index that [`ready`](Self::ready) answers with.
-    pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
+    pub fn recv<T: Send>(&mut self, receiver: &'a Receiver<T>) -> usize {
         self.sides.push(receiver);
         self.sides.len() - 1
     }
 
     /// Adds the wait for room to send; returns the index that [`ready`](Self::ready) answers with.
-    pub fn send<T>(&mut self, sender: &'a Sender<T>) -> usize {
+    pub fn send<T: Send>(&mut self, sender: &'a Sender<T>) -> usize {
         self.sides.push(sender);
         self.sides.len() - 1
     }
@@ -104,6 +104,26 @@ impl<'a> Select<'a> {
         let nodes = Nodes::new(self);
         park::wait_on(Wait::FOREVER.timeout(timeout), |context| nodes.poll(context))
     }
+
+    /// One that is ready now, without waiting.
+    pub fn try_ready(&self) -> Option<usize> {
+        let nodes = Nodes::new(self);
+        match nodes.poll(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(index) => Some(index),
+            Poll::Pending => None,
+        }
+    }
+
+    /// [`ready`](Self::ready) in async code.
+    ///
+    /// # Panics
+    ///
+    /// When nothing was added: that wait would never end.
+    pub async fn ready_async(&self) -> usize {
+        assert!(!self.sides.is_empty(), "select over no channels would wait for ever");
+        let nodes = Nodes::new(self);
+        std::future::poll_fn(|context| nodes.poll(context)).await
+    }
 }
 
 impl std::fmt::Debug for Select<'_> {
@@ -114,7 +134,7 @@ impl std::fmt::Debug for Select<'_> {
 
 /// One node for each side, on all lists at once.
 struct Nodes<'a> {
-    sides: &'a [&'a dyn Ready],
+    sides: &'a [&'a (dyn Ready + Sync)],
     nodes: Vec<Pin<Box<Node>>>,
     first: usize,
 }
