@@ -6,7 +6,7 @@ use crate::model::thread;
 use crate::sync::channel::{self, Receiver, Select, TryRecvError};
 
 /// Which one is ready.
-fn ready<A, B>(a: &Receiver<A>, b: &Receiver<B>) -> usize {
+fn ready<A: Send, B: Send>(a: &Receiver<A>, b: &Receiver<B>) -> usize {
     let mut select = Select::new();
     select.recv(a);
     select.recv(b);
