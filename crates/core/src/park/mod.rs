@@ -94,7 +94,8 @@ pub enum EndsBy {
     Release,
 }
 
-/// Told when a thread is about to sleep in one of our waits, and when it runs again. A pool adds a replacement.
+/// Told when a thread is about to wait for more than time in one of our waits, and when it runs again. A pool decides
+/// by that whether it needs a replacement.
 ///
 /// A wait inside these calls is not told again.
 pub trait Blocked {
