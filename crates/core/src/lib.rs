@@ -13,12 +13,15 @@
 //! | `waitlist` | a FIFO of wakers whose nodes live in the waiting futures |
 //! | [`sync`] | one primitive a file |
 //! | [`task`] | the life of a task under every executor |
+//! | `strand` | the dangerous half of greenlets (feature `strand`, Unix) |
 //!
 //! What is absent: no runtime, no I/O, no serialization. Applications use the crate `ropewalk`, which re-exports what
 //! is public here.
 
 mod model;
 pub mod park;
+#[cfg(all(unix, feature = "strand"))]
+pub mod strand;
 pub mod sync;
 pub mod task;
 mod waitlist;

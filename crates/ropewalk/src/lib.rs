@@ -46,16 +46,20 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod executor;
+#[cfg(all(unix, feature = "greenlet"))]
+pub mod greenlet;
+mod here;
 mod io;
 pub mod thread;
 
 pub use ropewalk_core::{sync, task};
 
 pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait};
+#[cfg(all(unix, feature = "greenlet"))]
+pub use greenlet::run;
+pub use here::{sleep, spawn, yield_now};
 pub use io::block_on;
-pub use ropewalk_core::park::{sleep, yield_now};
 pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
-pub use thread::spawn;
 
 #[cfg(feature = "macros")]
 pub use ropewalk_macros::{main, task};

@@ -10,7 +10,15 @@ use crate::{Finding, accepts, holds, reports};
 const UNSAFE: &[&str] = &[
     "crates/core/src/park/leaf.rs",
     "crates/core/src/park/mod.rs",
+    "crates/core/src/park/record.rs",
     "crates/core/src/park/thread/linux.rs",
+    "crates/core/src/strand/hub.rs",
+    "crates/core/src/strand/inbox.rs",
+    "crates/core/src/strand/overflow.rs",
+    "crates/core/src/strand/slot.rs",
+    "crates/core/src/strand/stack.rs",
+    "crates/core/src/strand/switch/baton.rs",
+    "crates/core/src/strand/switch/corosensei.rs",
     "crates/core/src/sync/barrier.rs",
     "crates/core/src/sync/condvar.rs",
     "crates/core/src/sync/event.rs",
@@ -27,6 +35,7 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/task/outcome.rs",
     "crates/core/src/waitlist.rs",
     "crates/ropewalk/src/executor/scope.rs",
+    "crates/ropewalk/src/greenlet/hub.rs",
 ];
 
 /// The only ways out of a process that skip destructors: the end of the command, and of `#[ropewalk::main]`.

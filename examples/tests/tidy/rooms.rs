@@ -15,13 +15,17 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("core", "task", &["model", "park", "waitlist", "sync"]),
     ("core", "strand", &["model", "park", "task"]),
     // Models of all rooms for the checkers; compiled for them only.
-    ("core", "loom_tests", &["model", "park", "waitlist", "sync", "task"]),
-    ("core", "shuttle_tests", &["model", "park", "waitlist", "sync", "task"]),
+    ("core", "loom_tests", &["model", "park", "waitlist", "sync", "task", "strand"]),
+    ("core", "shuttle_tests", &["model", "park", "waitlist", "sync", "task", "strand"]),
     // `sync` and `task` are core's rooms, re-exported at the root of the library.
     // Only `io` may name tokio, so whoever must know whether this is an async thread asks `io`.
     ("ropewalk", "io", &["sync", "task"]),
     ("ropewalk", "thread", &["sync", "task", "io"]),
     ("ropewalk", "executor", &["sync", "task", "io", "thread"]),
+    ("ropewalk", "greenlet", &["sync", "task", "io", "thread", "executor"]),
+    ("ropewalk", "net", &["sync", "task", "io", "greenlet"]),
+    // The verbs at the root, which act on whoever calls them.
+    ("ropewalk", "here", &["sync", "task", "io", "thread", "greenlet"]),
     ("profile", "timeline", &[]),
     ("profile", "picture", &["timeline"]),
     ("cli", "exit", &[]),

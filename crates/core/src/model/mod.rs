@@ -47,7 +47,16 @@ pub(crate) mod weaken;
 
 /// What no checker should see: it takes part in no protocol, or it asks about the machine.
 pub(crate) mod unchecked {
-    pub(crate) use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+    pub(crate) use std::sync::atomic::{
+        AtomicPtr as PlainPtr, AtomicU64 as PlainU64, AtomicUsize as PlainUsize, Ordering,
+    };
+
+    /// Whether a test asks, through the environment, for the way of another machine.
+    #[cfg(all(feature = "strand", not(any(ropewalk_loom, ropewalk_shuttle))))]
+    pub(crate) fn test_switch(name: &str) -> bool {
+        std::env::var_os(name).is_some()
+    }
+
     #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
     pub(crate) use std::thread::panicking;
 

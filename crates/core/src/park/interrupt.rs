@@ -64,6 +64,12 @@ impl Interrupt {
         }
     }
 
+    /// Whether it was asked for; a hint, which says nothing of what was done before.
+    #[inline]
+    pub(super) fn is_raised(&self) -> bool {
+        self.flag.load(Ordering::Relaxed) != NOT
+    }
+
     /// Leaves the waker of the strand that is about to suspend. The caller looks at [`reason`](Self::reason) afterwards.
     pub(super) fn leave_waker(&self, waker: &Waker) {
         if !weaken::keep("interrupt.leave_waker") {

@@ -8,6 +8,7 @@ use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Node, Waiting};
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -44,9 +45,17 @@ pub struct TaskHandle<T> {
     pub(super) task: Arc<dyn Joinable<T>>,
     /// The place in the queue of those who wait, once this was polled as a future.
     node: Option<Pin<Box<Node>>>,
+    /// Whoever has the handle may take the outcome: it goes where that may go.
+    outcome: PhantomData<T>,
 }
 
-impl<T: Send> TaskHandle<T> {
+// Nothing in it is pinned; the outcome is not in it.
+impl<T> Unpin for TaskHandle<T> {}
+
+// SAFETY: a shared handle gives no access to the outcome: it is taken by `join`, `&mut` or by value.
+unsafe impl<T: Send> Sync for TaskHandle<T> {}
+
+impl<T> TaskHandle<T> {
     /// Waits for the task and returns its result.
     ///
     /// Inside a task of the same executor, a task that has not started is run here and now instead of waiting for it.
@@ -159,7 +168,7 @@ impl<T: Send> TaskHandle<T> {
 
 impl<T> TaskHandle<T> {
     pub(super) fn new(task: Arc<dyn Joinable<T>>) -> Self {
-        Self { task, node: None }
+        Self { task, node: None, outcome: PhantomData }
     }
 
     /// Whether the task has ended, in whichever way.
@@ -198,6 +207,19 @@ impl<T> TaskHandle<T> {
     /// well.
     pub fn cancel(&self) -> bool {
         self.task.cancel()
+    }
+
+    /// Cancels the task and waits until it has ended, which it may do well all the same.
+    ///
+    /// # Panics
+    ///
+    /// In async code; use [`cancel`](Self::cancel) and `.await` there.
+    #[track_caller]
+    pub fn kill(&self) {
+        self.cancel();
+        if !self.task.header().state.may_take() {
+            park::wait_for(self.wait_as(Waiting::Blocking));
+        }
     }
 
     /// Calls `callback` once the task has ended: on the thread that ended it, or here if that was before.
@@ -243,7 +265,7 @@ where
     }
 }
 
-impl<T: Send> Future for TaskHandle<T> {
+impl<T> Future for TaskHandle<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -29,7 +29,7 @@ use crate::waitlist::{Given, List, Node, Replaced};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A task as its executor sees it.
 pub trait Runnable: Send + Sync {
@@ -45,15 +45,18 @@ pub trait Runnable: Send + Sync {
 
 pub(super) type Callback = Box<dyn FnOnce(Outcome<'_>) + Send>;
 
-/// Who is to be told of the end. Most tasks are joined late or never, so this is made when it is needed.
+/// Who is to be told of the end. Part of the task, which does not move: one who waits costs no allocation.
 struct Waiters {
     list: List,
-    callbacks: Vec<Callback>,
+    /// Most tasks have none, and a vector is three words.
+    #[expect(clippy::box_collection, reason = "the field is one word, not three")]
+    callbacks: Option<Box<Vec<Callback>>>,
 }
 
-/// Boxed: the address of a list must not change, and a task without waiters should be small.
-fn made(waiters: &mut Option<Box<Waiters>>) -> &mut Waiters {
-    waiters.get_or_insert_with(|| Box::new(Waiters { list: List::new(), callbacks: Vec::new() }))
+impl Waiters {
+    const fn none() -> Self {
+        Self { list: List::new(), callbacks: None }
+    }
 }
 
 /// What does not depend on the job's type.
@@ -62,7 +65,9 @@ pub(super) struct Header {
     pub(super) interrupt: Interrupt,
     /// The executor the task was submitted to, by address.
     pub(super) executor: usize,
-    waiters: Leaf<Option<Box<Waiters>>>,
+    /// The job never leaves the thread it was made on: only that thread runs or drops it.
+    pinned: bool,
+    waiters: Leaf<Waiters>,
 }
 
 impl Header {
@@ -77,7 +82,7 @@ impl Header {
         }
         let _replaced: Replaced; // dropped after the lock
         let mut waiters = self.waiters.lock();
-        let list = &mut made(&mut waiters).list;
+        let list = &mut waiters.list;
         list.take(node);
         _replaced = list.push_back(node, context);
         if self.state.add_waiter() {
@@ -88,11 +93,9 @@ impl Header {
     }
 
     pub(super) fn leave(&self, node: &Node) {
-        if !node.is_fresh()
-            && let Some(waiters) = &mut *self.waiters.lock()
-        {
+        if !node.is_fresh() {
             // "Finished" is news for everybody; nothing is handed on.
-            waiters.list.remove(node);
+            self.waiters.lock().list.remove(node);
         }
     }
 
@@ -102,17 +105,23 @@ impl Header {
         if self.state.add_callback() {
             return Some(callback);
         }
-        made(&mut waiters).callbacks.push(callback);
+        waiters.callbacks.get_or_insert_default().push(callback);
         None
     }
 
     fn wake_all(&self) {
-        let waiters = self.waiters.lock();
-        List::wake_up_to(waiters, usize::MAX, Given::Woken, || self.waiters.lock(), |waiters| &mut made(waiters).list);
+        let mut waiters = self.waiters.lock();
+        if waiters.list.len() == 1 {
+            let waker = waiters.list.pop_one(Given::Woken);
+            drop(waiters);
+            waker.into_iter().for_each(Waker::wake);
+        } else {
+            List::wake_up_to(waiters, usize::MAX, Given::Woken, || self.waiters.lock(), |waiters| &mut waiters.list);
+        }
     }
 
     fn take_callbacks(&self) -> Vec<Callback> {
-        std::mem::take(&mut made(&mut self.waiters.lock()).callbacks)
+        self.waiters.lock().callbacks.take().map_or_else(Vec::new, |callbacks| *callbacks)
     }
 }
 
@@ -138,16 +147,16 @@ struct Task<F, T, G> {
 }
 
 // SAFETY: the table at the head of this file: job and outcome are each reached by one strand at a time, and passed on
-// through the state word; so both are sent, not shared.
-unsafe impl<F: Send, T: Send, G: Send> Sync for Task<F, T, G> {}
+// through the state word; so both are sent, not shared. That they may be sent is a bound of the functions that make a
+// task, or else the task is pinned: then its thread alone runs or drops the job and stores the outcome, and the handle,
+// which takes it, is `Send` only if the outcome is.
+unsafe impl<F, T, G> Sync for Task<F, T, G> {}
 // SAFETY: as above.
-unsafe impl<F: Send, T: Send, G: Send> Send for Task<F, T, G> {}
+unsafe impl<F, T, G> Send for Task<F, T, G> {}
 
 impl<F, T, G> Task<F, T, G>
 where
-    F: FnOnce() -> Result<T, TaskError> + Send,
-    T: Send,
-    G: Send,
+    F: FnOnce() -> Result<T, TaskError>,
 {
     fn take_job(&self) -> Option<(F, G)> {
         // SAFETY: the caller moved the state out of PENDING.
@@ -155,6 +164,11 @@ where
     }
 
     fn start(&self, inline: bool) {
+        if self.header.pinned && self.header.interrupt.reason().is_some() {
+            // Cancelled from a thread that may not drop the job.
+            self.abandon(TaskError::Cancelled);
+            return;
+        }
         if self.header.state.to_running(false) == ToRunning::NotPending {
             return;
         }
@@ -238,9 +252,7 @@ pub(super) fn call_quietly(callback: Callback, outcome: Outcome<'_>) {
 
 impl<F, T, G> Runnable for Task<F, T, G>
 where
-    F: FnOnce() -> Result<T, TaskError> + Send,
-    T: Send,
-    G: Send,
+    F: FnOnce() -> Result<T, TaskError>,
 {
     fn run(&self) {
         self.start(false);
@@ -261,9 +273,7 @@ where
 
 impl<F, T, G> Joinable<T> for Task<F, T, G>
 where
-    F: FnOnce() -> Result<T, TaskError> + Send,
-    T: Send,
-    G: Send,
+    F: FnOnce() -> Result<T, TaskError>,
 {
     fn header(&self) -> &Header {
         &self.header
@@ -274,7 +284,7 @@ where
     }
 
     fn cancel(&self) -> bool {
-        if self.abandon(TaskError::Cancelled) {
+        if !self.header.pinned && self.abandon(TaskError::Cancelled) {
             return true;
         }
         if !self.header.state.is_finished() {
@@ -321,8 +331,18 @@ where
     F: FnOnce() -> Result<T, TaskError> + Send + 'static,
     T: Send + 'static,
 {
+    new_guarded_task(executor, job, ())
+}
+
+/// [`new_task`] with a guard that is dropped when the task has ended.
+pub fn new_guarded_task<F, T, G>(executor: usize, job: F, guard: G) -> (Arc<dyn Runnable>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + Send + 'static,
+    T: Send + 'static,
+    G: Send + 'static,
+{
     // SAFETY: nothing is borrowed.
-    unsafe { new_borrowing_task(executor, job, ()) }
+    unsafe { new_borrowing_task(executor, job, guard) }
 }
 
 /// [`new_task`] for a job that borrows.
@@ -337,8 +357,44 @@ where
     T: Send + 'a,
     G: Send + 'a,
 {
+    // SAFETY: the caller's promise, and everything may be sent.
+    unsafe { make(executor, false, job, guard) }
+}
+
+/// [`new_task`] for a job, and a result, that stay on this thread.
+///
+/// Cancelling such a task never drops its job: the task ends when its thread comes to it.
+///
+/// # Safety
+///
+/// The executor's half is run or cancelled (through [`Runnable`]) on this thread only, and one of them does happen.
+/// Whatever the job or its result borrows lives until the task has ended and the handle is gone.
+pub unsafe fn new_pinned_task<'a, F, T>(job: F) -> (Arc<dyn Runnable>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + 'a,
+    T: 'a,
+{
+    // SAFETY: the caller's promise.
+    unsafe { make(0, true, job, ()) }
+}
+
+/// # Safety
+///
+/// That of [`new_borrowing_task`], and that of [`new_pinned_task`] if it is `pinned`.
+unsafe fn make<'a, F, T, G>(executor: usize, pinned: bool, job: F, guard: G) -> (Arc<dyn Runnable>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + 'a,
+    T: 'a,
+    G: 'a,
+{
     let task = Arc::new(Task {
-        header: Header { state: State::new(), interrupt: Interrupt::new(), executor, waiters: Leaf::new(None) },
+        header: Header {
+            state: State::new(),
+            interrupt: Interrupt::new(),
+            executor,
+            pinned,
+            waiters: Leaf::new(Waiters::none()),
+        },
         job: UnsafeCell::new(Some((job, guard))),
         outcome: UnsafeCell::new(None),
     });
@@ -356,7 +412,6 @@ pub(super) struct Flat<T, E>(pub(super) Arc<dyn Joinable<Result<T, E>>>);
 
 impl<T, E> Joinable<T> for Flat<T, E>
 where
-    T: Send,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     fn header(&self) -> &Header {

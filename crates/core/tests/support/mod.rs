@@ -1,7 +1,7 @@
 //! A strand whose suspensions follow a script, so that every moment of a wait can be tested without a race.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use ropewalk_core::park::{self, Cancelled, ExecutionId, Interrupt, Suspend};
+use ropewalk_core::park::{self, Cancelled, ExecutionId, Interrupt, Pause, Suspend};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -131,13 +131,17 @@ impl Suspend for Script<'_> {
         Waker::from(Arc::clone(&self.wakes))
     }
 
-    fn suspend(&self, until: Option<Instant>) {
+    fn suspend(&self, pause: &Pause) {
         self.suspended.set(self.suspended.get() + 1);
         let step = self.steps.borrow_mut().pop_front();
-        match (step, until) {
+        match (step, pause.until) {
             (Some(step), _) => step(),
             (None, Some(until)) => std::thread::sleep(until.saturating_duration_since(Instant::now())),
             (None, None) => panic!("the script is at its end and the wait is not"),
         }
+    }
+
+    fn yield_now(&self) {
+        panic!("no script yields");
     }
 }

@@ -112,7 +112,7 @@ where
     I: Iterator<Item: Send + 'static>,
     R: Send + 'static,
 {
-    pub(super) fn new(executor: &'e E, function: F, items: I) -> Self {
+    pub(crate) fn new(executor: &'e E, function: F, items: I) -> Self {
         Self {
             executor,
             function: Arc::new(function),
@@ -286,7 +286,7 @@ where
     I: Iterator<Item: Send + 'static>,
     R: Send + 'static,
 {
-    pub(super) fn new(inner: TryMap<'e, E, F, I, R>) -> Self {
+    pub(crate) fn new(inner: TryMap<'e, E, F, I, R>) -> Self {
         Self { inner }
     }
 

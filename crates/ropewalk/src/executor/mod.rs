@@ -8,6 +8,7 @@ mod completed;
 mod map;
 mod scope;
 pub mod thread_pool;
+pub(crate) mod verbs;
 
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait};
 pub use map::{Chunk, ChunkJob, Map, TryMap};
@@ -73,6 +74,13 @@ pub trait Executor: Send + Sync {
 
     /// How many jobs can run at once.
     fn parallelism(&self) -> usize;
+
+    /// Whether small items of a map are best sent several at a time, to run one after another. Not so where jobs wait
+    /// rather than compute.
+    #[doc(hidden)]
+    fn splits_chunks(&self) -> bool {
+        true
+    }
 }
 
 /// Why a job was not submitted; it comes back.

@@ -1,17 +1,26 @@
-//! Who drives I/O. Today: a plain thread waits for any future by parking.
+//! Who drives I/O: a hub its own reactor, a plain thread the one driver thread that all plain threads share.
 
 mod context;
+#[cfg(all(unix, feature = "greenlet"))]
+mod driver;
 
 pub(crate) use context::watch_for_async;
 
-/// Waits for a future, of any crate, from a plain thread.
+/// Waits for a future, of any crate, from a greenlet or a plain thread.
 ///
-/// The thread parks between polls. A future that needs a runtime (a tokio socket, a tokio timer) must be woken by one
-/// that runs elsewhere; ropewalk's own futures and channels need none.
+/// A greenlet suspends, and its hub polls the future on its own stack and in its own tokio runtime. A plain thread parks
+/// between polls; sockets and timers of tokio that the future makes are driven by a thread that is started when the
+/// first future needs it. So `block_on(async { reqwest::get(url).await })` works from either. What needs a runtime when
+/// it is *made* belongs inside the `async` block.
+///
+/// # Cancel safety
+///
+/// When the greenlet or task that waits is cancelled, the future is dropped and the wait unwinds.
 ///
 /// # Panics
 ///
-/// In async code: `.await` the future there.
+/// In async code: `.await` the future there. That includes a future which itself calls something of ropewalk's that
+/// blocks.
 ///
 /// # Examples
 ///
@@ -26,5 +35,11 @@ pub(crate) use context::watch_for_async;
 pub fn block_on<F: Future>(future: F) -> F::Output {
     watch_for_async();
     ropewalk_core::park::refuse_in_async();
-    ropewalk_core::park::wait_for(future)
+    let mut future = std::pin::pin!(future);
+    ropewalk_core::park::wait_for(std::future::poll_fn(|context| {
+        #[cfg(all(unix, feature = "greenlet"))]
+        return driver::poll(future.as_mut(), context);
+        #[cfg(not(all(unix, feature = "greenlet")))]
+        return future.as_mut().poll(context);
+    }))
 }

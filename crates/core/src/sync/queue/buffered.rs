@@ -21,7 +21,7 @@ use super::buffer::{Buffer, Panicked};
 use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::weaken;
 use crate::park;
-use crate::park::leaf::{Leaf, LeafGuard};
+use crate::park::leaf::{BURST, LONG_BURST, Leaf, LeafGuard};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting};
 use crossbeam_utils::CachePadded;
 use std::panic::resume_unwind;
@@ -106,16 +106,21 @@ impl<B: Buffer> Buffered<B> {
         }
     }
 
+    #[inline]
+    fn lock(&self) -> LeafGuard<'_, State<B>> {
+        self.state.lock_with(|| if self.capacity == usize::MAX { LONG_BURST } else { BURST })
+    }
+
     pub(super) fn capacity(&self) -> Option<usize> {
         (self.capacity != usize::MAX).then_some(self.capacity)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.state.lock().buffer.len()
+        self.lock().buffer.len()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.state.lock().gate == Gate::Closed
+        self.lock().gate == Gate::Closed
     }
 
     #[inline]
@@ -134,7 +139,7 @@ impl<B: Buffer> Buffered<B> {
 
     #[inline]
     pub(super) fn try_put(&self, item: B::Item) -> Result<(), Refused<B::Item>> {
-        let state = self.state.lock();
+        let state = self.lock();
         if state.gate == Gate::Closed {
             return Err(Refused::Closed(item));
         }
@@ -172,7 +177,7 @@ impl<B: Buffer> Buffered<B> {
 
     #[inline]
     pub(super) fn try_get(&self) -> Result<B::Item, Nothing> {
-        let state = self.state.lock();
+        let state = self.lock();
         self.take_out(state)
     }
 
@@ -224,7 +229,7 @@ impl<B: Buffer> Buffered<B> {
 
     /// Closes the gate; with `discard`, returns what was inside. Wakes everybody.
     pub(super) fn close(&self, discard: bool) -> Option<B> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.gate = Gate::Closed;
         self.note_level(&mut state);
         let discarded = discard.then(|| std::mem::take(&mut state.buffer));
@@ -232,7 +237,7 @@ impl<B: Buffer> Buffered<B> {
             state.unfinished = state.unfinished.saturating_sub(discarded.len());
         }
         let all_done = state.unfinished == 0;
-        List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| &mut state.getters);
+        List::wake_up_to(state, usize::MAX, Given::Woken, || self.lock(), |state| &mut state.getters);
         self.wake_all(|state| &mut state.putters);
         if discard && all_done {
             self.wake_all(|state| &mut state.joiners);
@@ -241,19 +246,19 @@ impl<B: Buffer> Buffered<B> {
     }
 
     fn wake_all(&self, list: impl Fn(&mut State<B>) -> &mut List) {
-        let state = self.state.lock();
-        List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| list(state));
+        let state = self.lock();
+        List::wake_up_to(state, usize::MAX, Given::Woken, || self.lock(), |state| list(state));
     }
 
     /// One item that was put is done. False when more were done than put.
     pub(super) fn task_done(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.unfinished == 0 {
             return false;
         }
         state.unfinished -= 1;
         if state.unfinished == 0 {
-            List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| &mut state.joiners);
+            List::wake_up_to(state, usize::MAX, Given::Woken, || self.lock(), |state| &mut state.joiners);
         }
         true
     }
@@ -272,7 +277,7 @@ impl<B: Buffer> Buffered<B> {
 
     pub(super) fn poll_get(&self, node: Pin<&Node>, context: &Context<'_>) -> Poll<Option<B::Item>> {
         let _replaced: Replaced; // dropped after the lock
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.buffer.is_empty() && state.gate == Gate::Open {
             _replaced = enlist(&mut state.getters, node, context);
             return Poll::Pending;
@@ -284,7 +289,7 @@ impl<B: Buffer> Buffered<B> {
     /// Ready when a get would not wait; the node stays responsible for the wake-up it was given.
     pub(super) fn poll_can_get(&self, node: Pin<&Node>, context: &Context<'_>) -> Poll<()> {
         let _replaced: Replaced; // dropped after the lock
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.buffer.is_empty() && state.gate == Gate::Open {
             _replaced = enlist(&mut state.getters, node, context);
             return Poll::Pending;
@@ -295,7 +300,7 @@ impl<B: Buffer> Buffered<B> {
     /// Ready when a put would not wait; the node stays responsible for the wake-up it was given.
     pub(super) fn poll_can_put(&self, node: Pin<&Node>, context: &Context<'_>) -> Poll<()> {
         let _replaced: Replaced; // dropped after the lock
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.buffer.len() >= self.capacity && state.gate == Gate::Open {
             _replaced = enlist(&mut state.putters, node, context);
             return Poll::Pending;
@@ -307,7 +312,7 @@ impl<B: Buffer> Buffered<B> {
         if node.is_fresh() {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.getters.remove(node) == Given::Woken && weaken::keep("queue.get.hand_on") && !state.buffer.is_empty() {
             let waker = state.getters.pop_one(Given::Woken);
             drop(state);
@@ -319,7 +324,7 @@ impl<B: Buffer> Buffered<B> {
         if node.is_fresh() {
             return;
         }
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.putters.remove(node) == Given::Woken
             && weaken::keep("queue.put.hand_on")
             && state.buffer.len() < self.capacity
@@ -369,7 +374,7 @@ impl<B: Buffer> Future for Put<'_, B> {
         let node = unsafe { Pin::new_unchecked(&this.node) };
         let queue = this.queue;
         let _replaced: Replaced; // dropped after the lock
-        let mut state = queue.state.lock();
+        let mut state = queue.lock();
         if state.gate == Gate::Open && state.buffer.len() >= queue.capacity {
             _replaced = enlist(&mut state.putters, node, context);
             return Poll::Pending;
@@ -427,7 +432,7 @@ impl<B: Buffer> Future for AllDone<'_, B> {
         // SAFETY: `node` is pinned with the future: it is never moved out of it.
         let node = unsafe { this.map_unchecked(|future| &future.node) };
         let _replaced: Replaced; // dropped after the lock
-        let mut state = this.queue.state.lock();
+        let mut state = this.queue.lock();
         if state.joiners.take(node) == Given::Woken || state.unfinished == 0 {
             state.joiners.remove(&node);
             return Poll::Ready(());
@@ -441,7 +446,7 @@ impl<B: Buffer> Drop for AllDone<'_, B> {
     fn drop(&mut self) {
         if !self.node.is_fresh() {
             // "All done" is news for everybody; nothing is handed on.
-            self.queue.state.lock().joiners.remove(&self.node);
+            self.queue.lock().joiners.remove(&self.node);
         }
     }
 }

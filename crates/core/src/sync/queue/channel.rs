@@ -124,10 +124,18 @@ impl<T> Sender<T> {
             Flavor::Buffered(queue) => match queue.put_spinning(value) {
                 Ok(()) => Ok(()),
                 Err(Refused::Closed(value)) => Err(SendError(value)),
-                Err(Refused::Full(value)) => park::wait_for(queue.put(value, Waiting::Blocking)).map_err(SendError),
+                Err(Refused::Full(value)) => self.send_waiting(value),
             },
-            Flavor::Rendezvous(channel) => park::wait_for(channel.send(value, Waiting::Blocking)).map_err(SendError),
+            Flavor::Rendezvous(_) => self.send_waiting(value),
         }
+    }
+
+    /// Out of the way of [`send`](Self::send), whose usual path is as long as this one's prologue.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn send_waiting(&self, value: T) -> Result<(), SendError<T>> {
+        park::wait_for(self.future(value, Waiting::Blocking))
     }
 
     /// Sends a value if that needs no waiting. Through a [`rendezvous`] channel that means: if a receiver waits.
@@ -250,10 +258,18 @@ impl<T> Receiver<T> {
             Flavor::Buffered(queue) => match queue.get_spinning() {
                 Ok(value) => Ok(value),
                 Err(Nothing::Closed) => Err(RecvError),
-                Err(Nothing::Empty) => park::wait_for(queue.get(Waiting::Blocking)).ok_or(RecvError),
+                Err(Nothing::Empty) => self.recv_waiting(),
             },
-            Flavor::Rendezvous(_) => park::wait_for(self.future(Waiting::Blocking)),
+            Flavor::Rendezvous(_) => self.recv_waiting(),
         }
+    }
+
+    /// Out of the way of [`recv`](Self::recv), whose usual path is as long as this one's prologue.
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn recv_waiting(&self) -> Result<T, RecvError> {
+        park::wait_for(self.future(Waiting::Blocking))
     }
 
     /// Receives a value if there is one.

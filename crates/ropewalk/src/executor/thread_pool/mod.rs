@@ -7,7 +7,7 @@ mod pool;
 
 pub use builder::{BuildError, Builder, Progress};
 
-use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError};
+use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError, verbs};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 pub(super) use pool::Pool;
 use ropewalk_core::park;
@@ -116,9 +116,7 @@ impl ThreadPoolExecutor {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        park::refuse_in_async();
-        let handles: Vec<TaskHandle<T>> = jobs.into_iter().map(|job| self.submit(job)).collect();
-        handles.into_iter().map(TaskHandle::join).collect()
+        verbs::run_all(self, jobs)
     }
 
     /// Calls `function` for each item and gives the results in order, as they are asked for.
@@ -141,7 +139,7 @@ impl ThreadPoolExecutor {
         I: IntoIterator<Item: Send + 'static>,
         R: Send + 'static,
     {
-        Map::new(self.try_map(function, items))
+        verbs::map(self, function, items)
     }
 
     /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
@@ -151,7 +149,7 @@ impl ThreadPoolExecutor {
         I: IntoIterator<Item: Send + 'static>,
         R: Send + 'static,
     {
-        TryMap::new(self, function, items.into_iter())
+        verbs::try_map(self, function, items)
     }
 
     /// Calls `function` for each item and waits until all are done; what it returns is dropped.
@@ -176,17 +174,7 @@ impl ThreadPoolExecutor {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         I: IntoIterator<Item: Send + 'static>,
     {
-        park::refuse_in_async();
-        let mut failed = None;
-        // What the function returns is dropped where it was made.
-        for done in self.try_map(move |item| drop(function(item)), items).unordered() {
-            if let Err(error) = done {
-                failed.get_or_insert(error);
-            }
-        }
-        if let Some(error) = failed {
-            error.resume();
-        }
+        verbs::for_each(self, function, items);
     }
 
     /// Runs `body` with a scope whose jobs may borrow, and waits for them all.

@@ -1,0 +1,715 @@
+//! One thread's greenlets: the run queue, the slots, and the turn in which they run.
+//!
+//! # Life
+//!
+//! A hub record is adopted by a thread, runs greenlets in turns, and is released when none is left; the next thread
+//! that needs a hub adopts it, with its slots and their memory. Records are never freed, so a waker may hold on to one.
+//!
+//! # Who touches what
+//!
+//! `inbox`, `switches` and `current` are for anybody. [`Local`] belongs to the thread that has adopted the record; it is
+//! entered for a few instructions at a time, never over a switch, and nothing of a user's runs meanwhile.
+
+use super::inbox::{Inbox, Parcel};
+use super::slot::{After, Slot, Start, Tenant};
+use super::stack::{self, Place, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
+use crate::model::cell::UnsafeCell;
+use crate::model::time::Instant;
+use crate::model::unchecked::{Ordering, PlainPtr, PlainU64};
+use crate::park::leaf::Leaf;
+use crate::park::{self, ExecutionId, Pause, Suspend};
+use crate::task::TaskError;
+use crate::task::harness::drop_quietly;
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+/// Switches between two looks at the clock and the inbox: a look costs about 25 ns, a switch 5.
+const SWITCHES_PER_LOOK: u32 = 32;
+/// Free slots of a class that keep the memory their last greenlets touched.
+const WARM_SLOTS: usize = 4096;
+/// Slots that an idle hub trims before it sleeps; about 1 µs each.
+const TRIMMED_AT_ONCE: usize = 32;
+
+/// What is in the run queue: a slot to resume, or the turn of the next greenlet in `starts`. (Eight bytes instead of 32.)
+type Entry = Option<&'static Slot>;
+
+/// What only the hub's thread touches.
+struct Local {
+    queue: VecDeque<Entry>,
+    starts: VecDeque<Start>,
+    /// Last used first.
+    free: [Vec<&'static Slot>; STACK_SIZES.len()],
+    /// How many of `free`, from its beginning, have given their memory back.
+    trimmed: [usize; STACK_SIZES.len()],
+    slots: Vec<&'static Slot>,
+    /// The last slab of a class, and how many of its places have slots.
+    slabs: [Option<(&'static Slab, usize)>; STACK_SIZES.len()],
+    live: usize,
+    /// How often the record was adopted.
+    adoption: u64,
+    suspend: Option<&'static dyn Suspend>,
+    /// The clock as of the last look.
+    now: Option<Instant>,
+    /// In a turn: nobody has to be told of a local wake.
+    turning: bool,
+}
+
+/// One thread's greenlets.
+pub struct Hub {
+    inbox: Inbox,
+    local: UnsafeCell<Local>,
+    /// For watchers: how often a greenlet was resumed, and which one it is.
+    switches: PlainU64,
+    current: PlainPtr<Slot>,
+}
+
+// SAFETY: the table above.
+unsafe impl Sync for Hub {}
+// SAFETY: as above; a record changes its thread through the lock of `RELEASED`.
+unsafe impl Send for Hub {}
+
+impl Local {
+    /// Queues a greenlet that has not started. False when somebody must be told.
+    fn enqueue(&mut self, start: Start) -> bool {
+        self.starts.push_back(start);
+        self.queue.push_back(None);
+        self.turning
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("switches", &self.switches()).finish_non_exhaustive()
+    }
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Turn {
+    /// Every greenlet waits.
+    Idle,
+    /// The time is over; more are ready.
+    More,
+}
+
+crate::model::thread_local! {
+    /// The hub of this thread; null when it has none.
+    static HERE: Cell<*const Hub> = const { Cell::new(std::ptr::null()) };
+}
+
+#[inline]
+fn here() -> Option<&'static Hub> {
+    // SAFETY: records are never freed.
+    HERE.with(|here| unsafe { here.get().as_ref() })
+}
+
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+static RELEASED: Leaf<Vec<&'static Hub>> = Leaf::new(Vec::new());
+
+impl Hub {
+    fn new() -> &'static Self {
+        Box::leak(Box::new(Self {
+            inbox: Inbox::new(),
+            local: UnsafeCell::new(Local {
+                queue: VecDeque::new(),
+                starts: VecDeque::new(),
+                free: [const { Vec::new() }; STACK_SIZES.len()],
+                trimmed: [0; STACK_SIZES.len()],
+                slots: Vec::new(),
+                slabs: [None; STACK_SIZES.len()],
+                live: 0,
+                adoption: 0,
+                suspend: None,
+                now: None,
+                turning: false,
+            }),
+            switches: PlainU64::new(0),
+            current: PlainPtr::new(std::ptr::null_mut()),
+        }))
+    }
+
+    /// Makes this thread a hub, whose greenlets wait through `suspend`.
+    ///
+    /// # Panics
+    ///
+    /// When it is one already.
+    pub fn adopt(suspend: &'static dyn Suspend) -> Adopted {
+        #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+        let released = RELEASED.lock().pop();
+        #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+        let released = None;
+        Self::adopt_record(released.unwrap_or_else(Self::new), suspend)
+    }
+
+    /// [`adopt`](Self::adopt) with a record that was released before: for models.
+    pub(crate) fn adopt_record(hub: &'static Self, suspend: &'static dyn Suspend) -> Adopted {
+        assert!(here().is_none(), "this thread runs a hub already");
+        hub.with_local(|local| {
+            local.adoption += 1;
+            local.suspend = Some(suspend);
+        });
+        HERE.with(|here| here.set(hub));
+        Adopted { hub }
+    }
+
+    /// The hub of the calling thread.
+    pub fn current() -> Option<&'static Self> {
+        here()
+    }
+
+    #[inline(always)]
+    fn with_local<R>(&self, with: impl FnOnce(&mut Local) -> R) -> R {
+        // SAFETY: the callers are on the thread that has adopted this record, and `with` is a few instructions of ours.
+        self.local.with_mut(|local| with(unsafe { &mut *local }))
+    }
+
+    fn is_here(&self) -> bool {
+        here().is_some_and(|here| std::ptr::eq(here, self))
+    }
+
+    /// Takes over a greenlet that has not started, from any thread.
+    pub fn start(&'static self, start: Start) {
+        if self.is_here() {
+            if !self.with_local(|local| local.enqueue(start)) {
+                self.inbox.ring();
+            }
+        } else {
+            self.inbox.put(Parcel::Start(start));
+        }
+    }
+
+    /// Has `call` made on the hub's thread, outside greenlets; from any thread.
+    pub fn call(&self, call: Box<dyn FnOnce() + Send>) {
+        self.inbox.put(Parcel::Call(call));
+    }
+
+    /// How often a greenlet was resumed; from any thread.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// A number that tells the greenlet which runs now from others; 0 when none does. From any thread.
+    pub fn running(&self) -> usize {
+        self.current.load(Ordering::Relaxed).addr()
+    }
+
+    /// How many greenlets have started and not ended, and how many entries wait in the run queue. On the hub's thread.
+    pub fn load(&self) -> (usize, usize) {
+        self.with_local(|local| (local.live, local.queue.len()))
+    }
+
+    /// Runs what is ready until nothing is, or until `enough` says so, which is asked about every 32 switches.
+    pub fn turn(&'static self, mut enough: impl FnMut() -> bool) -> Turn {
+        self.with_local(|local| local.turning = true);
+        self.empty_inbox();
+        // SAFETY: names the hub's own record, which is the thread's, for the end of the turn.
+        let own_record = unsafe { park::run_as(std::ptr::null()) };
+        let mut left = SWITCHES_PER_LOOK;
+        let turn = loop {
+            match self.with_local(|local| local.queue.pop_front()) {
+                Some(Some(slot)) => self.resume(slot),
+                Some(None) => {
+                    self.leave();
+                    let start = self.with_local(|local| local.starts.pop_front());
+                    self.begin(start.expect("each empty entry stands for one"));
+                }
+                None => {
+                    self.leave();
+                    if self.inbox.is_empty() {
+                        break Turn::Idle;
+                    }
+                    self.empty_inbox();
+                    continue;
+                }
+            }
+            left -= 1;
+            if left == 0 {
+                left = SWITCHES_PER_LOOK;
+                self.leave();
+                self.empty_inbox();
+                if enough() {
+                    break Turn::More;
+                }
+            }
+        };
+        // SAFETY: the one from before.
+        unsafe { park::run_as(own_record) };
+        self.with_local(|local| local.turning = false);
+        turn
+    }
+
+    /// What runs from here on is this greenlet.
+    #[inline(always)]
+    fn enter(&self, slot: &'static Slot) {
+        self.current.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
+        // SAFETY: the record lives as long as the slot, which is for ever.
+        unsafe { park::run_as(&raw const slot.record) };
+    }
+
+    /// What runs from here on is no greenlet. (Left out between two greenlets that only switch.)
+    fn leave(&self) {
+        self.current.store(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: null is the thread's own record.
+        unsafe { park::run_as(std::ptr::null()) };
+    }
+
+    /// Sets the clock that waits are dated with.
+    pub fn set_now(&self, now: Instant) {
+        self.with_local(|local| local.now = Some(now));
+    }
+
+    /// Nothing is ready: `context` is woken when that changes. False when something is ready after all.
+    pub fn sleep(&self, context: &Context<'_>) -> bool {
+        self.inbox.arm(context.waker()) && self.with_local(|local| local.queue.is_empty())
+    }
+
+    #[inline]
+    fn empty_inbox(&'static self) {
+        if !self.inbox.is_empty() {
+            self.empty_full_inbox();
+        }
+    }
+
+    #[cold]
+    fn empty_full_inbox(&'static self) {
+        self.inbox.take_woken(|slot| self.wake_here(slot));
+        for parcel in self.inbox.take_parcels() {
+            match parcel {
+                Parcel::Start(start) => {
+                    self.with_local(|local| local.enqueue(start));
+                }
+                Parcel::Call(call) => {
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
+                        drop_quietly(payload);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a slot of this hub into the run queue, on its thread.
+    #[inline]
+    fn wake_here(&self, slot: &'static Slot) {
+        // A free slot is woken by a waker that outlived its greenlet.
+        if slot.live.get() && !slot.queued.replace(true) {
+            let turning = self.with_local(|local| {
+                local.queue.push_back(Some(slot));
+                local.turning
+            });
+            if !turning {
+                self.inbox.ring();
+            }
+        }
+    }
+
+    fn begin(&'static self, start: Start) {
+        if !start.task.is_pending() {
+            drop_quietly(start);
+            return;
+        }
+        let class = start.extra.as_ref().and_then(|extra| extra.stack_class).unwrap_or(STACK_CLASS_DEFAULT);
+        let slot = match self.with_local(|local| local.free[class].pop()) {
+            Some(slot) => slot,
+            None => match self.grow(class) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    start.task.cancel(TaskError::Failed {
+                        type_name: std::any::type_name::<StackError>().to_owned(),
+                        message: error.to_string(),
+                        chain: Vec::new(),
+                    });
+                    return;
+                }
+            },
+        };
+        let tenant = Tenant { task: start.task, place: start.place, name: start.extra.and_then(|extra| extra.name) };
+        // SAFETY: the slot is free: nobody looks.
+        unsafe { *slot.tenant.get() = Some(tenant) };
+        slot.record.renew();
+        slot.live.set(true);
+        let adoption = self.with_local(|local| {
+            local.live += 1;
+            local.adoption
+        });
+        if slot.made_in.replace(adoption) != adoption {
+            // SAFETY: the slot is free and its place guarded; the header is above the top that `grow` left to the stack.
+            unsafe { slot.coroutine.make(slot.place, slot, body) };
+        }
+        self.resume(slot);
+    }
+
+    /// Makes a slot.
+    #[cold]
+    fn grow(&'static self, class: usize) -> Result<&'static Slot, StackError> {
+        let (suspend, slab) = self.with_local(|local| (local.suspend, local.slabs[class]));
+        let suspend = suspend.expect("an adopted record has a hook");
+        let (slab, used) = match slab {
+            Some((slab, used)) if used < slab.count => (slab, used),
+            before => (Slab::map(class, before.map_or(0, |(slab, _)| 2 * slab.count))?, 0),
+        };
+        // SAFETY: `used` grows with each place.
+        let slot = unsafe { slab.put(used, |place| Slot::new(self, suspend, place, class)) };
+        self.with_local(|local| {
+            local.slabs[class] = Some((slab, used + 1));
+            local.slots.push(slot);
+        });
+        Ok(slot)
+    }
+
+    #[inline(always)]
+    fn resume(&'static self, slot: &'static Slot) {
+        slot.queued.set(false);
+        self.enter(slot);
+        // One writer, so no read-modify-write.
+        self.switches.store(self.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // SAFETY: on the hub's thread and stack; `begin` made the coroutine.
+        unsafe { slot.coroutine.resume() };
+        if !matches!(slot.after.get(), After::Park) {
+            self.attend(slot);
+        }
+    }
+
+    /// A greenlet has come back with a wish.
+    fn attend(&'static self, slot: &'static Slot) {
+        loop {
+            self.leave();
+            match slot.after.replace(After::Park) {
+                After::Park => return,
+                After::End => return self.end(slot),
+                // SAFETY: `on_hub` keeps it until the greenlet is resumed.
+                After::Call(mut call) => (unsafe { call.as_mut() })(),
+            }
+            self.enter(slot);
+            // SAFETY: as in `resume`.
+            unsafe { slot.coroutine.resume() };
+        }
+    }
+
+    fn end(&self, slot: &'static Slot) {
+        slot.live.set(false);
+        self.with_local(|local| {
+            local.live -= 1;
+            local.free[slot.class].push(slot);
+        });
+    }
+
+    /// Gives memory of free slots back, a little at a time: for a hub that has nothing to do.
+    pub fn trim(&self) {
+        let mut places = [None; TRIMMED_AT_ONCE];
+        self.with_local(|local| {
+            for (free, trimmed) in local.free.iter().zip(&mut local.trimmed) {
+                // The first of the list were used least lately. Who was taken off the list since is warm again.
+                *trimmed = (*trimmed).min(free.len());
+                let cold = free.len().saturating_sub(WARM_SLOTS);
+                for (place, slot) in
+                    places.iter_mut().filter(|place| place.is_none()).zip(free.iter().take(cold).skip(*trimmed))
+                {
+                    *place = Some(slot.place);
+                    *trimmed += 1;
+                }
+            }
+        });
+        places.into_iter().flatten().for_each(stack::give_back);
+    }
+
+    /// Asks every greenlet to stop, and drops those that have not started. On the hub's thread, outside greenlets.
+    pub fn cancel_all(&'static self) {
+        self.empty_inbox();
+        let starts = self.with_local(|local| {
+            local.queue.retain(Option::is_some);
+            std::mem::take(&mut local.starts)
+        });
+        for start in starts {
+            start.task.cancel(TaskError::Cancelled);
+            drop_quietly(start);
+        }
+        let slots = self.with_local(|local| local.slots.clone());
+        for slot in slots.iter().filter(|slot| slot.live.get()) {
+            // SAFETY: on the hub's thread, between two switches.
+            if let Some(tenant) = unsafe { slot.tenant() } {
+                let task = Arc::clone(&tenant.task);
+                task.interrupt();
+            }
+        }
+    }
+
+    /// What each greenlet does. On the hub's thread, outside greenlets.
+    pub fn look(&self) -> Vec<Seen> {
+        let slots = self.with_local(|local| local.slots.clone());
+        slots
+            .iter()
+            .filter(|slot| slot.live.get())
+            .filter_map(|slot| {
+                // SAFETY: on the hub's thread, between two switches.
+                let tenant = unsafe { slot.tenant() }?;
+                Some(Seen {
+                    id: slot.id(),
+                    name: tenant.name.clone(),
+                    spawned_at: tenant.place,
+                    ready: slot.queued.get(),
+                    waits: slot.pause.get().map(|(pause, _)| pause),
+                    since: slot.pause.get().and_then(|(_, since)| since),
+                })
+            })
+            .collect()
+    }
+}
+
+/// What a greenlet does at the moment.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Its name, if it was given one.
+    pub name: Option<Arc<str>>,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// Whether it is in the run queue.
+    pub ready: bool,
+    /// What it waits for.
+    pub waits: Option<Pause>,
+    /// Since when, to within a turn of the hub.
+    pub since: Option<Instant>,
+}
+
+/// A record that this thread has adopted.
+#[derive(Debug)]
+pub struct Adopted {
+    hub: &'static Hub,
+}
+
+impl Adopted {
+    /// The record.
+    pub fn hub(&self) -> &'static Hub {
+        self.hub
+    }
+}
+
+impl Drop for Adopted {
+    /// Releases the record.
+    ///
+    /// The process ends here when greenlets are left: their stacks may point into this thread's memory.
+    fn drop(&mut self) {
+        let hub = self.hub;
+        if hub.with_local(|local| local.live) > 0 {
+            eprintln!("ropewalk: a hub ended while greenlets were suspended on it; this is a bug in ropewalk");
+            std::process::abort();
+        }
+        hub.cancel_all();
+        HERE.with(|here| here.set(std::ptr::null()));
+        hub.inbox.disarm();
+        #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+        hub.with_local(|local| local.slots.iter().for_each(|slot| slot.coroutine.end()));
+        #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+        RELEASED.lock().push(hub);
+    }
+}
+
+/// Runs the tenant of a slot, on its stack, from beginning to end.
+fn body(slot: &'static Slot) {
+    // SAFETY: the tenant stays until this greenlet has ended.
+    if let Some(tenant) = unsafe { slot.tenant() } {
+        tenant.task.run();
+    }
+    // SAFETY: the greenlet's own; nobody else looks.
+    drop_quietly(unsafe { (*slot.locals.get()).take() });
+    // SAFETY: nobody looks at the tenant of a slot whose task has ended, and the reference above is gone.
+    drop_quietly(unsafe { (*slot.tenant.get()).take() });
+    slot.after.set(After::End);
+}
+
+/// Wakes a slot from any thread.
+#[inline]
+pub(super) fn wake(slot: &'static Slot) {
+    match here() {
+        Some(hub) if std::ptr::eq(hub, slot.hub) => hub.wake_here(slot),
+        _ => slot.hub.inbox.wake(slot),
+    }
+}
+
+/// The slot of the greenlet that calls.
+#[inline]
+fn current_slot() -> Option<(&'static Hub, &'static Slot)> {
+    let hub = here()?;
+    // SAFETY: slots are never freed.
+    unsafe { hub.current.load(Ordering::Relaxed).as_ref() }.map(|slot| (hub, slot))
+}
+
+#[inline]
+#[track_caller]
+fn this_slot() -> (&'static Hub, &'static Slot) {
+    current_slot().expect("called from a greenlet only")
+}
+
+/// Whether a greenlet calls. False in what the hub runs for one on its own stack.
+pub fn in_greenlet() -> bool {
+    current_slot().is_some()
+}
+
+/// What wakes the greenlet that calls.
+pub fn waker() -> Waker {
+    this_slot().1.waker()
+}
+
+/// Suspends the greenlet that calls until it is woken; may return early for no reason.
+///
+/// # Panics
+///
+/// Inside [`no_switch`].
+pub fn suspend(pause: &Pause) {
+    let (hub, slot) = this_slot();
+    assert!(
+        slot.holds.get() == 0,
+        "a greenlet waited inside no_switch, at {}: it would leave the region in the middle",
+        pause.at
+    );
+    slot.pause.set(Some((*pause, hub.with_local(|local| local.now))));
+    // SAFETY: on this greenlet's own stack.
+    unsafe { slot.coroutine.suspend() };
+    slot.pause.set(None);
+}
+
+/// Lets the other greenlets of this hub run, if a greenlet calls; false if not. Does nothing inside [`no_switch`] and in
+/// an unwind.
+///
+/// Inlined to the last instruction of the switch: a processor predicts returns by the calls before them, and each frame
+/// between the caller and the switch is a return that it predicts wrongly (about 5 ns each).
+#[inline(always)]
+pub fn try_yield() -> bool {
+    let Some((hub, slot)) = current_slot() else { return false };
+    if slot.holds.get() > 0 || crate::model::unchecked::panicking() {
+        return true;
+    }
+    if !slot.queued.replace(true) {
+        hub.with_local(|local| local.queue.push_back(Some(slot)));
+    }
+    // SAFETY: on this greenlet's own stack.
+    unsafe { slot.coroutine.suspend() };
+    true
+}
+
+/// Calls `f` on the hub's stack while the greenlet waits; in place if no greenlet calls. `f` must not block.
+///
+/// For code that must not meet a switch (the poll of a foreign future) or needs a large stack.
+///
+/// # Panics
+///
+/// When `f` does: the panic goes on in the greenlet.
+pub fn on_hub<R>(f: impl FnOnce() -> R) -> R {
+    let Some((_, slot)) = current_slot().filter(|_| !crate::model::unchecked::panicking()) else {
+        return f();
+    };
+    let mut f = Some(f);
+    let mut result = None;
+    let mut call = || {
+        let f = f.take().expect("it is called once");
+        result = Some(catch_unwind(AssertUnwindSafe(f)));
+    };
+    slot.after.set(After::Call(erase(&mut call)));
+    // SAFETY: on this greenlet's own stack. The hub calls and resumes at once, so `call` outlives its use.
+    unsafe { slot.coroutine.suspend() };
+    match result.expect("the hub has called") {
+        Ok(value) => value,
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+fn erase(call: &mut dyn FnMut()) -> NonNull<dyn FnMut()> {
+    let call: NonNull<dyn FnMut() + '_> = NonNull::from(call);
+    // SAFETY: only the lifetime changes; `on_hub` does not return before it was used.
+    unsafe { std::mem::transmute::<NonNull<dyn FnMut() + '_>, NonNull<dyn FnMut() + 'static>>(call) }
+}
+
+/// Runs `f` as a region in which the calling greenlet is not switched away from: for libraries that keep scoped pointers
+/// in thread-locals. A wait inside panics, a yield returns at once. On a plain thread it just calls `f`.
+///
+/// # Panics
+///
+/// When a wait inside would suspend.
+pub fn no_switch<R>(f: impl FnOnce() -> R) -> R {
+    struct Hold(&'static Slot);
+    impl Drop for Hold {
+        fn drop(&mut self) {
+            self.0.holds.set(self.0.holds.get() - 1);
+        }
+    }
+    let _hold = current_slot().map(|(_, slot)| {
+        slot.holds.set(slot.holds.get() + 1);
+        Hold(slot)
+    });
+    f()
+}
+
+/// Shows the place for values that belong to the calling greenlet; None when no greenlet calls.
+pub fn with_locals<R>(f: impl FnOnce(&mut Option<Box<dyn Any>>) -> R) -> Option<R> {
+    let (_, slot) = current_slot()?;
+    // SAFETY: the greenlet's own; `f` is ours and short, and enters no other greenlet.
+    Some(f(unsafe { &mut *slot.locals.get() }))
+}
+
+/// The greenlet that calls: id, name, and where it was spawned.
+pub fn identity() -> Option<(ExecutionId, Option<Arc<str>>, &'static Location<'static>)> {
+    let (_, slot) = current_slot()?;
+    // SAFETY: on the hub's thread; not kept.
+    let tenant = unsafe { slot.tenant() }?;
+    Some((slot.id(), tenant.name.clone(), tenant.place))
+}
+
+/// Says who overflowed, in pieces. In a signal handler on the thread of the greenlet that did: nothing is allocated.
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+pub(super) fn tell_overflow(place: Place, write: impl Fn(&[&[u8]])) {
+    let slot = current_slot().map(|(_, slot)| slot).filter(|slot| slot.place.bottom == place.bottom);
+    write(&[b"\nropewalk: greenlet "]);
+    // SAFETY: the greenlet itself was interrupted, so nobody writes.
+    match slot.and_then(|slot| unsafe { slot.tenant() }) {
+        Some(tenant) => {
+            if let Some(name) = &tenant.name {
+                write(&[b"\"", name.as_bytes(), b"\" "]);
+            }
+            let at = tenant.place;
+            write(&[b"spawned at ", at.file().as_bytes(), b":", Digits::of(at.line() as usize).bytes()]);
+        }
+        None => write(&[b"(unknown)"]),
+    }
+    let size = STACK_SIZES[slot.map_or(STACK_CLASS_DEFAULT, |slot| slot.class)];
+    write(&[b" overflowed its stack of ", Digits::of(size >> 10).bytes(), b" KiB; "]);
+    write(&[b"give it a larger one with greenlet::Builder::stack_size"]);
+}
+
+/// A number in decimal digits, made without allocating.
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+struct Digits([u8; 20], usize);
+
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+impl Digits {
+    fn of(mut number: usize) -> Self {
+        let (mut digits, mut at) = ([0; 20], 20);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Self(digits, at);
+            }
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+}
+
+/// A strand's own thread, where strands are threads, begins.
+#[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+pub(super) fn enter_thread_of_strand(slot: &'static Slot) {
+    HERE.with(|here| here.set(slot.hub));
+    // SAFETY: the record lives as long as the slot.
+    unsafe { park::run_as(&raw const slot.record) };
+}
