@@ -26,9 +26,9 @@ fn waiter(name: u32, start: Instant) {
 
 fn main() -> Result<(), TaskError> {
     let start = Instant::now();
-    let mut threads = vec![ropewalk::spawn(move || setter(start))];
+    let mut threads = vec![ropewalk::thread::spawn(move || setter(start))];
     for name in 0..5 {
-        threads.push(ropewalk::spawn(move || waiter(name, start)));
+        threads.push(ropewalk::thread::spawn(move || waiter(name, start)));
     }
 
     // A wait with a time limit does not wait longer than that.

@@ -22,7 +22,7 @@ fn start_server() -> io::Result<SocketAddr> {
     // A daemon, and so are the threads that it starts: they end with the program.
     let server = ropewalk::thread::Builder::new().name("server").daemon(true).spawn(move || {
         for connection in listener.incoming().flatten() {
-            drop(ropewalk::spawn(move || answer(connection)));
+            drop(ropewalk::thread::spawn(move || answer(connection)));
         }
     })?;
     drop(server);
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Each thread takes every fifth page.
         let fetch_share =
             move |first| (first..REQUESTS).step_by(5).map(|page| fetch(server, page)).sum::<io::Result<usize>>();
-        let threads: Vec<_> = (0..5).map(|first| ropewalk::spawn(move || fetch_share(first))).collect();
+        let threads: Vec<_> = (0..5).map(|first| ropewalk::thread::spawn(move || fetch_share(first))).collect();
         let mut bytes = 0;
         for thread in threads {
             bytes += thread.join()??;

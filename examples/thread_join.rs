@@ -19,7 +19,7 @@ fn thread_function(name: u32) -> u32 {
 
 fn main() -> Result<(), TaskError> {
     println!("Main    : before creating thread");
-    let thread = ropewalk::spawn(|| thread_function(1));
+    let thread = ropewalk::thread::spawn(|| thread_function(1));
 
     println!("Main    : wait for the thread to finish");
     let result = thread.join()?;
@@ -27,7 +27,7 @@ fn main() -> Result<(), TaskError> {
 
     // Many threads: start them all, then join them all. They sleep at the same time.
     println!();
-    let threads: Vec<_> = (2..5).map(|name| ropewalk::spawn(move || thread_function(name))).collect();
+    let threads: Vec<_> = (2..5).map(|name| ropewalk::thread::spawn(move || thread_function(name))).collect();
     let mut results = Vec::new();
     for thread in threads {
         results.push(thread.join()?);
@@ -36,7 +36,7 @@ fn main() -> Result<(), TaskError> {
 
     // A panic ends its own thread and nothing else. Whoever joins is told.
     println!();
-    let broken = ropewalk::spawn(|| -> u32 { panic!("no hemp left") });
+    let broken = ropewalk::thread::spawn(|| -> u32 { panic!("no hemp left") });
     match broken.join() {
         Ok(result) => println!("Main    : the thread returned {result}"),
         Err(TaskError::Panicked(panic)) => println!("Main    : the thread panicked: {}", panic.message()),

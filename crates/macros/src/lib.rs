@@ -18,7 +18,9 @@ use proc_macro::TokenStream;
 
 /// Makes `main` wait for the threads of the program, as users of Python know it.
 ///
-/// The body runs on the main thread. When it returns, the program waits for every **non-daemon** thread that was started
+/// The body runs on the main thread, as the first greenlet of a hub (`ropewalk::run`): it can spawn greenlets, and where it
+/// waits through ropewalk they run. Greenlets that are left when it returns are cancelled. An `async fn main` is polled by
+/// that hub, inside its tokio runtime. When the body returns, the program waits for every **non-daemon** thread that was started
 /// through `ropewalk` (the default kind), then exits with what the body returned; **daemon** threads end with the process,
 /// wherever they are. A plain `fn main()` ends all of them at once when it returns, as Rust programs do.
 ///
@@ -26,7 +28,7 @@ use proc_macro::TokenStream;
 ///
 /// # Compile errors
 ///
-/// On an `async fn` (async main comes with greenlets), on a function with arguments, and on anything that is not `main`.
+/// On a function with arguments, and on anything that is not `main`.
 ///
 /// # Examples
 ///
@@ -34,7 +36,7 @@ use proc_macro::TokenStream;
 /// #[ropewalk::main]
 /// fn main() -> Result<(), std::num::ParseIntError> {
 ///     let n: u64 = "3".parse()?;
-///     ropewalk::spawn(move || println!("printed before the program ends: {n}"));
+///     ropewalk::thread::spawn(move || println!("printed before the program ends: {n}"));
 ///     Ok(())
 /// }
 /// ```

@@ -1,7 +1,8 @@
 //! `#[ropewalk::main]`: the body of `main` moves into a closure that `::ropewalk::__private::run_main` runs.
 //!
 //! ```text
-//! fn main() -> R { body }   becomes   fn main() -> R { ::ropewalk::__private::run_main(move || -> R { body }) }
+//! fn main() -> R { body }         becomes   fn main() -> R { ::ropewalk::__private::run_main(move || -> R { body }) }
+//! async fn main() -> R { body }   becomes   fn main() -> R { ::ropewalk::__private::run_main_async(async move { body }) }
 //! ```
 //!
 //! All policy (what is waited for, what a panic does) is in `run_main`, where it is ordinary code with tests. The closure
@@ -34,7 +35,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         ReturnType::Type(_, written) if names_impl(written) => quote!(),
         written => written.to_token_stream(),
     };
-    let run = quote_spanned!(body.span()=> ::ropewalk::__private::run_main(move || #returns #body));
+    let run = match function.sig.asyncness.take() {
+        None => quote_spanned!(body.span()=> ::ropewalk::__private::run_main(move || #returns #body)),
+        Some(_) => quote_spanned!(body.span()=> ::ropewalk::__private::run_main_async(async move #body)),
+    };
     function.block = parse_quote!({ #run });
     function.into_token_stream()
 }
@@ -46,13 +50,6 @@ fn check(options: TokenStream, function: &ItemFn) -> Result<(), Error> {
         return Err(Error::new_spanned(
             &options,
             format!("`#[ropewalk::main]` takes no options (found `{options}`): write `#[ropewalk::main]` alone"),
-        ));
-    }
-    if let Some(async_word) = &sig.asyncness {
-        return Err(Error::new(
-            async_word.span,
-            "an `async fn main` comes to ropewalk together with greenlets: for now write a plain `fn main()` (and wait for \
-             futures with `ropewalk::block_on`), or keep the attribute of your async runtime",
         ));
     }
     if sig.ident != "main" {
@@ -135,9 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn async_main_is_refused_and_leaves_a_plain_main() {
-        refused("", "async fn main() { work().await }", "comes to ropewalk together with greenlets");
-        assert!(expanded("", "async fn main() {}").starts_with("fnmain(){}"));
+    fn async_main_becomes_a_future() {
+        let text = expanded("", "async fn main() -> u8 { work().await }");
+        let wanted = "fn main() -> u8 { ::ropewalk::__private::run_main_async(async move { work().await }) }";
+        assert_eq!(text, tight(wanted));
     }
 
     #[test]

@@ -8,6 +8,22 @@ use ropewalk_core::strand;
 
 pub use ropewalk_core::park::sleep;
 
+/// Runs a program and waits for what it started; behind `#[ropewalk::main]`. With greenlets `main` is one, on a hub.
+#[track_caller]
+pub fn run_main<R>(program: impl FnOnce() -> R) -> R {
+    #[cfg(all(unix, feature = "greenlet"))]
+    return thread::run_main(|| crate::greenlet::run(program));
+    #[cfg(not(all(unix, feature = "greenlet")))]
+    return thread::run_main(program);
+}
+
+/// The same for an async program, which its hub polls.
+#[cfg(all(unix, feature = "greenlet"))]
+#[track_caller]
+pub fn run_main_async<F: Future>(program: F) -> F::Output {
+    run_main(|| crate::io::block_on(program))
+}
+
 /// Starts a strand of the kind that calls, and returns the handle to its result: a greenlet on this thread's hub when a
 /// greenlet calls, a thread when a plain thread does.
 ///

@@ -56,7 +56,7 @@ pub use ropewalk_core::{sync, task};
 
 pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait};
 #[cfg(all(unix, feature = "greenlet"))]
-pub use greenlet::run;
+pub use greenlet::{AsyncExecutor, GreenletExecutor, run};
 pub use here::{sleep, spawn, yield_now};
 pub use io::block_on;
 pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
@@ -67,6 +67,8 @@ pub use ropewalk_macros::{main, task};
 /// What the expansions of our macros name; not for others.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::thread::run_main;
+    pub use crate::here::run_main;
+    #[cfg(all(unix, feature = "greenlet"))]
+    pub use crate::here::run_main_async;
     pub use ropewalk_core::task::into_outcome;
 }

@@ -1,16 +1,13 @@
 //! What happens at the end of a program: `#[ropewalk::main]` in child processes of this test.
-//!
-//! Each test starts this binary again with the name of a scenario in the environment, and looks at what the child printed and
-//! how it ended. So there is no test harness here, only as much of one as `cargo test` and nextest ask for.
 
 use ropewalk::sync::Event;
 use ropewalk::{Shutdown, Submit, TaskError, ThreadPoolExecutor, thread};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-const SCENARIO: &str = "ROPEWALK_EXIT_SCENARIO";
+#[path = "support/children.rs"]
+mod children;
 
 /// Set when `main` has ended: by the last destructor of its body.
 struct MainEnded(Arc<Event>);
@@ -47,9 +44,9 @@ fn scenario(name: &str) {
         "threads" => {
             let nested = main.then("nested");
             let first = main.then("first");
-            drop(ropewalk::spawn(move || {
+            drop(ropewalk::thread::spawn(move || {
                 first();
-                drop(ropewalk::spawn(nested));
+                drop(ropewalk::thread::spawn(nested));
             }));
         }
         "daemons" => {
@@ -57,7 +54,7 @@ fn scenario(name: &str) {
             let (start, is_up) = (Arc::clone(&started), Arc::clone(&up));
             let daemon = thread::Builder::new().daemon(true).spawn(move || {
                 // What a daemon starts is one too, unless it says otherwise.
-                drop(ropewalk::spawn(move || {
+                drop(ropewalk::thread::spawn(move || {
                     println!("inherited: {}", thread::current_is_daemon());
                     start.set();
                     never();
@@ -111,7 +108,7 @@ fn scenario(name: &str) {
             std::mem::forget((closed_first, other));
         }
         "panic" => {
-            drop(ropewalk::spawn(main.then("after the panic")));
+            drop(ropewalk::thread::spawn(main.then("after the panic")));
             panic!("in main");
         }
         other => panic!("no such scenario: {other}"),
@@ -122,8 +119,7 @@ fn scenario(name: &str) {
 /// Runs a scenario in a child process: whether it ended well, and the lines that it printed.
 #[track_caller]
 fn run(name: &str) -> (bool, Vec<String>) {
-    let program = std::env::current_exe().expect("the path of this test");
-    let output = Command::new(program).env(SCENARIO, name).output().expect("a child process");
+    let output = children::play(name);
     let text = String::from_utf8(output.stdout).expect("text");
     (output.status.success(), text.lines().map(str::to_owned).collect())
 }
@@ -166,17 +162,13 @@ fn threads_are_waited_for_when_main_panics() {
     assert_eq!(run("panic"), (false, vec!["after the panic".to_owned()]));
 }
 
-macro_rules! tests {
-    ($($test:ident)*) => { [$((stringify!($test), $test as fn())),*] };
-}
-
 #[ropewalk::main]
 fn main() -> ExitCode {
-    if let Ok(name) = std::env::var(SCENARIO) {
+    if let Some(name) = children::scenario() {
         scenario(&name);
         return ExitCode::SUCCESS;
     }
-    let tests = tests! {
+    children::run(&tests! {
         non_daemon_threads_are_waited_for
         daemon_threads_end_with_the_program
         open_pool_is_finished
@@ -185,30 +177,5 @@ fn main() -> ExitCode {
         daemon_pool_ends_with_the_program
         submit_to_a_pool_that_was_closed_at_the_end
         threads_are_waited_for_when_main_panics
-    };
-    let options: Vec<String> = std::env::args().skip(1).collect();
-    let has = |option: &str| options.iter().any(|given| given == option);
-    let filter = options.iter().find(|given| !given.starts_with("--") && *given != "terse");
-    let chosen =
-        |name: &str| filter.is_none_or(|filter| if has("--exact") { name == filter } else { name.contains(filter) });
-    let mut failed = 0;
-    for (name, test) in tests.into_iter().filter(|(name, _)| chosen(name)) {
-        if has("--list") {
-            if !has("--ignored") {
-                println!("{name}: test");
-            }
-            continue;
-        }
-        let ended = catch_unwind(AssertUnwindSafe(test));
-        println!("test {name} ... {}", if ended.is_ok() { "ok" } else { "FAILED" });
-        failed += usize::from(ended.is_err());
-    }
-    if !has("--list") {
-        println!(
-            "\ntest result: {}. {} passed; {failed} failed",
-            if failed == 0 { "ok" } else { "FAILED" },
-            tests.len() - failed
-        );
-    }
-    ExitCode::from(u8::from(failed > 0))
+    })
 }

@@ -19,8 +19,8 @@ fn threads(prefix: &str) -> Vec<String> {
 
 #[test]
 fn spawn_and_join() {
-    assert_eq!(joined(ropewalk::spawn(|| 6 * 7)), 42);
-    match ropewalk::spawn(|| panic!("out of hemp")).join() {
+    assert_eq!(joined(ropewalk::thread::spawn(|| 6 * 7)), 42);
+    match ropewalk::thread::spawn(|| panic!("out of hemp")).join() {
         Err(TaskError::Panicked(panic)) => assert_eq!(panic.message(), "out of hemp"),
         other => panic!("{other:?}"),
     }
@@ -41,7 +41,7 @@ fn daemons_are_inherited() {
     assert!(!thread::current_is_daemon());
     for daemon in [true, false] {
         let nested = move || {
-            let inherits = joined(ropewalk::spawn(thread::current_is_daemon));
+            let inherits = joined(ropewalk::thread::spawn(thread::current_is_daemon));
             let opposite = thread::Builder::new().daemon(!daemon).spawn(thread::current_is_daemon).unwrap();
             (thread::current_is_daemon(), inherits, joined(opposite))
         };
@@ -55,7 +55,7 @@ fn daemons_are_inherited() {
 fn running_thread_is_not_cancelled() {
     let (started, cancelled) = (Arc::new(Event::new()), Arc::new(Event::new()));
     let (starts, waits) = (Arc::clone(&started), Arc::clone(&cancelled));
-    let handle = ropewalk::spawn(move || {
+    let handle = ropewalk::thread::spawn(move || {
         starts.set();
         waits.wait();
         let never = Event::new();

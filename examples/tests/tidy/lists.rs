@@ -35,7 +35,9 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/task/outcome.rs",
     "crates/core/src/waitlist.rs",
     "crates/ropewalk/src/executor/scope.rs",
+    "crates/core/src/task/promise.rs",
     "crates/ropewalk/src/greenlet/hub.rs",
+    "crates/ropewalk/src/greenlet/watch.rs",
 ];
 
 /// The only ways out of a process that skip destructors: the end of the command, and of `#[ropewalk::main]`.

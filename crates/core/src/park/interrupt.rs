@@ -71,7 +71,7 @@ impl Interrupt {
     }
 
     /// Leaves the waker of the strand that is about to suspend. The caller looks at [`reason`](Self::reason) afterwards.
-    pub(super) fn leave_waker(&self, waker: &Waker) {
+    pub fn leave_waker(&self, waker: &Waker) {
         if !weaken::keep("interrupt.leave_waker") {
             return;
         }

@@ -262,7 +262,8 @@ fn wait_or_cancel<T>(
     let scoped = wait.cancellable && me(|me| !me.scope.get().is_null());
     let wake_at =
         if scoped { scopes().filter_map(|scope| scope.deadline).chain(wait.deadline).min() } else { wait.deadline };
-    let pause = Pause { until: wake_at, ends_by: wait.ends_by, on, at: Location::caller() };
+    let pause =
+        Pause { until: wake_at, ends_by: wait.ends_by, on, cancellable: wait.cancellable, at: Location::caller() };
     let mut left_waker = false;
     loop {
         if let Poll::Ready(value) = poll(&mut context) {

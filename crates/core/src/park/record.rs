@@ -31,6 +31,8 @@ pub struct Pause {
     pub ends_by: Option<EndsBy>,
     /// What is waited for: the name of a type, from [`std::any::type_name`].
     pub on: &'static str,
+    /// Whether a cancel ends it.
+    pub cancellable: bool,
     /// Where the program waits.
     pub at: &'static Location<'static>,
 }

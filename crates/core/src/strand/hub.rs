@@ -15,7 +15,7 @@ use super::slot::{After, Slot, Start, Tenant};
 use super::stack::{self, Place, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
 use crate::model::cell::UnsafeCell;
 use crate::model::time::Instant;
-use crate::model::unchecked::{Ordering, PlainPtr, PlainU64};
+use crate::model::unchecked::{Ordering, PlainPtr, PlainU64, PlainUsize};
 use crate::park::leaf::Leaf;
 use crate::park::{self, ExecutionId, Pause, Suspend};
 use crate::task::TaskError;
@@ -67,21 +67,14 @@ pub struct Hub {
     /// For watchers: how often a greenlet was resumed, and which one it is.
     switches: PlainU64,
     current: PlainPtr<Slot>,
+    /// For watchers: greenlets that have not ended, started or not.
+    population: PlainUsize,
 }
 
 // SAFETY: the table above.
 unsafe impl Sync for Hub {}
 // SAFETY: as above; a record changes its thread through the lock of `RELEASED`.
 unsafe impl Send for Hub {}
-
-impl Local {
-    /// Queues a greenlet that has not started. False when somebody must be told.
-    fn enqueue(&mut self, start: Start) -> bool {
-        self.starts.push_back(start);
-        self.queue.push_back(None);
-        self.turning
-    }
-}
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +125,7 @@ impl Hub {
             }),
             switches: PlainU64::new(0),
             current: PlainPtr::new(std::ptr::null_mut()),
+            population: PlainUsize::new(0),
         }))
     }
 
@@ -177,7 +171,7 @@ impl Hub {
     /// Takes over a greenlet that has not started, from any thread.
     pub fn start(&'static self, start: Start) {
         if self.is_here() {
-            if !self.with_local(|local| local.enqueue(start)) {
+            if !self.with_local(|local| self.enqueue(local, start)) {
                 self.inbox.ring();
             }
         } else {
@@ -190,14 +184,37 @@ impl Hub {
         self.inbox.put(Parcel::Call(call));
     }
 
+    /// Wakes the hub if it sleeps, so that it looks for work elsewhere; whether it did. From any thread.
+    pub fn ring(&self) -> bool {
+        self.inbox.ring()
+    }
+
     /// How often a greenlet was resumed; from any thread.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
     }
 
-    /// A number that tells the greenlet which runs now from others; 0 when none does. From any thread.
-    pub fn running(&self) -> usize {
-        self.current.load(Ordering::Relaxed).addr()
+    /// Where the greenlet was spawned that runs now, or that ran when its slot was used last; from any thread.
+    pub fn running(&self) -> Option<&'static Location<'static>> {
+        // SAFETY: slots are never freed, and locations are static.
+        unsafe { self.current.load(Ordering::Relaxed).as_ref()?.spawned_at.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// How many greenlets of this hub have not ended, started or not, as of a moment ago; from any thread.
+    pub fn population(&self) -> usize {
+        self.population.load(Ordering::Relaxed)
+    }
+
+    /// Queues a greenlet that has not started. False when somebody must be told.
+    fn enqueue(&self, local: &mut Local, start: Start) -> bool {
+        local.starts.push_back(start);
+        local.queue.push_back(None);
+        self.publish_population(local);
+        local.turning
+    }
+
+    fn publish_population(&self, local: &Local) {
+        self.population.store(local.live + local.starts.len(), Ordering::Relaxed);
     }
 
     /// How many greenlets have started and not ended, and how many entries wait in the run queue. On the hub's thread.
@@ -283,7 +300,7 @@ impl Hub {
         for parcel in self.inbox.take_parcels() {
             match parcel {
                 Parcel::Start(start) => {
-                    self.with_local(|local| local.enqueue(start));
+                    self.with_local(|local| self.enqueue(local, start));
                 }
                 Parcel::Call(call) => {
                     if let Err(payload) = catch_unwind(AssertUnwindSafe(call)) {
@@ -332,10 +349,12 @@ impl Hub {
         let tenant = Tenant { task: start.task, place: start.place, name: start.extra.and_then(|extra| extra.name) };
         // SAFETY: the slot is free: nobody looks.
         unsafe { *slot.tenant.get() = Some(tenant) };
+        slot.spawned_at.store(std::ptr::from_ref(start.place).cast_mut(), Ordering::Relaxed);
         slot.record.renew();
         slot.live.set(true);
         let adoption = self.with_local(|local| {
             local.live += 1;
+            self.publish_population(local);
             local.adoption
         });
         if slot.made_in.replace(adoption) != adoption {
@@ -396,6 +415,7 @@ impl Hub {
         slot.live.set(false);
         self.with_local(|local| {
             local.live -= 1;
+            self.publish_population(local);
             local.free[slot.class].push(slot);
         });
     }

@@ -74,8 +74,8 @@ impl Inbox {
         self.ring();
     }
 
-    /// Wakes the hub if it sleeps.
-    pub(super) fn ring(&self) {
+    /// Wakes the hub if it sleeps; whether it did.
+    pub(super) fn ring(&self) -> bool {
         // Pairs with the fence in `arm`.
         if weaken::keep("inbox.ring") {
             fence(Ordering::SeqCst);
@@ -85,7 +85,9 @@ impl Inbox {
             if let Some(waker) = waker {
                 waker.wake();
             }
+            return true;
         }
+        false
     }
 
     /// Whether there is something. Cheap, and may be wrong for a moment unless the inbox was armed before.

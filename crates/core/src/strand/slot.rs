@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | `hub`, `place`, `class` | anybody; they never change |
 //! | `remote`, `next` | anybody, by the protocol of `inbox` |
+//! | `spawned_at` | anybody may look; written by the hub |
 //! | the rest | the thread of the hub that has adopted the record: the hub itself, or the greenlet inside |
 //!
 //! The header lies at the top of the greenlet's stack, in the page which its first frames touch anyway: a parked
@@ -22,6 +23,7 @@ use super::stack::Place;
 use super::switch::Coroutine;
 use crate::model::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use crate::model::time::Instant;
+use crate::model::unchecked::PlainPtr;
 use crate::model::weaken;
 use crate::park::{ExecutionId, Pause, Record, Suspend};
 use crate::task::harness::Runnable;
@@ -95,6 +97,8 @@ pub(super) struct Slot {
     /// Which adoption of the record its coroutine was made in.
     pub(super) made_in: Cell<u64>,
     pub(super) tenant: UnsafeCell<Option<Tenant>>,
+    /// Where the tenant was spawned, for watchers on other threads.
+    pub(super) spawned_at: PlainPtr<Location<'static>>,
     pub(super) locals: UnsafeCell<Option<Box<dyn Any>>>,
     /// In the inbox.
     remote: AtomicBool,
@@ -120,6 +124,7 @@ impl Slot {
             holds: Cell::new(0),
             made_in: Cell::new(0),
             tenant: UnsafeCell::new(None),
+            spawned_at: PlainPtr::new(std::ptr::null_mut()),
             locals: UnsafeCell::new(None),
             pause: Cell::new(None),
             remote: AtomicBool::new(false),

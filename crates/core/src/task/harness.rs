@@ -24,7 +24,7 @@ use super::outcome::{Outcome, TaskError};
 use super::state::{State, TaskId, ToFinished, ToRunning};
 use crate::model::cell::UnsafeCell;
 use crate::park::leaf::Leaf;
-use crate::park::{self, Cancelled, Interrupt, Reason};
+use crate::park::{self, Interrupt, Reason};
 use crate::waitlist::{Given, List, Node, Replaced};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -139,7 +139,7 @@ pub(super) trait Joinable<T>: Send + Sync {
     fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool;
 }
 
-struct Task<F, T, G> {
+pub(super) struct Task<F, T, G> {
     header: Header,
     job: UnsafeCell<Option<(F, G)>>,
     /// The error is boxed: it is large, and rare.
@@ -154,49 +154,38 @@ unsafe impl<F, T, G> Sync for Task<F, T, G> {}
 // SAFETY: as above.
 unsafe impl<F, T, G> Send for Task<F, T, G> {}
 
-impl<F, T, G> Task<F, T, G>
-where
-    F: FnOnce() -> Result<T, TaskError>,
-{
+impl<F, T, G> Task<F, T, G> {
+    /// The work begins. False when it was cancelled before.
+    pub(super) fn begin(&self) -> bool {
+        self.header.state.to_running(false) == ToRunning::Mine
+    }
+
+    /// The work, which somebody else has done, has ended; after [`begin`](Self::begin), once.
+    pub(super) fn complete(&self, outcome: Result<T, TaskError>) {
+        self.finish(outcome, None);
+    }
+
+    pub(super) fn interrupt_of(&self) -> &Interrupt {
+        &self.header.interrupt
+    }
+
     fn take_job(&self) -> Option<(F, G)> {
         // SAFETY: the caller moved the state out of PENDING.
         self.job.with_mut(|job| unsafe { (*job).take() })
-    }
-
-    fn start(&self, inline: bool) {
-        if self.header.pinned && self.header.interrupt.reason().is_some() {
-            // Cancelled from a thread that may not drop the job.
-            self.abandon(TaskError::Cancelled);
-            return;
-        }
-        if self.header.state.to_running(false) == ToRunning::NotPending {
-            return;
-        }
-        let Some((job, guard)) = self.take_job() else { return };
-        let interrupt = &self.header.interrupt;
-        let outcome = match catch_unwind(AssertUnwindSafe(|| park::with_task(interrupt, inline, job))) {
-            Ok(outcome) => outcome,
-            Err(payload) => Err(match payload.downcast_ref::<Cancelled>() {
-                Some(cancelled) if cancelled.reason == Reason::Deadline => TaskError::TimedOut,
-                Some(_) => TaskError::Cancelled,
-                None => TaskError::panicked(payload),
-            }),
-        };
-        self.finish(outcome, guard);
     }
 
     fn abandon(&self, error: TaskError) -> bool {
         if self.header.state.to_running(true) == ToRunning::NotPending {
             return false;
         }
-        let Some((job, guard)) = self.take_job() else { return false };
+        let (job, guard) = self.take_job().unzip();
         drop_quietly(job);
         self.finish(Err(error), guard);
         true
     }
 
     /// Publishes the outcome; `guard` is dropped when nothing of the user's is left here except what the handle holds.
-    fn finish(&self, outcome: Result<T, TaskError>, guard: G) {
+    fn finish(&self, outcome: Result<T, TaskError>, guard: Option<G>) {
         let outcome = outcome.map_err(Box::new);
         // SAFETY: RUNNING, and we are the one who runs.
         self.outcome.with_mut(|place| unsafe { *place = Some(outcome) });
@@ -240,6 +229,29 @@ where
 
     fn tell(&self, callback: Callback) {
         self.with_outcome(|outcome| call_quietly(callback, outcome));
+    }
+}
+
+impl<F, T, G> Task<F, T, G>
+where
+    F: FnOnce() -> Result<T, TaskError>,
+{
+    fn start(&self, inline: bool) {
+        if self.header.pinned && self.header.interrupt.reason().is_some() {
+            // Cancelled from a thread that may not drop the job.
+            self.abandon(TaskError::Cancelled);
+            return;
+        }
+        if self.header.state.to_running(false) == ToRunning::NotPending {
+            return;
+        }
+        let Some((job, guard)) = self.take_job() else { return };
+        let interrupt = &self.header.interrupt;
+        let outcome = match catch_unwind(AssertUnwindSafe(|| park::with_task(interrupt, inline, job))) {
+            Ok(outcome) => outcome,
+            Err(payload) => Err(TaskError::of_unwind(payload)),
+        };
+        self.finish(outcome, Some(guard));
     }
 }
 
@@ -332,6 +344,23 @@ where
     T: Send + 'static,
 {
     new_guarded_task(executor, job, ())
+}
+
+/// A task without a job, for [`Promise`](super::promise::Promise).
+pub(super) fn new_promised<F, T>() -> (Arc<Task<F, T, ()>>, TaskHandle<T>)
+where
+    F: FnOnce() -> Result<T, TaskError> + Send + 'static,
+    T: Send + 'static,
+{
+    let header = Header {
+        state: State::new(),
+        interrupt: Interrupt::new(),
+        executor: 0,
+        pinned: false,
+        waiters: Leaf::new(Waiters::none()),
+    };
+    let task = Arc::new(Task { header, job: UnsafeCell::new(None), outcome: UnsafeCell::new(None) });
+    (task.clone(), TaskHandle::new(task))
 }
 
 /// [`new_task`] with a guard that is dropped when the task has ended.

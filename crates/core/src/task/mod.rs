@@ -11,6 +11,7 @@
 //! | `outcome` | how a task can end: [`TaskError`] |
 //! | `cancel` | [`CancelToken`]: cancelling a region, with deadlines |
 //! | `group` | [`TaskGroup`]: tasks that end together |
+//! | [`promise`] | tasks whose work is done elsewhere, futures among them |
 //! | `call` | [`Call`]: arguments plus which function |
 
 mod call;
@@ -19,6 +20,7 @@ mod group;
 mod handle;
 pub mod harness;
 mod outcome;
+pub mod promise;
 mod state;
 
 pub use crate::park::{Cancelled, Interrupted, check_cancelled, is_cancelled};

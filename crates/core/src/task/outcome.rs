@@ -1,5 +1,6 @@
 //! How a task can end.
 
+use crate::park::{Cancelled, Reason};
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
@@ -61,8 +62,13 @@ impl TaskError {
         matches!(self, Self::Panicked(_))
     }
 
-    pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> Self {
-        Self::Panicked(Panic::from_payload(payload))
+    /// What an unwind that reached the base of a task means.
+    pub(crate) fn of_unwind(payload: Box<dyn Any + Send>) -> Self {
+        match payload.downcast_ref::<Cancelled>() {
+            Some(cancelled) if cancelled.reason == Reason::Deadline => Self::TimedOut,
+            Some(_) => Self::Cancelled,
+            None => Self::Panicked(Panic::from_payload(payload)),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod completed;
 mod map;
+pub(crate) mod roster;
 mod scope;
 pub mod thread_pool;
 pub(crate) mod verbs;

@@ -1,15 +1,15 @@
 //! Greenlets that are waited for, or stopped, together; and the pool that bounds how many there are.
 
 use super::hub;
+use crate::executor::roster::{Member, Refused, Roster};
 use crate::executor::{Executor, Map, Submit, TryMap, TrySubmitError, verbs};
-use crate::task::{Shutdown, TaskError, TaskHandle};
+use crate::task::{Shutdown, TaskHandle};
 use ropewalk_core::park;
 use ropewalk_core::strand::Start;
-use ropewalk_core::sync::{Condvar, Mutex};
-use ropewalk_core::task::harness::{self, Runnable};
+use ropewalk_core::task::harness;
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// A set of greenlets: spawn into it, then join or kill them all.
 ///
@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 /// });
 /// ```
 pub struct Group {
-    state: Arc<State>,
+    roster: Arc<Roster>,
 }
 
 /// At most so many greenlets at once: [`spawn`](Self::spawn) waits for a place. gevent's `Pool`.
@@ -50,95 +50,27 @@ pub struct Group {
 /// });
 /// ```
 pub struct Pool {
-    state: Arc<State>,
+    roster: Arc<Roster>,
     size: usize,
 }
 
-#[derive(Default)]
-struct State {
-    members: Mutex<Members>,
-    left: Condvar,
-}
-
-#[derive(Default)]
-struct Members {
-    alive: usize,
-    tasks: Vec<Weak<dyn Runnable>>,
-    closed: bool,
-}
-
-/// One greenlet's place, until this is dropped.
-struct Member(Arc<State>);
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.0.members.lock().alive -= 1;
-        self.0.left.notify_all();
-    }
-}
-
-impl State {
-    /// Takes a place when fewer than `limit` are alive; waits for one if it may. Err: there is none, or it is closed.
-    fn enter(self: &Arc<Self>, limit: usize, may_wait: bool) -> Result<Member, Refused> {
-        let mut members = self.members.lock();
-        while members.alive >= limit && !members.closed {
-            if !may_wait {
-                return Err(Refused::Full);
-            }
-            members = self.left.wait(members);
-        }
-        if members.closed {
-            return Err(Refused::Closed);
-        }
-        members.alive += 1;
-        Ok(Member(Arc::clone(self)))
-    }
-
-    fn start<F, T>(&self, member: Member, place: &'static Location<'static>, job: F) -> TaskHandle<T>
-    where
-        F: FnOnce() -> Result<T, TaskError> + Send + 'static,
-        T: Send + 'static,
-    {
-        let (task, handle) = harness::new_guarded_task(0, job, member);
-        {
-            let mut members = self.members.lock();
-            if members.tasks.len() == members.tasks.capacity() {
-                members.tasks.retain(|task| task.strong_count() > 0);
-            }
-            members.tasks.push(Arc::downgrade(&task));
-        }
-        hub::start_here(Start { task, place, extra: None });
-        handle
-    }
-
-    fn join(&self) {
-        let mut members = self.members.lock();
-        while members.alive > 0 {
-            members = self.left.wait(members);
-        }
-    }
-
-    /// Drops what has not started; asks what runs to stop, if it is to be `running` too.
-    fn cancel(&self, running: bool) {
-        let tasks = self.members.lock().tasks.clone();
-        for task in tasks.iter().filter_map(Weak::upgrade) {
-            if !task.cancel(TaskError::Cancelled) && running {
-                task.interrupt();
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
-    Full,
-    Closed,
+/// Starts a greenlet whose harness holds a place in a roster.
+#[track_caller]
+fn start<F, T>(roster: &Roster, member: Member, job: F) -> TaskHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let (task, handle) = harness::new_guarded_task(0, move || Ok(job()), member);
+    roster.list(&task);
+    hub::start_here(Start { task, place: Location::caller(), extra: None });
+    handle
 }
 
 impl Group {
     /// A group without greenlets.
     pub fn new() -> Self {
-        Self { state: Arc::new(State::default()) }
+        Self { roster: Arc::default() }
     }
 
     /// Starts a greenlet of the group.
@@ -152,24 +84,24 @@ impl Group {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let member = self.state.enter(usize::MAX, false).expect("a group is never full and never closed");
-        self.state.start(member, Location::caller(), move || Ok(job()))
+        let member = self.roster.try_enter(usize::MAX).expect("a group is never full and never closed");
+        start(&self.roster, member, job)
     }
 
     /// Waits until no greenlet of the group is left.
     pub fn join(&self) {
-        self.state.join();
+        self.roster.join();
     }
 
     /// Cancels the greenlets of the group and waits until they have ended.
     pub fn kill(&self) {
-        self.state.cancel(true);
-        self.state.join();
+        self.roster.cancel(true);
+        self.roster.join();
     }
 
     /// How many greenlets have not ended.
     pub fn len(&self) -> usize {
-        self.state.members.lock().alive
+        self.roster.alive()
     }
 
     /// Whether all greenlets have ended.
@@ -199,7 +131,7 @@ impl Pool {
     #[track_caller]
     pub fn new(size: usize) -> Self {
         assert!(size > 0, "a pool of 0 greenlets could never run anything: give it at least 1");
-        Self { state: Arc::new(State::default()), size }
+        Self { roster: Arc::default(), size }
     }
 
     /// Starts a greenlet; waits for a place first if there is none.
@@ -228,7 +160,7 @@ impl Pool {
 
     /// How many greenlets have not ended.
     pub fn len(&self) -> usize {
-        self.state.members.lock().alive
+        self.roster.alive()
     }
 
     /// Whether all greenlets have ended.
@@ -238,13 +170,13 @@ impl Pool {
 
     /// Waits until no greenlet of the pool is left.
     pub fn join(&self) {
-        self.state.join();
+        self.roster.join();
     }
 
     /// Cancels the greenlets of the pool and waits until they have ended. The pool can be used on.
     pub fn kill(&self) {
-        self.state.cancel(true);
-        self.state.join();
+        self.roster.cancel(true);
+        self.roster.join();
     }
 
     /// Calls `function` for each item, each in a greenlet of its own, and gives the results in order, as they are asked
@@ -283,14 +215,6 @@ impl Pool {
     {
         verbs::for_each(self, function, items);
     }
-
-    fn place<J>(&self, may_wait: bool, job: J) -> Result<(Member, J), TrySubmitError<J>> {
-        match self.state.enter(self.size, may_wait) {
-            Ok(member) => Ok((member, job)),
-            Err(Refused::Full) => Err(TrySubmitError::Full(job)),
-            Err(Refused::Closed) => Err(TrySubmitError::Shutdown(job)),
-        }
-    }
 }
 
 impl<F, T> Submit<F> for Pool
@@ -303,39 +227,39 @@ where
     #[track_caller]
     fn submit(&self, job: F) -> TaskHandle<T> {
         park::refuse_in_async();
-        match self.place(true, job) {
-            Ok((member, job)) => self.state.start(member, Location::caller(), move || Ok(job())),
+        match self.roster.enter(self.size) {
+            Ok(member) => start(&self.roster, member, job),
             Err(_) => verbs::refused(),
         }
     }
 
     #[track_caller]
     fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        let (member, job) = self.place(false, job)?;
-        Ok(self.state.start(member, Location::caller(), move || Ok(job())))
+        match self.roster.try_enter(self.size) {
+            Ok(member) => Ok(start(&self.roster, member, job)),
+            Err(Refused::Full) => Err(TrySubmitError::Full(job)),
+            Err(Refused::Closed) => Err(TrySubmitError::Shutdown(job)),
+        }
     }
 
     async fn submit_async(&self, job: F) -> TaskHandle<T> {
-        let mut members = self.state.members.lock_async().await;
-        while members.alive >= self.size && !members.closed {
-            members = self.state.left.wait_async(members).await;
+        match self.roster.enter_async(self.size).await {
+            Ok(member) => start(&self.roster, member, job),
+            Err(_) => verbs::refused(),
         }
-        drop(members);
-        self.submit(job)
     }
 }
 
 impl Executor for Pool {
     fn shutdown(&self, how: Shutdown) {
-        self.state.members.lock().closed = true;
-        self.state.left.notify_all();
+        self.roster.close();
         match how {
-            Shutdown::CancelPending => self.state.cancel(false),
-            Shutdown::Kill => self.state.cancel(true),
+            Shutdown::CancelPending => self.roster.cancel(false),
+            Shutdown::Kill => self.roster.cancel(true),
             _ => {}
         }
         if how != Shutdown::Detach {
-            self.state.join();
+            self.roster.join();
         }
     }
 

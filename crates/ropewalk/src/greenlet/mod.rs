@@ -39,16 +39,24 @@
 //! [`is_cancelled`](crate::task::is_cancelled) tells who asks. While a greenlet unwinds it does not switch: what its
 //! destructors wait for, they wait for as the whole thread.
 
+mod asynchronous;
+mod executor;
 mod group;
 mod hub;
 mod local;
 mod wait;
+mod watch;
 
+pub use crate::io::TokioHandle;
+pub use asynchronous::AsyncExecutor;
+pub use executor::{Builder as ExecutorBuilder, GreenletExecutor};
 pub use group::{Group, Pool};
 pub use hub::run;
 pub use local::LocalKey;
 pub use ropewalk_core::strand::{StackError, in_greenlet, no_switch};
 pub use wait::{Handles, Sequence, Tuple, gather, iwait, join_all, kill_all, wait_any};
+
+pub use watch::dump;
 
 use crate::executor::{Submit, ThreadPoolExecutor};
 use crate::task::TaskHandle;

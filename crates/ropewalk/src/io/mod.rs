@@ -3,6 +3,13 @@
 mod context;
 #[cfg(all(unix, feature = "greenlet"))]
 mod driver;
+#[cfg(all(unix, feature = "greenlet"))]
+mod runtime;
+
+#[cfg(all(unix, feature = "greenlet"))]
+pub(crate) use runtime::ManyThreads;
+#[cfg(all(unix, feature = "greenlet"))]
+pub use runtime::TokioHandle;
 
 pub(crate) use context::watch_for_async;
 

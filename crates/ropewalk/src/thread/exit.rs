@@ -53,7 +53,7 @@ pub(crate) fn close_at_exit(open: Weak<dyn Close>) {
 }
 
 /// Runs the program and waits for what it started, also when it panics; behind `#[ropewalk::main]`.
-pub fn run_main<R>(program: impl FnOnce() -> R) -> R {
+pub(crate) fn run_main<R>(program: impl FnOnce() -> R) -> R {
     let result = catch_unwind(AssertUnwindSafe(program));
     loop {
         drop(NOBODY.wait_while(lock(&ALIVE), |alive| *alive > 0));

@@ -16,8 +16,7 @@
 
 mod exit;
 
-pub use exit::run_main;
-pub(crate) use exit::{Close, close_at_exit};
+pub(crate) use exit::{Close, close_at_exit, run_main};
 
 use ropewalk_core::park;
 use ropewalk_core::task::TaskHandle;
@@ -43,10 +42,10 @@ thread_local! {
 /// # Examples
 ///
 /// ```
-/// let thread = ropewalk::spawn(|| 6 * 7);
+/// let thread = ropewalk::thread::spawn(|| 6 * 7);
 /// assert_eq!(thread.join().unwrap(), 42);
 ///
-/// let error = ropewalk::spawn(|| panic!("out of hemp")).join().unwrap_err();
+/// let error = ropewalk::thread::spawn(|| panic!("out of hemp")).join().unwrap_err();
 /// assert_eq!(error.to_string(), "task panicked: out of hemp");
 /// ```
 #[track_caller]

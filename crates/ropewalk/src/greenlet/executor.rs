@@ -1,0 +1,434 @@
+//! Greenlets on every core: hubs on threads of their own that share what has not started.
+//!
+//! # How work spreads
+//!
+//! A submitted job lies in one queue until a hub takes it; from then on it stays on that hub. A hub takes its share when
+//! it has its turn, and wakes the next sleeping hub if it left some. Whoever submits wakes one sleeping hub. A hub that
+//! is about to sleep arms its inbox first and looks into the queue afterwards, and whoever submits puts the job into the
+//! queue first and looks for an armed hub afterwards, with a fence on either side: one of them sees the other.
+
+use super::hub::{self, Supply};
+use crate::executor::roster::{Member, Refused, Roster};
+use crate::executor::{Executor, Map, Submit, TryMap, TrySubmitError, verbs};
+use crate::io::watch_for_async;
+use crate::task::{Call, Shutdown, TaskError, TaskHandle};
+use crate::thread::{self, Close, close_at_exit};
+use ropewalk_core::park;
+use ropewalk_core::strand::{Hub, Start};
+use ropewalk_core::task::harness::{self, drop_quietly};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+/// The most a hub takes at once: the rest is left to hubs that wake up.
+const SHARE_MAX: usize = 64;
+
+/// Runs closures as greenlets on several cores, one hub a core by default.
+///
+/// A job may go to any hub, so it must be `Send`; where it has started it stays. For work that waits: many thousands of
+/// jobs at once cost a page each. Jobs that compute belong on a [`ThreadPoolExecutor`](crate::ThreadPoolExecutor).
+///
+/// Dropping it waits for its jobs, as [`Shutdown::Wait`].
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk::{Submit, greenlet::GreenletExecutor};
+/// use std::time::Duration;
+///
+/// let executor = GreenletExecutor::new(2);
+/// let handles: Vec<_> = (0..1000)
+///     .map(|n: u64| executor.submit(move || { ropewalk::sleep(Duration::from_millis(5)); n }))
+///     .collect();
+/// let sum: u64 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
+/// assert_eq!(sum, 499_500);
+/// ```
+///
+/// A job that cannot be sent is refused by the compiler:
+///
+/// ```compile_fail,E0277
+/// use ropewalk::{Submit, greenlet::GreenletExecutor};
+/// use std::rc::Rc;
+///
+/// let shared = Rc::new(1);
+/// GreenletExecutor::new(1).submit(move || *shared);
+/// ```
+pub struct GreenletExecutor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<VecDeque<Start>>,
+    /// The length of `queue`, for a look without its lock.
+    queued: AtomicUsize,
+    hubs: Vec<OnceLock<&'static Hub>>,
+    /// Where the search for a sleeping hub begins.
+    next: AtomicUsize,
+    roster: Arc<Roster>,
+    over: AtomicBool,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Shared {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Start>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, start: Start) {
+        {
+            let mut queue = self.queue();
+            queue.push_back(start);
+            self.queued.store(queue.len(), Ordering::Relaxed);
+        }
+        self.ring_one();
+    }
+
+    /// Wakes a sleeping hub, if there is one. (The fence is in `ring`; a hub that has not begun yet will look anyway.)
+    fn ring_one(&self) {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for step in 0..self.hubs.len() {
+            let hub = self.hubs[(first + step) % self.hubs.len()].get();
+            if hub.is_some_and(|hub| hub.ring()) {
+                return;
+            }
+        }
+    }
+
+    /// Whether this thread is one of the hubs: it cannot wait for its own end.
+    fn is_hub_of_this(&self) -> bool {
+        let here = Hub::current();
+        here.is_some_and(|here| self.hubs.iter().filter_map(OnceLock::get).any(|hub| std::ptr::eq(*hub, here)))
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        self.roster.close();
+        match how {
+            Shutdown::CancelPending => self.roster.cancel(false),
+            Shutdown::Kill => self.roster.cancel(true),
+            _ => {}
+        }
+    }
+
+    /// Waits for the jobs, then ends the hubs.
+    fn finish(&self) {
+        self.roster.join();
+        self.over.store(true, Ordering::Relaxed);
+        for hub in self.hubs.iter().filter_map(OnceLock::get) {
+            hub.ring();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // They end by themselves now; a greenlet waits for that on another thread than the hub's.
+            if park::in_async_context() || ropewalk_core::strand::in_greenlet() {
+                drop(thread);
+            } else {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Close for Shared {
+    fn close(&self) {
+        self.shutdown(Shutdown::Wait);
+        self.finish();
+    }
+}
+
+/// One hub's view of the queue.
+struct Share(Arc<Shared>);
+
+impl Supply for Share {
+    fn take(&self, _: usize) -> Vec<Start> {
+        let mut queue = self.0.queue();
+        let share = queue.len().div_ceil(self.0.hubs.len()).min(SHARE_MAX);
+        let taken = queue.drain(..share).collect();
+        self.0.queued.store(queue.len(), Ordering::Relaxed);
+        let left = !queue.is_empty();
+        drop(queue);
+        if left {
+            self.0.ring_one();
+        }
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.queued.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl GreenletExecutor {
+    /// An executor with `hubs` hubs, each on a thread of its own.
+    ///
+    /// # Panics
+    ///
+    /// When `hubs` is 0, or the system cannot start a thread; [`Builder::build`] returns that as an error.
+    #[track_caller]
+    pub fn new(hubs: usize) -> Self {
+        Self::builder().hubs(hubs).build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// An executor with one hub a core unless something else is said.
+    pub fn builder() -> Builder {
+        Builder { hubs: None, thread_name_prefix: "ropewalk-hub".to_owned() }
+    }
+
+    #[track_caller]
+    fn start<F, T>(&self, member: Member, job: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> Result<T, TaskError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (task, handle) = harness::new_guarded_task(0, job, member);
+        self.shared.roster.list(&task);
+        self.shared.put(Start { task, place: Location::caller(), extra: None });
+        handle
+    }
+
+    #[track_caller]
+    fn submit_job<F, T>(&self, job: F) -> TaskHandle<T>
+    where
+        F: FnOnce() -> Result<T, TaskError> + Send + 'static,
+        T: Send + 'static,
+    {
+        // There is no limit to wait for.
+        match self.shared.roster.try_enter(usize::MAX) {
+            Ok(member) => self.start(member, job),
+            Err(_) => verbs::refused(),
+        }
+    }
+
+    /// Submits all jobs and waits for them; the results are in their order.
+    ///
+    /// # Panics
+    ///
+    /// In async code.
+    #[track_caller]
+    pub fn run_all<F, T>(&self, jobs: impl IntoIterator<Item = F>) -> Vec<Result<T, TaskError>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        verbs::run_all(self, jobs)
+    }
+
+    /// Calls `function` for each item, each in a greenlet of its own, and gives the results in order, as they are asked
+    /// for; lazy and bounded as [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map).
+    pub fn map<F, I, R>(&self, function: F, items: I) -> Map<'_, Self, F, I::IntoIter, R>
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+    {
+        verbs::map(self, function, items)
+    }
+
+    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
+    pub fn try_map<F, I, R>(&self, function: F, items: I) -> TryMap<'_, Self, F, I::IntoIter, R>
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        R: Send + 'static,
+    {
+        verbs::try_map(self, function, items)
+    }
+
+    /// Calls `function` for each item and waits until all are done.
+    ///
+    /// # Panics
+    ///
+    /// With the first panic of `function`, after what was under way has ended. In async code.
+    #[track_caller]
+    pub fn for_each<F, I, R>(&self, function: F, items: I)
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+    {
+        verbs::for_each(self, function, items);
+    }
+
+    /// Takes no more jobs and ends the executor; waits as `how` says.
+    ///
+    /// # Panics
+    ///
+    /// In async code when it would have to wait.
+    #[track_caller]
+    pub fn shutdown(&self, how: Shutdown) {
+        Executor::shutdown(self, how);
+    }
+}
+
+impl<F, T> Submit<F> for GreenletExecutor
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Output = T;
+
+    #[track_caller]
+    fn submit(&self, job: F) -> TaskHandle<T> {
+        self.submit_job(move || Ok(job()))
+    }
+
+    #[track_caller]
+    fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
+        match self.shared.roster.try_enter(usize::MAX) {
+            Ok(member) => Ok(self.start(member, move || Ok(job()))),
+            Err(Refused::Full | Refused::Closed) => Err(TrySubmitError::Shutdown(job)),
+        }
+    }
+
+    async fn submit_async(&self, job: F) -> TaskHandle<T> {
+        self.submit(job)
+    }
+}
+
+impl<A, R> Submit<Call<A, R>> for GreenletExecutor
+where
+    A: Send + 'static,
+    R: Send + 'static,
+{
+    type Output = R;
+
+    #[track_caller]
+    fn submit(&self, call: Call<A, R>) -> TaskHandle<R> {
+        self.submit_job(move || call.run())
+    }
+
+    #[track_caller]
+    fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
+        match self.shared.roster.try_enter(usize::MAX) {
+            Ok(member) => Ok(self.start(member, move || call.run())),
+            Err(Refused::Full | Refused::Closed) => Err(TrySubmitError::Shutdown(call)),
+        }
+    }
+
+    async fn submit_async(&self, call: Call<A, R>) -> TaskHandle<R> {
+        self.submit(call)
+    }
+}
+
+impl Executor for GreenletExecutor {
+    #[track_caller]
+    fn shutdown(&self, how: Shutdown) {
+        if how == Shutdown::Detach || self.shared.is_hub_of_this() {
+            self.shared.shutdown(how);
+            let shared = Arc::clone(&self.shared);
+            let _ = std::thread::Builder::new().name("ropewalk-detach".to_owned()).spawn(move || shared.finish());
+        } else {
+            park::refuse_in_async();
+            self.shared.shutdown(how);
+            self.shared.finish();
+        }
+    }
+
+    /// Greenlets wait rather than compute, so many more than there are cores run at once.
+    fn parallelism(&self) -> usize {
+        self.shared.hubs.len() * SHARE_MAX
+    }
+
+    fn splits_chunks(&self) -> bool {
+        false
+    }
+}
+
+impl Drop for GreenletExecutor {
+    #[track_caller]
+    fn drop(&mut self) {
+        if self.shared.over.load(Ordering::Relaxed) {
+            return;
+        }
+        if std::thread::panicking() || park::in_async_context() || self.shared.is_hub_of_this() {
+            Executor::shutdown(self, Shutdown::Detach);
+            assert!(
+                std::thread::panicking() || !park::in_async_context(),
+                "a GreenletExecutor was dropped in async context, where waiting for its jobs would stop every task of \
+                 this thread; shut it down before, with `shutdown(Shutdown::Detach)` if nothing waits for them"
+            );
+        } else {
+            self.shared.close();
+        }
+    }
+}
+
+impl fmt::Debug for GreenletExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GreenletExecutor")
+            .field("hubs", &self.shared.hubs.len())
+            .field("alive", &self.shared.roster.alive())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a [`GreenletExecutor`] is made.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    hubs: Option<usize>,
+    thread_name_prefix: String,
+}
+
+impl Builder {
+    /// How many hubs there are, each on a thread of its own; one a core if nothing is said.
+    #[must_use]
+    pub fn hubs(mut self, hubs: usize) -> Self {
+        self.hubs = Some(hubs);
+        self
+    }
+
+    /// How the threads of the hubs are called, before their number.
+    #[must_use]
+    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.thread_name_prefix = prefix.into();
+        self
+    }
+
+    /// Starts the hubs.
+    ///
+    /// # Errors
+    ///
+    /// When there are to be none, or the system cannot start a thread.
+    pub fn build(self) -> io::Result<GreenletExecutor> {
+        watch_for_async();
+        let hubs = match self.hubs {
+            Some(0) => {
+                let what = "a GreenletExecutor with 0 hubs could never run anything: give it at least 1";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
+            Some(hubs) => hubs,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            hubs: (0..hubs).map(|_| OnceLock::new()).collect(),
+            next: AtomicUsize::new(0),
+            roster: Arc::default(),
+            over: AtomicBool::new(false),
+            threads: Mutex::default(),
+        });
+        // From here on a drop ends the threads that did start.
+        let executor = GreenletExecutor { shared };
+        for index in 0..hubs {
+            let shared = Arc::clone(&executor.shared);
+            let builder = thread::Builder::new().name(format!("{}-{index}", self.thread_name_prefix));
+            let started = builder.start(move || {
+                let over = Arc::clone(&shared);
+                let begin = |hub| shared.hubs[index].set(hub).expect("each hub begins once");
+                hub::live(Rc::new(Share(Arc::clone(&shared))), begin, move || over.over.load(Ordering::Relaxed));
+                // What came after the end of the last hub.
+                for start in std::mem::take(&mut *shared.queue()) {
+                    start.task.cancel(TaskError::Shutdown);
+                    drop_quietly(start);
+                }
+            })?;
+            executor.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).push(started);
+        }
+        let weak: Weak<dyn Close> = Arc::downgrade(&(Arc::clone(&executor.shared) as Arc<dyn Close>));
+        close_at_exit(weak);
+        Ok(executor)
+    }
+}

@@ -1,0 +1,356 @@
+//! Seeing what happens: who has not switched for long, who waits for what, and that nothing can go on.
+//!
+//! One thread looks at all hubs of the process every [`TICK`] while one of them works, and sleeps while all are idle. It
+//! reads two words of each hub and nothing else, so the hubs pay for it with two stores a switch, which they make anyway.
+//! What a greenlet waits for is asked of its hub, which answers between two switches.
+
+use ropewalk_core::park::Pause;
+use ropewalk_core::strand::{Hub, Seen};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How often hubs are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// A greenlet that has not switched for this long is named.
+const STUCK: Duration = Duration::from_millis(100);
+/// A stretch between two looks at the clock that others who are ready notice.
+const LONG_STRETCH: Duration = Duration::from_millis(10);
+/// The share of its life that a hub may be blocked before it says so.
+const BLOCKED_SHARE: u32 = 10;
+/// How long a hub may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A hub as the watcher knows it.
+pub(super) struct Watched {
+    hub: &'static Hub,
+    thread: String,
+    began: Instant,
+    began_cpu: Duration,
+    /// It sleeps: no greenlet is ready.
+    idle: AtomicBool,
+    /// Time in turns while others were ready and a stretch was long, in nanoseconds.
+    stretched: AtomicU64,
+    /// Time in turns, in nanoseconds.
+    busy: AtomicU64,
+    deadlocked: AtomicBool,
+    /// Where the greenlets were spawned that the watcher found running.
+    found: Mutex<HashMap<&'static Location<'static>, u32>>,
+}
+
+static HUBS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
+static WATCHER: OnceLock<Thread> = OnceLock::new();
+/// The watcher sleeps until a hub wakes it.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A hub's own view of its record: begun with the hub, ended by its drop.
+pub(super) struct Watch {
+    watched: Arc<Watched>,
+    turn_began: Cell<Instant>,
+    looked: Cell<Instant>,
+    others_ready: Cell<bool>,
+}
+
+impl Watch {
+    pub(super) fn begin(hub: &'static Hub) -> Self {
+        static START: Once = Once::new();
+        START.call_once(|| {
+            let started = std::thread::Builder::new().name("ropewalk-watch".to_owned()).spawn(watch);
+            if let Ok(thread) = started {
+                let _ = WATCHER.set(thread.thread().clone());
+            }
+        });
+        let now = Instant::now();
+        let watched = Arc::new(Watched {
+            hub,
+            thread: std::thread::current().name().unwrap_or("unnamed").to_owned(),
+            began: now,
+            began_cpu: thread_cpu(),
+            idle: AtomicBool::new(false),
+            stretched: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            deadlocked: AtomicBool::new(false),
+            found: Mutex::default(),
+        });
+        lock(&HUBS).push(Arc::clone(&watched));
+        Self { watched, turn_began: Cell::new(now), looked: Cell::new(now), others_ready: Cell::new(false) }
+    }
+
+    /// A turn begins with so many entries in the run queue.
+    pub(super) fn enter_turn(&self, now: Instant, ready: usize) {
+        self.turn_began.set(now);
+        self.looked.set(now);
+        self.others_ready.set(ready > 1);
+        self.watched.idle.store(false, Ordering::Relaxed);
+        if ASLEEP.load(Ordering::Relaxed) && ASLEEP.swap(false, Ordering::Relaxed) {
+            WATCHER.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    /// The hub has looked at the clock inside a turn.
+    pub(super) fn look(&self, now: Instant, ready: usize) {
+        let stretch = now.saturating_duration_since(self.looked.replace(now));
+        if stretch > LONG_STRETCH && (self.others_ready.get() || ready > 0) {
+            add(&self.watched.stretched, stretch);
+        }
+        self.others_ready.set(ready > 0);
+    }
+
+    pub(super) fn leave_turn(&self, now: Instant, idle: bool) {
+        self.look(now, 0);
+        add(&self.watched.busy, now.saturating_duration_since(self.turn_began.get()));
+        self.watched.idle.store(idle, Ordering::Relaxed);
+    }
+
+    /// Whether the watcher has found that nothing can go on.
+    pub(super) fn watched(&self) -> Arc<Watched> {
+        Arc::clone(&self.watched)
+    }
+}
+
+impl Watched {
+    pub(super) fn is_deadlocked(&self) -> bool {
+        self.deadlocked.load(Ordering::Relaxed)
+    }
+}
+
+/// One writer, so no read-modify-write.
+fn add(total: &AtomicU64, time: Duration) {
+    total.store(total.load(Ordering::Relaxed) + time.as_nanos() as u64, Ordering::Relaxed);
+}
+
+impl Drop for Watch {
+    /// Takes the hub off the list, and says if it was blocked for much of its life.
+    fn drop(&mut self) {
+        let watched = &self.watched;
+        lock(&HUBS).retain(|other| !Arc::ptr_eq(other, watched));
+        let life = watched.began.elapsed();
+        let computed = thread_cpu().saturating_sub(watched.began_cpu);
+        let busy = Duration::from_nanos(watched.busy.load(Ordering::Relaxed));
+        let stretched = Duration::from_nanos(watched.stretched.load(Ordering::Relaxed));
+        // In a greenlet and not computing: blocked, or waiting for a processor, which is nobody's fault here.
+        let blocked = busy.saturating_sub(computed).saturating_sub(waited_for_processor()).min(stretched);
+        if blocked > LONG_STRETCH && blocked > life / BLOCKED_SHARE {
+            let found = lock(&watched.found);
+            let mut text = format!(
+                "ropewalk: the hub on thread \"{}\" was blocked inside greenlets for {:.1} s of its {:.1} s while others \
+                 were ready",
+                watched.thread,
+                blocked.as_secs_f64(),
+                life.as_secs_f64()
+            );
+            if let Some((place, _)) = found.iter().max_by_key(|(_, times)| **times) {
+                let _ = write!(text, ", mostly in one spawned at {place}");
+            }
+            eprintln!("{text}; use ropewalk::net, block_on or greenlet::offload for what blocks");
+        }
+    }
+}
+
+/// Processor time of this thread.
+fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes into a valid place.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// How long this thread was ready and had no processor; 0 where the system does not say.
+fn waited_for_processor() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+/// What the watcher remembers of a hub.
+struct Before {
+    switches: u64,
+    since: Instant,
+    told: bool,
+}
+
+/// The watcher's life.
+fn watch() {
+    let mut before: HashMap<usize, Before> = HashMap::new();
+    let mut settled = Vec::new();
+    loop {
+        std::thread::park_timeout(TICK);
+        let hubs: Vec<_> = lock(&HUBS).clone();
+        before.retain(|key, _| hubs.iter().any(|watched| Arc::as_ptr(watched).addr() == *key));
+        for watched in &hubs {
+            let key = Arc::as_ptr(watched).addr();
+            let (now, switches) = (Instant::now(), watched.hub.switches());
+            let known = before.entry(key).or_insert(Before { switches, since: now, told: false });
+            let running = watched.hub.running();
+            if known.switches != switches || running.is_none() {
+                *known = Before { switches, since: now, told: false };
+            }
+            if let Some(place) = running {
+                *lock(&watched.found).entry(place).or_insert(0) += 1;
+                // Alone, it keeps nobody from anything.
+                if !known.told && now - known.since >= STUCK && watched.hub.population() > 1 {
+                    known.told = true;
+                    eprintln!(
+                        "ropewalk: a greenlet spawned at {place} has not switched for {} ms: it stops the others of thread \
+                         \"{}\"; compute and block in greenlet::offload",
+                        (now - known.since).as_millis(),
+                        watched.thread
+                    );
+                }
+            }
+        }
+        let idle = |watched: &Arc<Watched>| watched.idle.load(Ordering::Relaxed);
+        if !hubs.iter().all(idle) {
+            settled.clear();
+            continue;
+        }
+        // All sleep. If nothing has changed since the last look, this is a state and not a moment.
+        let state: Vec<_> = hubs.iter().map(|watched| (Arc::as_ptr(watched).addr(), watched.hub.switches())).collect();
+        if state != settled {
+            settled = state;
+            continue;
+        }
+        if !hubs.is_empty() {
+            look_for_deadlock(&hubs);
+            // The question itself has woken the hubs: what they are now is settled, unless they go on.
+            settled = hubs.iter().map(|watched| (Arc::as_ptr(watched).addr(), watched.hub.switches())).collect();
+        }
+        ASLEEP.store(true, Ordering::Relaxed);
+        // Pairs with the hub's store of `idle`; a hub that is missed here is seen when it wakes the next time.
+        fence(Ordering::SeqCst);
+        while ASLEEP.load(Ordering::Relaxed) {
+            std::thread::park();
+        }
+    }
+}
+
+/// Asks a hub what its greenlets do.
+fn ask(watched: &Watched) -> Receiver<Vec<Seen>> {
+    let (sender, answer) = channel();
+    let hub = watched.hub;
+    hub.call(Box::new(move || {
+        let _ = sender.send(hub.look());
+    }));
+    answer
+}
+
+/// Whether only another strand of ours can end a wait: it is on one of our primitives, and without a time limit.
+fn waits_for_strands(pause: &Pause) -> bool {
+    pause.until.is_none() && pause.ends_by.is_some() && pause.on.starts_with("ropewalk_core::")
+}
+
+/// Says so, and ends what can be ended, when every greenlet waits for another strand and there is no other strand.
+fn look_for_deadlock(hubs: &[Arc<Watched>]) {
+    // The hubs and this thread are all there is?
+    if threads_of_process() != Some(hubs.len() + 1) {
+        return;
+    }
+    let answers: Vec<_> = hubs.iter().map(|watched| ask(watched)).collect();
+    let Ok(seen) = answers.iter().map(|answer| answer.recv_timeout(ANSWER)).collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    let stuck = |seen: &Seen| !seen.ready && seen.waits.as_ref().is_some_and(waits_for_strands);
+    let all: Vec<&Seen> = seen.iter().flatten().collect();
+    if all.is_empty() || !all.iter().all(|seen| stuck(seen)) || threads_of_process() != Some(hubs.len() + 1) {
+        return;
+    }
+    let mut text =
+        format!("ropewalk: deadlock: {} greenlets wait, and nothing is left that could wake them\n", all.len());
+    all.iter().for_each(|seen| line(&mut text, seen));
+    let shielded = all.iter().any(|seen| seen.waits.is_some_and(|pause| !pause.cancellable));
+    if shielded {
+        eprintln!("{text}ropewalk: a wait for a lock cannot be cancelled, so the process ends here");
+        std::process::abort();
+    }
+    eprint!("{text}");
+    for watched in hubs {
+        watched.deadlocked.store(true, Ordering::Relaxed);
+        let hub = watched.hub;
+        hub.call(Box::new(move || hub.cancel_all()));
+    }
+}
+
+fn threads_of_process() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// One greenlet in a dump.
+fn line(text: &mut String, seen: &Seen) {
+    let _ = write!(text, "  greenlet {}", seen.id.get());
+    if let Some(name) = &seen.name {
+        let _ = write!(text, " \"{name}\"");
+    }
+    let _ = write!(text, " (spawned at {})", seen.spawned_at);
+    match &seen.waits {
+        _ if seen.ready => text.push_str(" is ready"),
+        None => text.push_str(" runs"),
+        Some(pause) => {
+            let _ = write!(text, " waits on {} at {}", plain(pause.on), pause.at);
+            if let Some(since) = seen.since {
+                let _ = write!(text, " for {:.1} s", since.elapsed().as_secs_f64());
+            }
+        }
+    }
+    text.push('\n');
+}
+
+/// What is waited for, from the name of the future that waits: `ropewalk_core::sync::event::EventFuture<'_>` is "Event".
+fn plain(name: &str) -> &str {
+    let name = name.split('<').next().unwrap_or(name).trim_end_matches("::{{closure}}");
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Future").unwrap_or(name)
+}
+
+/// What every greenlet of the process does at this moment, one a line, by hub: name, where it was spawned, what it waits on,
+/// where and since when.
+///
+/// A hub that does not answer within a second is blocked, and is said to be.
+///
+/// # Examples
+///
+/// ```
+/// let text = ropewalk::run(|| {
+///     let nap = ropewalk::greenlet::spawn(|| ropewalk::sleep(std::time::Duration::from_secs(60)));
+///     ropewalk::yield_now();
+///     let text = ropewalk::greenlet::dump();
+///     nap.kill();
+///     text
+/// });
+/// assert!(text.contains("waits on sleep at"), "{text}");
+/// ```
+pub fn dump() -> String {
+    let hubs: Vec<_> = lock(&HUBS).clone();
+    let here = Hub::current();
+    let mut text = String::new();
+    for watched in &hubs {
+        let _ = writeln!(text, "hub on thread \"{}\", {} switches", watched.thread, watched.hub.switches());
+        let seen = if here.is_some_and(|here| std::ptr::eq(here, watched.hub)) {
+            Ok(watched.hub.look())
+        } else {
+            ask(watched).recv_timeout(ANSWER)
+        };
+        match seen {
+            Ok(seen) => seen.iter().for_each(|seen| line(&mut text, seen)),
+            Err(_) => {
+                let _ = writeln!(text, "  does not answer: it is blocked in a greenlet");
+                if let Some(place) = watched.hub.running() {
+                    let _ = writeln!(text, "  (spawned at {place})");
+                }
+            }
+        }
+    }
+    if hubs.is_empty() {
+        text.push_str("no hub runs in this process\n");
+    }
+    text
+}

@@ -1,0 +1,197 @@
+//! What a program is told of its greenlets: deadlocks, hubs that are blocked, greenlets that do not switch.
+
+use ropewalk::greenlet::{self, Builder};
+use ropewalk::sync::{Event, Mutex};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[path = "support/children.rs"]
+mod children;
+
+fn scenario(name: &str) {
+    match name {
+        "deadlock_names_every_waiter_and_ends_main" => {
+            ropewalk::run(|| {
+                let (never, other) = (Arc::new(Event::new()), Arc::new(Event::new()));
+                let waits = Builder::new().name("left").spawn({
+                    let never = Arc::clone(&never);
+                    move || never.wait()
+                });
+                drop(waits.unwrap());
+                other.wait();
+            });
+        }
+        "deadlock_of_locks_ends_the_process" => {
+            ropewalk::run(|| {
+                let pair = Arc::new((Mutex::new(()), Mutex::new(())));
+                let _first = pair.0.lock();
+                let other = Arc::clone(&pair);
+                drop(greenlet::spawn(move || {
+                    let _second = other.1.lock();
+                    let _first = other.0.lock();
+                }));
+                ropewalk::yield_now();
+                let _second = pair.1.lock();
+            });
+        }
+        "waits_that_something_can_end_are_no_deadlock" => {
+            ropewalk::run(|| {
+                let never = Event::new();
+                assert!(never.wait_timeout(Duration::from_millis(300)).is_err());
+                ropewalk::block_on(tokio::time::sleep(Duration::from_millis(300)));
+                let set = Arc::new(Event::new());
+                let thread = std::thread::spawn({
+                    let set = Arc::clone(&set);
+                    move || {
+                        let nap = Instant::now();
+                        while nap.elapsed() < Duration::from_millis(300) {
+                            std::thread::yield_now();
+                        }
+                        set.set();
+                    }
+                });
+                set.wait();
+                thread.join().unwrap();
+            });
+        }
+        "hub_that_was_blocked_while_others_were_ready_says_so" => {
+            ropewalk::run(|| {
+                let blocking = || std::thread::sleep(Duration::from_millis(15)); // what a blocking client does
+                greenlet::join_all((0..20).map(|_| greenlet::spawn(blocking))).unwrap();
+            });
+        }
+        "hub_that_offloads_says_nothing" => {
+            ropewalk::run(|| {
+                let offloaded = || greenlet::offload(|| std::thread::sleep(Duration::from_millis(15)));
+                greenlet::join_all((0..20).map(|_| greenlet::spawn(offloaded))).unwrap();
+            });
+        }
+        "greenlet_that_does_not_switch_is_named_once" => {
+            ropewalk::run(|| {
+                let spins = || {
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(700) {
+                        std::hint::spin_loop();
+                    }
+                };
+                greenlet::spawn(spins).join().unwrap();
+            });
+        }
+        other => panic!("no scenario is called {other}"),
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The text with every number replaced, and the lines of the report only.
+fn report(output: &Output) -> Vec<String> {
+    let digits = |c: char| if c.is_ascii_digit() { '#' } else { c };
+    let mut lines: Vec<String> = text(output)
+        .lines()
+        .filter(|line| line.starts_with("ropewalk:") || line.starts_with("  greenlet"))
+        .map(|line| line.chars().map(digits).collect::<String>().replace("###", "#").replace("##", "#"))
+        .collect();
+    lines.dedup();
+    lines
+}
+
+fn deadlock_names_every_waiter_and_ends_main() {
+    let output = children::play("deadlock_names_every_waiter_and_ends_main");
+    let here = "crates/ropewalk/tests/greenlet_watch.rs:#:#";
+    let waits = |name: &str| format!("  greenlet # \"{name}\" (spawned at {here}) waits on Event at {here} for #.# s");
+    assert_eq!(
+        report(&output),
+        [
+            "ropewalk: deadlock: # greenlets wait, and nothing is left that could wake them".to_owned(),
+            waits("main"),
+            waits("left"),
+        ],
+        "{}",
+        text(&output)
+    );
+    assert!(text(&output).contains("deadlock: every greenlet waited for something that nothing could bring"));
+    assert_eq!(output.status.code(), Some(101));
+}
+
+fn deadlock_of_locks_ends_the_process() {
+    let output = children::play("deadlock_of_locks_ends_the_process");
+    assert_eq!(report(&output).len(), 4, "{}", text(&output));
+    assert!(text(&output).contains("ropewalk: a wait for a lock cannot be cancelled, so the process ends here"));
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT));
+}
+
+/// Sleepers, timeouts and other threads can wake somebody: no report.
+fn waits_that_something_can_end_are_no_deadlock() {
+    let output = children::play("waits_that_something_can_end_are_no_deadlock");
+    assert_eq!((report(&output), output.status.code()), (Vec::new(), Some(0)), "{}", text(&output));
+}
+
+/// 160 requests with a client that blocks the thread: the hub says so at its end, with the place.
+fn hub_that_was_blocked_while_others_were_ready_says_so() {
+    let output = children::play("hub_that_was_blocked_while_others_were_ready_says_so");
+    let report = report(&output);
+    assert_eq!((report.len(), output.status.code()), (1, Some(0)), "{}", text(&output));
+    let (start, end) =
+        ("ropewalk: the hub on thread \"", "use ropewalk::net, block_on or greenlet::offload for what blocks");
+    assert!(report[0].starts_with(start) && report[0].ends_with(end), "{}", report[0]);
+    assert!(
+        report[0]
+            .contains("was blocked inside greenlets for #.# s of its #.# s while others were ready, mostly in one")
+    );
+    assert!(report[0].contains("spawned at crates/ropewalk/tests/greenlet_watch.rs"), "{}", report[0]);
+}
+
+/// Offloaded, the same work blocks nobody.
+fn hub_that_offloads_says_nothing() {
+    let output = children::play("hub_that_offloads_says_nothing");
+    assert_eq!((report(&output), output.status.code()), (Vec::new(), Some(0)), "{}", text(&output));
+}
+
+fn greenlet_that_does_not_switch_is_named_once() {
+    let output = children::play("greenlet_that_does_not_switch_is_named_once");
+    let report = report(&output);
+    assert_eq!((report.len(), output.status.code()), (1, Some(0)), "{}", text(&output));
+    assert!(
+        report[0].starts_with(
+            "ropewalk: a greenlet spawned at crates/ropewalk/tests/greenlet_watch.rs:#:# has not switched"
+        )
+    );
+}
+
+fn dump_shows_name_place_and_wait_of_each_greenlet() {
+    let dump = ropewalk::run(|| {
+        let event = Arc::new(Event::new());
+        let waits = Builder::new().name("patient").spawn({
+            let event = Arc::clone(&event);
+            move || event.wait()
+        });
+        ropewalk::yield_now();
+        let dump = greenlet::dump();
+        event.set();
+        waits.unwrap().join().unwrap();
+        dump
+    });
+    let line = dump.lines().find(|line| line.contains("\"patient\"")).expect("it is listed");
+    assert!(line.contains("waits on Event at crates/ropewalk/tests/greenlet_watch.rs:"), "{dump}");
+    assert!(dump.lines().any(|line| line.contains("\"main\"") && line.ends_with(" runs")), "{dump}");
+}
+
+fn main() -> ExitCode {
+    if let Some(name) = children::scenario() {
+        scenario(&name);
+        return ExitCode::SUCCESS;
+    }
+    children::run(&tests! {
+        deadlock_names_every_waiter_and_ends_main
+        deadlock_of_locks_ends_the_process
+        waits_that_something_can_end_are_no_deadlock
+        hub_that_was_blocked_while_others_were_ready_says_so
+        hub_that_offloads_says_nothing
+        greenlet_that_does_not_switch_is_named_once
+        dump_shows_name_place_and_wait_of_each_greenlet
+    })
+}

@@ -1,6 +1,0 @@
-//! Async main comes with greenlets.
-
-#[ropewalk::main]
-async fn main() {
-    println!("hello");
-}
