@@ -61,6 +61,18 @@ has_nextest() {
     cargo nextest --version >/dev/null 2>&1
 }
 
+# `named_in ROOM WORD.. -- LISTER..`: the tests that LISTER lists with ROOM in their path and a WORD in their name.
+named_in() {
+    local room="$1" words=()
+    shift
+    while [[ "$1" != -- ]]; do
+        words+=(-e "$1")
+        shift
+    done
+    shift
+    "$@" | sed -n 's/: test$//p' | { grep -F "$room" || true; } | { grep -F "${words[@]}" || true; }
+}
+
 # The sum of `N passed` over the summaries of `cargo test` and of nextest in a log.
 passed_in() {
     { grep -oE '(^test result: .*|^ *Summary .*) [0-9]+ passed' "$1" || true; } | { grep -oE '[0-9]+ passed' || true; } | awk '{ n += $1 } END { print n + 0 }'

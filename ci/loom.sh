@@ -17,8 +17,16 @@ for file in crates/core/tests/loom*.rs; do
 done
 
 # Models inside the library have `loom` in their path; the filter keeps out its ordinary unit tests, which need real threads.
+tests=(cargo test -p ropewalk-core --features strand --release "${targets[@]}")
+filters=(loom)
+if [[ $# -gt 0 ]]; then
+    # Two filters of cargo's would mean one or the other.
+    mapfile -t filters < <(named_in loom "$@" -- "${tests[@]}" -q -- --list)
+    [[ ${#filters[@]} -gt 0 ]] || { echo "no model is named like $*" >&2; exit 1; }
+    filters=(--exact "${filters[@]}")
+fi
 log="$(mktemp)"
-cargo test -p ropewalk-core --release "${targets[@]}" --no-fail-fast -- --nocapture loom "$@" 2>&1 | tee "$log"
+"${tests[@]}" --no-fail-fast -- --nocapture "${filters[@]}" 2>&1 | tee "$log"
 # A model reports `executions=N` when it has finished, a negative control `control=SITE` when its model has failed.
 models="$({ grep -oE 'executions=[0-9]+' "$log" || true; } | wc -l)"
 figure tests "$(passed_in "$log")"

@@ -14,8 +14,15 @@ for file in crates/core/tests/shuttle*.rs; do
 done
 
 # As in loom.sh: models inside the library have `shuttle` in their path.
+tests=(cargo test -p ropewalk-core --features strand --release "${targets[@]}")
+filters=(shuttle)
+if [[ $# -gt 0 ]]; then
+    mapfile -t filters < <(named_in shuttle "$@" -- "${tests[@]}" -q -- --list)
+    [[ ${#filters[@]} -gt 0 ]] || { echo "no model is named like $*" >&2; exit 1; }
+    filters=(--exact "${filters[@]}")
+fi
 log="$(mktemp)"
-cargo test -p ropewalk-core --release "${targets[@]}" --no-fail-fast -- --nocapture shuttle "$@" 2>&1 | tee "$log"
+"${tests[@]}" --no-fail-fast -- --nocapture "${filters[@]}" 2>&1 | tee "$log"
 # A model reports `schedules=N` when it has finished, with the sum of both schedulers.
 models="$({ grep -oE 'schedules=[0-9]+' "$log" || true; } | wc -l)"
 figure tests "$(passed_in "$log")"

@@ -23,6 +23,7 @@
 //! | select | model | model | model | model | model | model |
 //! | task | model | model | model | model | model | model |
 //! | interrupt | model | model | model | model | model | model |
+//! | crew | model | model | model | model | model | model |
 //!
 //! 1. A parker has one waiter, its thread; `two_notifications_one_waiter` turns it round.
 //! 2. Its notification is for that thread alone, so there is nobody to hand it on to.
@@ -31,7 +32,10 @@
 //! 4. It has no timed face: whoever waits, waits for an initializer that runs.
 //!
 //! Where nothing owns what is waited for, the last column is whoever closes it: the one that aborts a barrier, tells all of a
-//! condition variable, sets an event twice, gives a mutex back on another thread, gives up an initializer, cancels a task.
+//! condition variable, sets an event twice, gives a mutex back on another thread, gives up an initializer, cancels a task, shuts
+//! a pool down. Who waits in a pool is a worker for jobs, and what it hands on when its job waits is the queue.
+//!
+//! Beside the table: `strand`, the way into a hub from other threads, which nothing waits on.
 //!
 //! What loom does not see here: the leaf lock and the futex of Linux (it runs their generic counterparts), `std::sync::Arc`
 //! in tasks and wakers, and some looks that race with a loop of compare-and-swap (`facts`).
@@ -40,6 +44,7 @@
 mod barrier;
 mod condvar;
 mod controls;
+mod crew;
 mod event;
 mod facts;
 mod interrupt;
@@ -52,6 +57,8 @@ mod rendezvous;
 mod rwlock;
 mod select;
 mod semaphore;
+#[cfg(feature = "strand")]
+mod strand;
 mod task;
 mod unbounded;
 mod waitlist;
@@ -155,7 +162,7 @@ fn table_and_models_agree() {
         .map(|row| row.trim_end_matches(" |").split(" | ").collect())
         .collect();
     let [hazards, _, primitives @ ..] = table.as_slice() else { panic!("there is no table") };
-    assert_eq!((hazards.len(), primitives.len()), (7, 16));
+    assert_eq!((hazards.len(), primitives.len()), (7, 17));
     for primitive in primitives {
         let source = std::fs::read_to_string(directory.join(format!("{}.rs", primitive[0]))).expect("a file each");
         for (hazard, cell) in hazards.iter().zip(primitive).skip(1) {

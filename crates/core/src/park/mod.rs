@@ -264,20 +264,18 @@ fn wait_or_cancel<T>(
         if scoped { scopes().filter_map(|scope| scope.deadline).chain(wait.deadline).min() } else { wait.deadline };
     let pause =
         Pause { until: wake_at, ends_by: wait.ends_by, on, cancellable: wait.cancellable, at: Location::caller() };
-    let mut left_waker = false;
     loop {
         if let Poll::Ready(value) = poll(&mut context) {
             return Ok(value);
         }
         if scoped {
-            if !left_waker {
-                left_waker = true;
-                for scope in scopes() {
-                    // SAFETY: the interrupt is borrowed for as long as the scope is listed.
-                    unsafe { &*scope.interrupt }.leave_waker(&waker);
-                }
+            for scope in scopes().filter(|scope| !scope.left_waker.replace(true)) {
+                // SAFETY: the interrupt is borrowed for as long as the scope is listed.
+                unsafe { &*scope.interrupt }.leave_waker(&waker);
             }
-            if let Some(cancelled) = raised() {
+            if !undisturbed()
+                && let Some(cancelled) = raised()
+            {
                 return Err((Interrupted::Cancelled, Some(cancelled)));
             }
         }

@@ -81,7 +81,16 @@ impl ExecutionId {
 pub(super) struct Scope {
     pub(super) interrupt: *const Interrupt,
     pub(super) deadline: Option<Instant>,
+    /// The strand has left its waker in the interrupt, and need not again: the waker of a strand stays the same, and an
+    /// interrupt that took it is raised for ever.
+    pub(super) left_waker: Cell<bool>,
     outer: *const Scope,
+}
+
+impl Scope {
+    fn new(interrupt: &Interrupt, deadline: Option<Instant>, outer: *const Self) -> Self {
+        Self { interrupt: std::ptr::from_ref(interrupt), deadline, left_waker: Cell::new(false), outer }
+    }
 }
 
 /// What is known about one strand.
@@ -227,7 +236,7 @@ pub fn with_suspend<R>(id: ExecutionId, suspend: &dyn Suspend, body: impl FnOnce
 /// Runs `body` as a worker of the executor at address `executor`: `hook` is told when this thread sleeps in a wait, and
 /// `interrupt` reaches into every task that the worker runs.
 pub fn with_worker<R>(hook: &dyn Blocked, interrupt: &Interrupt, executor: usize, body: impl FnOnce() -> R) -> R {
-    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer: std::ptr::null() };
+    let scope = Scope::new(interrupt, None, std::ptr::null());
     let _blocked = Swapped::new(|me| &me.blocked, Some(erase_blocked(hook)));
     let _executor = Swapped::new(|me| &me.executor, executor);
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
@@ -246,7 +255,7 @@ pub fn polling_tasks<R>(body: impl FnOnce() -> R) -> R {
 /// The caller catches the unwind with [`Cancelled`] where [`Cancelled::is_for`] says it is its own.
 pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: impl FnOnce() -> R) -> R {
     let outer = me(|me| me.scope.get());
-    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline, outer };
+    let scope = Scope::new(interrupt, deadline, outer);
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
     body()
 }
@@ -257,7 +266,7 @@ pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: imp
 /// `inline` when the task runs inside the wait for it, which [`inline_depth`] counts.
 pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> R) -> R {
     let outer = me(|me| me.base.get());
-    let scope = Scope { interrupt: std::ptr::from_ref(interrupt), deadline: None, outer };
+    let scope = Scope::new(interrupt, None, outer);
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
     let _task = Swapped::new(|me| &me.task, &raw const scope);
     let _inline = inline.then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));

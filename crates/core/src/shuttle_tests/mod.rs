@@ -6,6 +6,7 @@
 #![cfg(all(test, ropewalk_shuttle))]
 
 mod locks;
+mod pools;
 mod queues;
 mod tasks;
 

@@ -12,10 +12,13 @@
 
 use super::inbox::{Inbox, Parcel};
 use super::slot::{After, Slot, Start, Tenant};
-use super::stack::{self, Place, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+use super::stack::Place;
+use super::stack::{self, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
 use crate::model::cell::UnsafeCell;
 use crate::model::time::Instant;
 use crate::model::unchecked::{Ordering, PlainPtr, PlainU64, PlainUsize};
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 use crate::park::leaf::Leaf;
 use crate::park::{self, ExecutionId, Pause, Suspend};
 use crate::task::TaskError;
@@ -474,8 +477,9 @@ impl Hub {
                     name: tenant.name.clone(),
                     spawned_at: tenant.place,
                     ready: slot.queued.get(),
-                    waits: slot.pause.get().map(|(pause, _)| pause),
-                    since: slot.pause.get().and_then(|(_, since)| since),
+                    // SAFETY: on the stack of a greenlet that is parked.
+                    waits: unsafe { slot.pause.get().as_ref() }.copied(),
+                    since: slot.since.get(),
                 })
             })
             .collect()
@@ -539,9 +543,12 @@ fn body(slot: &'static Slot) {
         tenant.task.run();
     }
     // SAFETY: the greenlet's own; nobody else looks.
-    drop_quietly(unsafe { (*slot.locals.get()).take() });
+    if let Some(locals) = unsafe { (*slot.locals.get()).take() } {
+        drop_quietly(locals);
+    }
+    // Nothing of the user's is in it any more.
     // SAFETY: nobody looks at the tenant of a slot whose task has ended, and the reference above is gone.
-    drop_quietly(unsafe { (*slot.tenant.get()).take() });
+    unsafe { *slot.tenant.get() = None };
     slot.after.set(After::End);
 }
 
@@ -590,10 +597,11 @@ pub fn suspend(pause: &Pause) {
         "a greenlet waited inside no_switch, at {}: it would leave the region in the middle",
         pause.at
     );
-    slot.pause.set(Some((*pause, hub.with_local(|local| local.now))));
+    slot.pause.set(pause);
+    slot.since.set(hub.with_local(|local| local.now));
     // SAFETY: on this greenlet's own stack.
     unsafe { slot.coroutine.suspend() };
-    slot.pause.set(None);
+    slot.pause.set(std::ptr::null());
 }
 
 /// Lets the other greenlets of this hub run, if a greenlet calls; false if not. Does nothing inside [`no_switch`] and in

@@ -136,7 +136,8 @@ impl Inbox {
             if place.as_ref().is_some_and(|left| left.will_wake(waker)) { None } else { place.replace(waker.clone()) }
         };
         drop(old);
-        self.armed.store(true, Ordering::Relaxed);
+        // Changed by read-modify-write only, so that its values have one order for everybody.
+        self.armed.swap(true, Ordering::Relaxed);
         // Pairs with the fence in `ring`.
         if weaken::keep("inbox.arm") {
             fence(Ordering::SeqCst);
@@ -144,13 +145,13 @@ impl Inbox {
         if self.is_empty() {
             return true;
         }
-        self.armed.store(false, Ordering::Relaxed);
+        self.armed.swap(false, Ordering::Relaxed);
         false
     }
 
     /// The hub goes away: nobody is to be woken.
     pub(super) fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
+        self.armed.swap(false, Ordering::Relaxed);
         let old = self.waker.lock().take();
         drop(old);
     }

@@ -9,7 +9,7 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | `stack` | guarded stacks in slabs |
+//! | `stack` | guarded stacks in slabs (`stack_in_heap` for the checkers) |
 //! | `switch` | onto such a stack and back |
 //! | `slot` | the header of a stack: who is on it, and the waker without a count |
 //! | `inbox` | how other threads reach a hub |
@@ -28,6 +28,7 @@ mod inbox;
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 mod overflow;
 mod slot;
+#[cfg_attr(any(ropewalk_loom, ropewalk_shuttle), path = "stack_in_heap.rs")]
 mod stack;
 mod switch;
 

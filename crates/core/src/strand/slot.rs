@@ -89,8 +89,10 @@ pub(super) struct Slot {
     /// How many `no_switch` it is in.
     pub(super) holds: Cell<u32>,
     pub(super) record: Record,
-    /// Its wait, while it is parked, and when that began, by the hub's coarse clock.
-    pub(super) pause: Cell<Option<(Pause, Option<Instant>)>>,
+    /// Its wait, while it is parked: on its stack.
+    pub(super) pause: Cell<*const Pause>,
+    /// When that began, by the hub's coarse clock.
+    pub(super) since: Cell<Option<Instant>>,
     pub(super) hub: &'static Hub,
     pub(super) place: Place,
     pub(super) class: usize,
@@ -126,7 +128,8 @@ impl Slot {
             tenant: UnsafeCell::new(None),
             spawned_at: PlainPtr::new(std::ptr::null_mut()),
             locals: UnsafeCell::new(None),
-            pause: Cell::new(None),
+            pause: Cell::new(std::ptr::null()),
+            since: Cell::new(None),
             remote: AtomicBool::new(false),
             next: AtomicPtr::new(std::ptr::null_mut()),
         }

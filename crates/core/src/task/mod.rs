@@ -13,9 +13,14 @@
 //! | `group` | [`TaskGroup`]: tasks that end together |
 //! | [`promise`] | tasks whose work is done elsewhere, futures among them |
 //! | `call` | [`Call`]: arguments plus which function |
+//! | `crew` | how many workers of a pool may run: its counts, for the pool and for the checkers |
 
 mod call;
 mod cancel;
+#[doc(hidden)]
+pub mod crew;
+#[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
+pub(crate) mod crew_rehearsal;
 mod group;
 mod handle;
 pub mod harness;

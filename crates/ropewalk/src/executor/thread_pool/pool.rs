@@ -1,40 +1,9 @@
 //! The workers of a thread pool, and how many of them may run.
 //!
-//! # Counts
+//! How many may run and who comes when one is needed is counted by the [`Crew`], whose file says why no job is lost and
+//! nobody runs too much; here is what its answers lead to: the queue, the threads, and the calls for spares.
 //!
-//! A worker thread is in one of these conditions:
-//!
-//! * **running** a job, or **idle**, waiting for one: both count as *runnable*, of which there are at most
-//!   `max_workers`;
-//! * **blocked**: its job waits for what other tasks do (a handle, an event, an item), which may not have started. It does
-//!   not count; if there is work, another takes its place;
-//! * **stuck**: its job waits for a lock or a permit. As a rule that ends without any further job, so it goes on counting as
-//!   runnable: replacing it would only send the next job into the same queue (4,000 jobs that compute under a semaphore of
-//!   10 would become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock
-//!   may wait for a job that has not started. (Where the holders are outside the pool, or wait for others themselves, that
-//!   can still become a thread for each job.)
-//! * **spare**: it came back from being blocked and there were enough runnable ones. It waits to replace the next that
-//!   blocks, and ends after [`SPARE_KEEP_ALIVE`].
-//!
-//! # No lost job
-//!
-//! A submit *claims* an idle worker (takes one off the count of the idle) and puts the job, which wakes one. If there is
-//! none to claim, it puts the job and then adds a worker if fewer than `max_workers` are runnable, or all are stuck. A
-//! worker that blocks, is stuck or becomes a spare changes its count and then does the same if the queue is not empty. All
-//! of them pass through the queue's lock between their change and their look, so of two at the same time at least one sees
-//! the other.
-//!
-//! The count of the idle is exact because each claim is settled once: an idle worker that takes a job which claimed
-//! nobody takes itself off the count; a busy worker that takes a job which claimed somebody puts that one back on it. The
-//! first may come before the second of the same pair, so the count may be negative for a moment; only a positive one is
-//! claimed from. (Miscounting here is how CPython's pool came to under-use its threads, cpython#115634.)
-//!
-//! A worker that comes back from being blocked may be one too many. If another is idle just then, it claims that one with a
-//! job that is none, which makes it step down.
-//!
-//! # Shutdown
-//!
-//! Shutting the queue down ends every worker when the queue is empty. Spares are woken to see it.
+//! Every look at the queue that an answer depends on goes through the queue's lock, since the counts rely on it.
 
 use super::Stats;
 use super::builder::{Builder, Initializer, OnProgress, Progress};
@@ -44,9 +13,10 @@ use crate::task::{Panic, Shutdown, TaskError, TaskHandle};
 use crate::thread;
 use ropewalk_core::park::{self, Blocked, EndsBy, Interrupt, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
-use ropewalk_core::sync::{Event, Queue, Semaphore};
+use ropewalk_core::sync::{Event, Permit, Queue, Semaphore};
+use ropewalk_core::task::crew::{Back, Census, Claim, Crew, Expired, Hired, Left, Needed, Step};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,8 +29,8 @@ struct Queued {
     task: Option<Arc<dyn Runnable>>,
     /// Whether this holds a permit of `Pool::room`.
     limited: bool,
-    /// Whether its submit counted on an idle worker; see the head of this file.
-    claimed: bool,
+    /// Whether its submit counted on an idle worker.
+    claim: Claim,
 }
 
 impl Queued {
@@ -72,7 +42,6 @@ impl Queued {
 }
 
 pub(in crate::executor) struct Pool {
-    max_workers: usize,
     name_prefix: String,
     stack_size: Option<usize>,
     daemon: bool,
@@ -81,12 +50,7 @@ pub(in crate::executor) struct Pool {
     queue: Queue<Queued>,
     /// Free places in the queue, when it has a limit.
     room: Option<Semaphore>,
-    runnable: AtomicUsize,
-    idle: AtomicIsize,
-    blocked: AtomicUsize,
-    stuck: AtomicUsize,
-    /// Threads that wait as spares, not yet called.
-    spares: AtomicUsize,
+    crew: Crew,
     /// One permit calls one spare.
     call_spare: Semaphore,
     /// Not a mutex of ours: a worker takes it in its blocked hook, where it may not wait on anything of ours.
@@ -97,14 +61,12 @@ pub(in crate::executor) struct Pool {
 
 #[derive(Default)]
 struct Threads {
-    alive: usize,
-    started: usize,
+    census: Census,
     handles: Vec<std::thread::JoinHandle<()>>,
     /// The interrupts of the workers that live, for `Shutdown::Kill`.
     interrupts: Vec<Arc<Interrupt>>,
     /// Why no worker can be had any more.
     broken: Option<String>,
-    shut_down: bool,
 }
 
 struct ProgressCount {
@@ -118,7 +80,6 @@ impl Pool {
     pub(super) fn new(builder: Builder) -> Arc<Self> {
         let daemon = builder.daemon;
         let pool = Arc::new(Self {
-            max_workers: builder.max_workers,
             name_prefix: builder.thread_name_prefix,
             stack_size: builder.stack_size,
             daemon,
@@ -131,11 +92,7 @@ impl Pool {
             }),
             queue: Queue::unbounded(),
             room: builder.queue_limit.map(Semaphore::new),
-            runnable: AtomicUsize::new(0),
-            idle: AtomicIsize::new(0),
-            blocked: AtomicUsize::new(0),
-            stuck: AtomicUsize::new(0),
-            spares: AtomicUsize::new(0),
+            crew: Crew::new(builder.max_workers),
             call_spare: Semaphore::new(0),
             threads: Mutex::new(Threads::default()),
             ended: Event::new(),
@@ -148,7 +105,7 @@ impl Pool {
     }
 
     pub(super) fn max_workers(&self) -> usize {
-        self.max_workers
+        self.crew.max_workers()
     }
 
     /// The identity by which tasks and workers of this pool know each other.
@@ -163,9 +120,9 @@ impl Pool {
 
     pub(super) fn stats(&self) -> Stats {
         Stats {
-            workers: self.threads().alive,
-            idle: self.idle.load(Ordering::Relaxed).try_into().unwrap_or(0),
-            blocked: self.blocked.load(Ordering::Relaxed) + self.stuck.load(Ordering::Relaxed),
+            workers: self.threads().census.alive(),
+            idle: self.crew.idle(),
+            blocked: self.crew.waiting(),
             queued: self.queue.len(),
         }
     }
@@ -243,11 +200,11 @@ impl Pool {
 
     /// Queues a task; its place under the limit is taken already.
     pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>) {
-        let claimed = self.claim_idle();
-        match self.queue.put(Queued { task: Some(task), limited: self.room.is_some(), claimed }) {
-            Ok(()) if claimed => {}
-            Ok(()) => self.add_worker(),
+        let claim = self.crew.claim_idle();
+        match self.queue.put(Queued { task: Some(task), limited: self.room.is_some(), claim }) {
+            Ok(()) => self.call(self.crew.submitted(claim)),
             Err(PutError(refused)) => {
+                self.crew.refused(claim);
                 let reason = self.threads().broken.clone();
                 self.give_back(&refused);
                 refused.cancel(match reason {
@@ -274,53 +231,36 @@ impl Pool {
         (progress.callback)(Progress { submitted, finished, failed });
     }
 
-    /// Takes one from the count of the idle.
-    fn claim_idle(&self) -> bool {
-        // A count that is not positive most of the time costs no exclusive access to its cache line.
-        self.idle.load(Ordering::Relaxed) > 0
-            && self.idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |idle| (idle > 0).then(|| idle - 1)).is_ok()
-    }
-
-    /// One worker too many is runnable: asks an idle one, if there is one, to become a spare.
-    fn ask_to_step_down(&self) {
-        if self.claim_idle() {
-            // When the queue was shut down, the workers end anyway.
-            drop(self.queue.put(Queued { task: None, limited: false, claimed: true }));
+    /// Has somebody come.
+    fn call(self: &Arc<Self>, needed: Needed) {
+        match needed {
+            Needed::Nobody => {}
+            Needed::Spare => self.call_spare.release(1),
+            Needed::Worker => self.start_worker(),
         }
     }
 
-    /// Adds a runnable worker, unless there are as many as may be and one of them can go on.
-    fn add_worker(self: &Arc<Self>) {
-        // The loads come after a pass through the queue's lock; see the head of this file.
-        let mut runnable = self.runnable.load(Ordering::Relaxed);
-        loop {
-            if runnable >= self.max_workers && self.stuck.load(Ordering::Relaxed) < runnable {
-                return;
-            }
-            match self.runnable.compare_exchange_weak(runnable, runnable + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => runnable = now,
-            }
-        }
-        if self.claim_spare() {
-            self.call_spare.release(1);
-        } else {
-            self.start_worker();
-        }
+    /// Whether there is something in the queue; passes through its lock.
+    fn work_waits(&self) -> bool {
+        !self.queue.is_empty()
     }
 
-    /// Takes one from the count of spares: by its caller, or by itself when it has waited long enough.
-    fn claim_spare(&self) -> bool {
-        take_one(&self.spares)
+    /// Whether there is nothing in the queue and never will be.
+    fn is_closed(&self) -> bool {
+        self.queue.is_shut_down() && self.queue.is_empty()
     }
 
     #[cold]
     fn start_worker(self: &Arc<Self>) {
         let interrupt = Arc::new(Interrupt::new());
         let mut threads = self.threads();
-        let name = format!("{}-{}", self.name_prefix, threads.started);
-        threads.started += 1;
-        threads.alive += 1;
+        let name = match threads.census.hires(|| self.is_closed()) {
+            Hired::Number(number) => format!("{}-{number}", self.name_prefix),
+            Hired::TooLate => {
+                drop(threads);
+                return self.crew.ends();
+            }
+        };
         threads.interrupts.push(Arc::clone(&interrupt));
         threads.handles.retain(|handle| !handle.is_finished());
         let pool = Arc::clone(self);
@@ -335,9 +275,9 @@ impl Pool {
             Ok(handle) => threads.handles.push(handle),
             Err(error) => {
                 drop(threads);
-                let others = self.runnable.fetch_sub(1, Ordering::Relaxed) - 1;
+                let left = self.crew.not_started();
                 self.worker_ended(&interrupt);
-                if others <= self.stuck.load(Ordering::Relaxed) {
+                if left == Left::Nobody {
                     // Nobody else would come for what is queued, and those that are blocked may wait for just that.
                     let reason = format!("the system could not start a thread: {error}");
                     self.cancel_queued(|| TaskError::WorkerDied { reason: reason.clone() });
@@ -355,6 +295,7 @@ impl Pool {
 
     fn cancel_queued(&self, error: impl Fn() -> TaskError) {
         while let Ok(queued) = self.queue.try_get() {
+            self.crew.busy_took(queued.claim);
             self.give_back(&queued);
             queued.cancel(error());
         }
@@ -363,18 +304,14 @@ impl Pool {
     fn worker_ended(&self, interrupt: &Arc<Interrupt>) {
         {
             let mut threads = self.threads();
-            threads.alive -= 1;
+            threads.census.leaves();
             threads.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt));
         }
         self.note_end();
     }
 
     fn note_end(&self) {
-        let ended = {
-            let threads = self.threads();
-            threads.alive == 0 && threads.shut_down && self.queue.is_empty()
-        };
-        if ended {
+        if self.threads().census.is_over(|| self.is_closed()) {
             self.ended.set();
         }
     }
@@ -382,9 +319,9 @@ impl Pool {
     /// Takes no more jobs; what `how` says of those that are there is begun.
     pub(super) fn begin_shutdown(&self, how: Shutdown) {
         self.queue.shutdown();
-        let again = std::mem::replace(&mut self.threads().shut_down, true);
+        let first = self.threads().census.shuts_down();
         if let Some(room) = &self.room
-            && !again
+            && first
         {
             // Whoever waits for a place is to be told now and not when the queue has drained.
             room.release(Semaphore::PERMITS_MAX / 2);
@@ -401,10 +338,7 @@ impl Pool {
             }
         }
         // Spares look at the queue when they are called.
-        while self.claim_spare() {
-            self.runnable.fetch_add(1, Ordering::Relaxed);
-            self.call_spare.release(1);
-        }
+        self.call_spare.release(self.crew.spares());
     }
 
     #[track_caller]
@@ -456,13 +390,6 @@ impl Pool {
     }
 }
 
-/// Takes one from a count, if there is one.
-fn take_one(count: &AtomicUsize) -> bool {
-    // A count that is 0 most of the time costs no exclusive access to its cache line.
-    count.load(Ordering::Relaxed) > 0
-        && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).is_ok()
-}
-
 impl thread::Close for Pool {
     fn close(&self) {
         self.shutdown(Shutdown::Wait);
@@ -504,40 +431,35 @@ impl Worker {
         let pool = &*self.pool;
         loop {
             match park::with_worker(self, &self.interrupt, pool.identity(), || self.run_jobs()) {
-                Stopped::Closed => break,
+                Stopped::Closed => return pool.crew.ends(),
                 Stopped::TooMany => {
                     if !self.wait_as_spare() {
                         return;
                     }
                 }
                 Stopped::Empty => {
-                    pool.idle.fetch_add(1, Ordering::Relaxed);
+                    pool.crew.idles();
                     match pool.queue.get() {
                         Ok(queued) => {
-                            if !queued.claimed {
-                                pool.idle.fetch_sub(1, Ordering::Relaxed);
-                            }
+                            pool.crew.idle_took(queued.claim);
                             park::with_worker(self, &self.interrupt, pool.identity(), || self.run_job(queued));
                         }
-                        Err(_) => break,
+                        Err(_) => return pool.crew.idle_ends(),
                     }
                 }
             }
         }
-        pool.runnable.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn run_jobs(&self) -> Stopped {
         let pool = &*self.pool;
         loop {
-            if pool.runnable.load(Ordering::Relaxed) > pool.max_workers && self.step_down() {
+            if pool.crew.step() == Step::Down {
                 return Stopped::TooMany;
             }
             match pool.queue.try_get() {
                 Ok(queued) => {
-                    if queued.claimed {
-                        pool.idle.fetch_add(1, Ordering::Relaxed);
-                    }
+                    pool.crew.busy_took(queued.claim);
                     self.run_job(queued);
                 }
                 Err(TryGetError::Empty) => return Stopped::Empty,
@@ -556,68 +478,47 @@ impl Worker {
         drop_quietly(queued);
     }
 
-    /// Gives up being runnable, if there are too many and another can go on.
-    fn step_down(&self) -> bool {
-        let pool = &*self.pool;
-        pool.runnable
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runnable| {
-                let others_go_on = runnable - 1 > pool.stuck.load(Ordering::Relaxed);
-                (runnable > pool.max_workers && others_go_on).then(|| runnable - 1)
-            })
-            .is_ok()
-    }
-
     /// Waits to be called in for one that blocks, and counts as runnable then. False when nobody called for long.
     fn wait_as_spare(&self) -> bool {
-        let pool = &*self.pool;
-        pool.spares.fetch_add(1, Ordering::Relaxed);
-        // The others may have got stuck at the same moment. (This may call the very spare that asks.)
-        if !pool.queue.is_empty() {
-            self.pool.add_worker();
-        }
-        if pool.queue.is_shut_down() && pool.claim_spare() {
-            pool.runnable.fetch_add(1, Ordering::Relaxed);
+        let pool = &self.pool;
+        pool.call(pool.crew.spare_looks(|| pool.work_waits()));
+        let called =
+            !pool.queue.is_shut_down() && pool.call_spare.acquire_timeout(SPARE_KEEP_ALIVE).map(Permit::forget).is_ok();
+        if called && !pool.queue.is_shut_down() {
             return true;
         }
-        match pool.call_spare.acquire_timeout(SPARE_KEEP_ALIVE) {
-            Ok(call) => call.forget(),
-            // Nobody counts on this spare any more, so whoever needs a worker from here on starts one.
-            Err(_) if pool.claim_spare() => return false,
-            // The call came at the same moment.
-            Err(_) => pool.call_spare.acquire().forget(),
+        match pool.crew.spare_expires() {
+            Expired::Gone => {
+                if called {
+                    // The call woke it to see the shutdown; or it was for one that is called in earnest.
+                    pool.call_spare.release(1);
+                }
+                false
+            }
+            Expired::Called => {
+                if !called {
+                    pool.call_spare.acquire().forget();
+                }
+                true
+            }
         }
-        true
     }
 }
 
 impl Blocked for Worker {
     fn blocked(&self, ends_by: EndsBy) {
-        let pool = &self.pool;
-        match ends_by {
-            EndsBy::Others => {
-                pool.blocked.fetch_add(1, Ordering::Relaxed);
-                pool.runnable.fetch_sub(1, Ordering::Relaxed);
-            }
-            EndsBy::Release => {
-                pool.stuck.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        // `is_empty` takes the queue's lock; see the head of the file.
-        if !pool.queue.is_empty() {
-            pool.add_worker();
-        }
+        self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
     }
 
     fn unblocked(&self, ends_by: EndsBy) {
-        match ends_by {
-            EndsBy::Others => {
-                self.pool.blocked.fetch_sub(1, Ordering::Relaxed);
-                if self.pool.runnable.fetch_add(1, Ordering::Relaxed) >= self.pool.max_workers {
-                    self.pool.ask_to_step_down();
+        match self.pool.crew.unblocks(ends_by) {
+            Back::Fits => {}
+            Back::SendOneHome => {
+                let claim = Claim::Claimed;
+                if self.pool.queue.put(Queued { task: None, limited: false, claim }).is_err() {
+                    // The queue was shut down: the workers end anyway.
+                    self.pool.crew.refused(claim);
                 }
-            }
-            EndsBy::Release => {
-                self.pool.stuck.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
