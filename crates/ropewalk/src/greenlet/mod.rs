@@ -39,6 +39,7 @@
 //! [`is_cancelled`](crate::task::is_cancelled) tells who asks. While a greenlet unwinds it does not switch: what its
 //! destructors wait for, they wait for as the whole thread.
 
+mod async_result;
 mod asynchronous;
 mod executor;
 mod group;
@@ -48,6 +49,7 @@ mod wait;
 mod watch;
 
 pub use crate::io::TokioHandle;
+pub use async_result::{AlreadySet, AsyncResult};
 pub use asynchronous::AsyncExecutor;
 pub use executor::{Builder as ExecutorBuilder, GreenletExecutor};
 pub use group::{Group, Pool};
