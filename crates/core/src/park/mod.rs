@@ -420,6 +420,12 @@ pub fn in_async_context() -> bool {
     me(|me| me.suspend.get().is_none() && (me.polling_tasks.get() || ASYNC_PROBE.get().is_some_and(|probe| probe())))
 }
 
+/// Whether a wait here would stop those whose end it may be for: in async code, and in a greenlet that unwinds, which
+/// waits as the whole thread.
+pub fn would_stop_others() -> bool {
+    in_async_context() || (crate::model::unchecked::panicking() && me(|me| me.suspend.get().is_some()))
+}
+
 /// Panics where a blocking wait would stop async tasks.
 ///
 /// # Panics

@@ -10,7 +10,8 @@ use std::sync::{Arc, Weak};
 /// Tasks whose failure is a failure of all.
 ///
 /// When one fails, panics or is cancelled, the others are cancelled at once, from the thread on which it ended. Dropping
-/// the group cancels what is left and waits for it.
+/// the group cancels what is left and waits for it. (In async code, and in a greenlet that unwinds, it does not wait: that
+/// would stop the whole thread, and with it those who are to end.)
 ///
 /// # Examples
 ///
@@ -151,8 +152,8 @@ impl<T: Send + 'static> Default for TaskGroup<T> {
 impl<T: Send + 'static> Drop for TaskGroup<T> {
     fn drop(&mut self) {
         self.cancel();
-        // Where waiting would stop async tasks, the cancelled ones are left to end by themselves.
-        if !park::in_async_context() {
+        // Where waiting would stop those who are waited for, they are left to end by themselves.
+        if !park::would_stop_others() {
             for handle in &self.handles {
                 handle.wait_finished_shielded();
             }
