@@ -151,7 +151,7 @@ where
     fn chunk_size(&self) -> usize {
         let chunk = self.fixed_chunk.unwrap_or(self.chunk);
         // With a small buffer, every worker shall still get its share.
-        let share = self.buffer.map_or(usize::MAX, |buffer| buffer / (2 * self.executor.parallelism()));
+        let share = self.buffer.map_or(usize::MAX, |buffer| buffer / self.executor.parallelism().saturating_mul(2));
         chunk.min(share).max(1)
     }
 
@@ -159,7 +159,8 @@ where
     fn fill(&mut self) {
         loop {
             let chunk = self.chunk_size();
-            let bound = self.buffer.unwrap_or(chunk * self.executor.parallelism() * CHUNKS_PER_WORKER);
+            let at_once = self.executor.parallelism().saturating_mul(CHUNKS_PER_WORKER);
+            let bound = self.buffer.unwrap_or(chunk.saturating_mul(at_once));
             let room = bound.saturating_sub(self.in_flight).min(chunk);
             let Some(items) = &mut self.items else { return };
             if room == 0 {
