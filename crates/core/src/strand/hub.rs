@@ -234,7 +234,8 @@ impl Hub {
         let mut left = SWITCHES_PER_LOOK;
         let turn = loop {
             match self.with_local(|local| local.queue.pop_front()) {
-                Some(Some(slot)) => self.resume(slot),
+                Some(Some(slot)) if slot.live.get() => self.resume(slot),
+                Some(Some(slot)) => self.release(slot),
                 Some(None) => {
                     self.leave();
                     let start = self.with_local(|local| local.starts.pop_front());
@@ -419,8 +420,17 @@ impl Hub {
         self.with_local(|local| {
             local.live -= 1;
             self.publish_population(local);
-            local.free[slot.class].push(slot);
         });
+        // It was woken while it ran: its entry in the run queue must not find the next greenlet, nor nobody.
+        if !slot.queued.get() {
+            self.release(slot);
+        }
+    }
+
+    /// Lets the next greenlet have the slot of one that has ended, now that it is not in the run queue.
+    fn release(&self, slot: &'static Slot) {
+        slot.queued.set(false);
+        self.with_local(|local| local.free[slot.class].push(slot));
     }
 
     /// Gives memory of free slots back, a little at a time: for a hub that has nothing to do.
