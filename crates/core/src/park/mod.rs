@@ -374,6 +374,9 @@ impl Drop for Depth<'_> {
 
 /// Suspends the calling strand for `duration`: a thread sleeps, a greenlet lets the others run.
 ///
+/// A time so short that it is over at once, such as none, is a [`yield_now`]: a loop of short sleeps never keeps the other
+/// greenlets from running.
+///
 /// # Cancel safety
 ///
 /// Inside a task or a cancel scope the sleep ends early by unwinding when that is cancelled.
@@ -384,8 +387,16 @@ impl Drop for Depth<'_> {
 #[track_caller]
 pub fn sleep(duration: Duration) {
     let wait = Wait { cancellable: may_unwind(), ends_by: None, ..Wait::FOREVER }.timeout(duration).long();
-    if let Err((Interrupted::Cancelled, Some(cancelled))) = wait_or_cancel::<()>(wait, "sleep", |_| Poll::Pending) {
-        std::panic::resume_unwind(Box::new(cancelled));
+    let mut looks = 0;
+    let look = |_: &mut Context<'_>| {
+        looks += 1;
+        Poll::Pending
+    };
+    match wait_or_cancel::<()>(wait, "sleep", look) {
+        Err((Interrupted::Cancelled, Some(cancelled))) => std::panic::resume_unwind(Box::new(cancelled)),
+        // It was over before it was suspended.
+        _ if looks == 1 => yield_now(),
+        _ => {}
     }
 }
 
