@@ -79,6 +79,16 @@ fn scenario(name: &str) {
                 greenlet::spawn(spins).join().unwrap();
             });
         }
+        "sigquit_writes_a_dump_and_the_program_goes_on" => {
+            greenlet::dump_on_sigquit().unwrap();
+            ropewalk::run(|| {
+                let patient = Builder::new().name("patient").spawn(|| ropewalk::sleep(Duration::from_millis(1500)));
+                ropewalk::sleep(Duration::from_millis(100));
+                // SAFETY: a signal to ourselves, which has a handler.
+                unsafe { libc::raise(libc::SIGQUIT) };
+                patient.unwrap().join().unwrap();
+            });
+        }
         other => panic!("no scenario is called {other}"),
     }
 }
@@ -162,6 +172,13 @@ fn greenlet_that_does_not_switch_is_named_once() {
     );
 }
 
+fn sigquit_writes_a_dump_and_the_program_goes_on() {
+    let output = children::play("sigquit_writes_a_dump_and_the_program_goes_on");
+    let text = text(&output);
+    assert!(text.contains("\"patient\"") && text.contains("waits on sleep at"), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
 fn dump_shows_name_place_and_wait_of_each_greenlet() {
     let dump = ropewalk::run(|| {
         let event = Arc::new(Event::new());
@@ -192,6 +209,7 @@ fn main() -> ExitCode {
         hub_that_was_blocked_while_others_were_ready_says_so
         hub_that_offloads_says_nothing
         greenlet_that_does_not_switch_is_named_once
+        sigquit_writes_a_dump_and_the_program_goes_on
         dump_shows_name_place_and_wait_of_each_greenlet
     })
 }

@@ -58,10 +58,10 @@ pub use local::LocalKey;
 pub use ropewalk_core::strand::{StackError, in_greenlet, no_switch};
 pub use wait::{Handles, Sequence, Tuple, gather, iwait, join_all, kill_all, wait_any};
 
-pub use watch::dump;
+pub use watch::{dump, dump_on_sigquit};
 
 use crate::executor::{Submit, ThreadPoolExecutor};
-use crate::task::TaskHandle;
+use crate::task::{CancelToken, Interrupted, TaskHandle};
 use ropewalk_core::strand::{self, Extra};
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
@@ -145,6 +145,37 @@ where
         crate::sleep(delay);
         job()
     })
+}
+
+/// Runs `body` for at most `limit`: when that is over, the wait which `body` is in ends, `body` unwinds, and the answer is
+/// [`Interrupted::TimedOut`]. On any strand that waits through ropewalk.
+///
+/// A body that returns is in time, however late it is; one that computes without waiting is not interrupted. Limits nest:
+/// the outer one ends the inner body too. It is [`CancelToken::with_timeout`](crate::CancelToken::with_timeout) in one
+/// call, and gevent's `with Timeout(..)`.
+///
+/// # Errors
+///
+/// [`Interrupted::TimedOut`].
+///
+/// # Panics
+///
+/// When `body` does.
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk::greenlet::timeout;
+/// use std::time::Duration;
+///
+/// let never = ropewalk::sync::Event::new();
+/// assert!(timeout(Duration::from_millis(10), || never.wait()).is_err());
+/// assert_eq!(timeout(Duration::from_secs(60), || 6 * 7), Ok(42));
+/// ```
+#[doc(alias = "with_timeout")]
+#[doc(alias = "Timeout")]
+pub fn timeout<R>(limit: Duration, body: impl FnOnce() -> R) -> Result<R, Interrupted> {
+    CancelToken::new().with_timeout(limit).run(body)
 }
 
 /// How a greenlet is started: its name and the size of its stack.

@@ -9,6 +9,7 @@ use ropewalk_core::strand::{Hub, Seen};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc::{Receiver, channel};
@@ -172,6 +173,42 @@ fn waited_for_processor() -> Duration {
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
+/// SIGQUIT has come; and whether it is listened to.
+static DUMP_ASKED: AtomicBool = AtomicBool::new(false);
+static DUMPS: AtomicBool = AtomicBool::new(false);
+/// How soon a watcher that sleeps notices a signal: a handler may not wake it.
+const NOTICE: Duration = Duration::from_millis(200);
+
+/// Makes the process write [`dump`] to its standard error on SIGQUIT (Ctrl-\\ on a terminal), instead of ending.
+///
+/// It takes effect while a hub runs.
+///
+/// # Errors
+///
+/// When the system refuses the handler.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> std::io::Result<()> {
+/// ropewalk::greenlet::dump_on_sigquit()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn dump_on_sigquit() -> io::Result<()> {
+    extern "C" fn asked(_: i32) {
+        DUMP_ASKED.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: the handler stores to one atomic.
+    let before = unsafe { libc::signal(libc::SIGQUIT, asked as *const () as usize) };
+    if before == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    DUMPS.store(true, Ordering::Relaxed);
+    WATCHER.get().into_iter().for_each(Thread::unpark);
+    Ok(())
+}
+
 /// What the watcher remembers of a hub.
 struct Before {
     switches: u64,
@@ -185,6 +222,9 @@ fn watch() {
     let mut settled = Vec::new();
     loop {
         std::thread::park_timeout(TICK);
+        if DUMP_ASKED.swap(false, Ordering::Relaxed) {
+            eprint!("{}", dump());
+        }
         let hubs: Vec<_> = lock(&HUBS).clone();
         before.retain(|key, _| hubs.iter().any(|watched| Arc::as_ptr(watched).addr() == *key));
         for watched in &hubs {
@@ -228,8 +268,8 @@ fn watch() {
         ASLEEP.store(true, Ordering::Relaxed);
         // Pairs with the hub's store of `idle`; a hub that is missed here is seen when it wakes the next time.
         fence(Ordering::SeqCst);
-        while ASLEEP.load(Ordering::Relaxed) {
-            std::thread::park();
+        while ASLEEP.load(Ordering::Relaxed) && !DUMP_ASKED.load(Ordering::Relaxed) {
+            if DUMPS.load(Ordering::Relaxed) { std::thread::park_timeout(NOTICE) } else { std::thread::park() }
         }
     }
 }
