@@ -72,11 +72,11 @@ fn scenario(name: &str) {
             ropewalk::run(|| {
                 let spins = || {
                     let start = Instant::now();
-                    while start.elapsed() < Duration::from_millis(700) {
+                    while start.elapsed() < Duration::from_millis(400) {
                         std::hint::spin_loop();
                     }
                 };
-                greenlet::spawn(spins).join().unwrap();
+                greenlet::join_all((0..2).map(|_| greenlet::spawn(spins))).unwrap();
             });
         }
         "sigquit_writes_a_dump_and_the_program_goes_on" => {

@@ -40,6 +40,19 @@ fn join_200_deep() {
     assert_eq!(nested(|pool| down(pool, 200)), 200);
 }
 
+/// A worker helps with the jobs of its scope on its own stack, but not for as long as there is stack.
+#[test]
+fn scope_in_scope_1000_deep() {
+    fn down(pool: &ThreadPoolExecutor, depth: usize) -> usize {
+        let mut below = 0;
+        if depth > 0 {
+            pool.scope(|scope| drop(scope.submit(|| below = down(pool, depth - 1))));
+        }
+        below + 1
+    }
+    assert_eq!(nested(|pool| down(pool, 1000)), 1001);
+}
+
 #[test]
 fn timed_join_200_deep() {
     fn down(pool: &Arc<ThreadPoolExecutor>, depth: usize) -> usize {

@@ -2,8 +2,11 @@
 
 mod support;
 
-use ropewalk::sync::{Barrier, Event, Mutex};
-use ropewalk::{ReturnWhen, Shutdown, Submit, TaskError, ThreadPoolExecutor, as_completed, wait};
+use ropewalk::executor::wait_async;
+use ropewalk::sync::{Barrier, Event, Mutex, channel};
+use ropewalk::{
+    CancelToken, ReturnWhen, Shutdown, Submit, TaskError, ThreadPoolExecutor, as_completed, block_on, wait,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -96,6 +99,45 @@ fn map_dropped_early_cancels_and_does_not_wait() {
     assert_eq!(started.load(Ordering::Relaxed), 2);
 }
 
+/// Cancelled while its input has nothing, and while the pool has no place: whoever asks again gets every item.
+#[test]
+fn map_cancelled_in_the_middle_loses_nothing() {
+    let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build().unwrap();
+    let (sender, receiver) = channel::unbounded();
+    let token = CancelToken::new();
+    let mut results = pool.map(|n: u32| 10 * n, receiver.iter()).chunk(2);
+    sender.send(1).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually("the first item to be taken", || receiver.is_empty());
+            token.cancel();
+        });
+        assert!(token.run(|| results.next()).is_err(), "the second one never came");
+    });
+
+    // A wait that the pool does not see, so that it replaces nobody.
+    let gate = Arc::new(std::sync::Barrier::new(2));
+    let block = [true, false].map(|waits| {
+        let gate = Arc::clone(&gate);
+        pool.submit(move || waits.then(|| gate.wait()).is_some())
+    });
+    sender.send(2).unwrap();
+    let token = CancelToken::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            eventually("the second item to be taken", || receiver.is_empty());
+            token.cancel();
+        });
+        assert!(token.run(|| results.next()).is_err(), "there is no place");
+    });
+
+    gate.wait();
+    assert_eq!(block.map(joined), [true, false]);
+    sender.send(3).unwrap();
+    drop(sender);
+    assert_eq!(results.collect::<Vec<_>>(), [10, 20, 30]);
+}
+
 #[test]
 fn for_each_waits_and_throws_the_panic() {
     let pool = ThreadPoolExecutor::new(2);
@@ -132,6 +174,16 @@ fn scope_borrows_and_waits_for_what_nobody_joined() {
         }
     });
     assert!(numbers.into_iter().eq(0..100));
+}
+
+#[test]
+fn scope_for_each_borrows_and_throws_the_panic() {
+    let pool = ThreadPoolExecutor::new(2);
+    let sum = AtomicUsize::new(0);
+    pool.scope(|scope| scope.for_each(|n| sum.fetch_add(n, Ordering::Relaxed), 1..=100));
+    assert_eq!(sum.load(Ordering::Relaxed), 5050);
+    let payload = panic_text(|| pool.scope(|scope| scope.for_each(|n| assert_ne!(n, 3, "three"), 1..=5)));
+    assert!(payload.contains("three"), "{payload}");
 }
 
 #[test]
@@ -230,9 +282,41 @@ fn as_completed_with_a_limit_gives_back_the_rest() {
     });
     let mut completed = as_completed([slow, pool.submit(|| 2)]).timeout(Duration::from_millis(100));
     assert_eq!(completed.next().map(joined), Some(2));
+    assert!(!completed.timed_out());
     assert!(completed.next().is_none());
+    assert!(completed.timed_out(), "it says why it has ended");
     go.set();
     assert_eq!(completed.into_remaining().into_iter().map(joined).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn as_completed_that_is_cancelled_unwinds_with_a_limit_too() {
+    let pool = ThreadPoolExecutor::new(1);
+    let go = Arc::new(Event::new());
+    let waits = Arc::clone(&go);
+    let slow = pool.submit(move || waits.wait());
+    let token = CancelToken::new();
+    token.cancel();
+    let mut completed = as_completed([slow]).timeout(Duration::MAX);
+    for _ in 0..2 {
+        assert!(token.run(|| completed.next().is_none()).is_err());
+        completed = completed.timeout(Duration::from_secs(1_000_000));
+    }
+    assert!(!completed.timed_out());
+    go.set();
+    completed.into_remaining().into_iter().for_each(joined);
+}
+
+#[test]
+fn wait_in_async_code_sees_the_first_and_all() {
+    let pool = ThreadPoolExecutor::new(2);
+    let go = Arc::new(Event::new());
+    let waits = Arc::clone(&go);
+    let handles = [pool.submit(move || waits.wait()), pool.submit(|| ())];
+    assert_eq!(block_on(wait_async(&handles, ReturnWhen::FirstCompleted)).done, [1]);
+    go.set();
+    assert_eq!(block_on(wait_async(&handles, ReturnWhen::AllCompleted)).done, [0, 1]);
+    assert_eq!(block_on(wait_async(&handles[..0], ReturnWhen::FirstCompleted)).done, []);
 }
 
 #[test]

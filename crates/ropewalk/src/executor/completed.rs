@@ -2,7 +2,7 @@
 
 use crate::task::TaskHandle;
 use ropewalk_core::park::{self, Wait};
-use ropewalk_core::sync::channel::{self, Receiver};
+use ropewalk_core::sync::channel::{self, Receiver, RecvTimeoutError};
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -39,7 +39,7 @@ pub fn as_completed<T: Send>(handles: impl IntoIterator<Item = TaskHandle<T>>) -
             Some(handle)
         })
         .collect();
-    Completed { left: handles.len(), handles, ended, deadline: None }
+    Completed { left: handles.len(), handles, ended, deadline: None, timed_out: false }
 }
 
 /// Handles of tasks in the order in which they end; see [`as_completed`].
@@ -49,14 +49,42 @@ pub struct Completed<T> {
     left: usize,
     ended: Receiver<usize>,
     deadline: Option<Instant>,
+    timed_out: bool,
 }
 
 impl<T: Send> Completed<T> {
-    /// Ends the iteration after `timeout` from now, if not all tasks have ended then;
-    /// [`into_remaining`](Self::into_remaining) gives those.
+    /// Ends the iteration after `timeout` from now, if not all tasks have ended then: [`timed_out`](Self::timed_out) says so
+    /// and [`into_remaining`](Self::into_remaining) gives the rest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ropewalk::{Submit, ThreadPoolExecutor, as_completed, sync::Event};
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let go = Arc::new(Event::new());
+    /// let slow = pool.submit({ let go = Arc::clone(&go); move || { go.wait(); 2 } });
+    ///
+    /// let mut completed = as_completed([slow, pool.submit(|| 1)]).timeout(Duration::from_millis(50));
+    /// for task in &mut completed {
+    ///     assert_eq!(task.join()?, 1);
+    /// }
+    /// assert!(completed.timed_out());
+    /// go.set();
+    /// for late in completed.into_remaining() {
+    ///     assert_eq!(late.join()?, 2);
+    /// }
+    /// # Ok::<(), ropewalk::TaskError>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.deadline = Instant::now().checked_add(timeout);
+        (self.deadline, self.timed_out) = (Instant::now().checked_add(timeout), false);
         self
+    }
+
+    /// Whether the iteration has ended because of the [`timeout`](Self::timeout) and not because all tasks had ended.
+    pub fn timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// The handles that were not given out: their tasks have not ended, or nobody asked yet.
@@ -94,7 +122,15 @@ impl<T: Send> Iterator for Completed<T> {
         }
         let index = match self.deadline {
             None => self.ended.recv().ok()?,
-            Some(deadline) => self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?,
+            Some(deadline) => match self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(index) => index,
+                Err(error) => {
+                    // A cancelled wait unwinds with a time limit as it does without.
+                    park::check_cancelled();
+                    self.timed_out = error == RecvTimeoutError::TimedOut;
+                    return None;
+                }
+            },
         };
         self.give(index)
     }
@@ -157,9 +193,39 @@ pub struct Waited {
 #[track_caller]
 pub fn wait<T: Send>(handles: &[TaskHandle<T>], until: ReturnWhen, timeout: Option<Duration>) -> Waited {
     park::refuse_in_async();
+    let enough = enough(handles, until);
+    match timeout {
+        None => park::wait_ready(enough),
+        // Timed out or cancelled: what has ended by now is the answer.
+        Some(timeout) => drop(park::wait_on(Wait::FOREVER.timeout(timeout), enough)),
+    }
+    waited(handles)
+}
+
+/// [`wait`] in async code, where the runtime has the time limit: `timeout(limit, wait_async(&handles, until))`.
+///
+/// # Cancel safety
+///
+/// Dropping the future before it is ready does nothing to the tasks.
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk::{ReturnWhen, Submit, ThreadPoolExecutor, block_on, executor::wait_async};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let handles = [1, 2].map(|n| pool.submit(move || n));
+/// assert_eq!(block_on(wait_async(&handles, ReturnWhen::AllCompleted)).done, [0, 1]);
+/// ```
+pub async fn wait_async<T: Send>(handles: &[TaskHandle<T>], until: ReturnWhen) -> Waited {
+    std::future::poll_fn(enough(handles, until)).await;
+    waited(handles)
+}
+
+/// Ready when enough of the tasks have ended.
+fn enough<T: Send>(handles: &[TaskHandle<T>], until: ReturnWhen) -> impl FnMut(&mut Context<'_>) -> Poll<()> {
     let mut pending: Vec<_> = handles.iter().map(|handle| (handle, Box::pin(handle.finished()))).collect();
-    let total = pending.len();
-    let enough = |context: &mut Context<'_>| {
+    move |context| {
         let mut failed = false;
         pending.retain_mut(|(handle, finished)| {
             let ended = Pin::new(finished).poll(context).is_ready();
@@ -167,17 +233,15 @@ pub fn wait<T: Send>(handles: &[TaskHandle<T>], until: ReturnWhen, timeout: Opti
             !ended
         });
         let done = match until {
-            ReturnWhen::FirstCompleted => pending.len() < total || total == 0,
+            ReturnWhen::FirstCompleted => pending.len() < handles.len() || handles.is_empty(),
             ReturnWhen::FirstFailure => failed || pending.is_empty(),
             ReturnWhen::AllCompleted => pending.is_empty(),
         };
         if done { Poll::Ready(()) } else { Poll::Pending }
-    };
-    match timeout {
-        None => park::wait_ready(enough),
-        // Timed out or cancelled: what has ended by now is the answer.
-        Some(timeout) => drop(park::wait_on(Wait::FOREVER.timeout(timeout), enough)),
     }
-    let (done, not_done) = (0..total).partition(|&index| handles[index].is_finished());
+}
+
+fn waited<T: Send>(handles: &[TaskHandle<T>]) -> Waited {
+    let (done, not_done) = (0..handles.len()).partition(|&index| handles[index].is_finished());
     Waited { done, not_done }
 }

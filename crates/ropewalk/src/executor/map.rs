@@ -10,9 +10,15 @@
 //!
 //! Items taken from the input and not yet given out are at most `buffer`, or [`CHUNKS_PER_WORKER`] chunks for each
 //! worker if nothing is said.
+//!
+//! # Cancelled in the middle
+//!
+//! Whoever catches the cancellation of a `next` and asks again misses nothing: items that were taken are kept until their
+//! chunk is full, and a chunk until the executor has taken it.
 
 use super::{Executor, Submit, same_again};
 use crate::task::{Cancelled, Panic, TaskError, TaskHandle};
+use ropewalk_core::sync::Mutex;
 use ropewalk_core::sync::channel::{self, Receiver, Sender};
 use std::collections::VecDeque;
 use std::fmt;
@@ -76,6 +82,10 @@ pub struct TryMap<'e, E, F, I: Iterator, R> {
     executor: &'e E,
     function: Arc<F>,
     items: Option<I>,
+    /// Taken and not yet in a chunk: the input may wait, and be cancelled, between two items.
+    taken: Vec<I::Item>,
+    /// A chunk that the executor did not take, since the wait for its place was cancelled; and how many items it has.
+    unsent: Option<(ChunkJob<R>, usize)>,
     buffer: Option<usize>,
     fixed_chunk: Option<usize>,
     chunk: usize,
@@ -117,6 +127,8 @@ where
             executor,
             function: Arc::new(function),
             items: Some(items),
+            taken: Vec::new(),
+            unsent: None,
             buffer: None,
             fixed_chunk: None,
             chunk: 1,
@@ -158,28 +170,19 @@ where
     /// Sends chunks until the buffer is full or the input is at its end.
     fn fill(&mut self) {
         loop {
-            let chunk = self.chunk_size();
-            let at_once = self.executor.parallelism().saturating_mul(CHUNKS_PER_WORKER);
-            let bound = self.buffer.unwrap_or(chunk.saturating_mul(at_once));
-            let room = bound.saturating_sub(self.in_flight).min(chunk);
-            let Some(items) = &mut self.items else { return };
-            if room == 0 {
-                return;
-            }
-            let taken: Vec<I::Item> = items.take(room).collect();
-            if taken.len() < room {
-                self.items = None;
-            }
-            if taken.is_empty() {
-                return;
-            }
+            let Some((job, items)) = self.unsent.take().or_else(|| self.make_chunk()) else { return };
+            let handle = match self.executor.try_submit(job) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    let mut waits = Waits::new(&mut self.unsent, error.into_job(), items);
+                    let handle = self.executor.submit(waits.job());
+                    waits.is_over();
+                    handle
+                }
+            };
             let number = self.next_number;
             self.next_number += 1;
-            let items = taken.len();
             self.in_flight += items;
-            let function = Arc::clone(&self.function);
-            let job: ChunkJob<R> = Box::new(move || run_chunk(&*function, taken));
-            let handle = self.executor.submit(job);
             if let Some((sender, _)) = &self.ended {
                 let sender = sender.clone();
                 handle.on_finish(move |_| {
@@ -189,6 +192,26 @@ where
             }
             self.flights.push_back(Flight { number, items, handle });
         }
+    }
+
+    /// Takes items for the next chunk, if there is room for it and there are some.
+    fn make_chunk(&mut self) -> Option<(ChunkJob<R>, usize)> {
+        let chunk = self.chunk_size();
+        let at_once = self.executor.parallelism().saturating_mul(CHUNKS_PER_WORKER);
+        let bound = self.buffer.unwrap_or(chunk.saturating_mul(at_once));
+        let room = bound.saturating_sub(self.in_flight).min(chunk);
+        if let Some(items) = &mut self.items {
+            self.taken.extend(items.take(room.saturating_sub(self.taken.len())));
+            if self.taken.len() < room {
+                self.items = None;
+            }
+        }
+        if self.taken.is_empty() {
+            return None;
+        }
+        let taken = std::mem::take(&mut self.taken);
+        let (items, function) = (taken.len(), Arc::clone(&self.function));
+        Some((Box::new(move || run_chunk(&*function, taken)), items))
     }
 
     /// Takes the next chunk that is to be given out.
@@ -227,6 +250,39 @@ where
         let each = (took.as_nanos() / items as u128).max(1);
         let ideal = usize::try_from(CHUNK_TIME.as_nanos() / each).unwrap_or(CHUNK_ITEMS_MAX);
         self.chunk = ideal.clamp(1, CHUNK_ITEMS_MAX).min(self.chunk.saturating_mul(GROWTH));
+    }
+}
+
+/// A chunk whose wait for a place may be cancelled; then it is unsent again.
+struct Waits<'a, R> {
+    unsent: &'a mut Option<(ChunkJob<R>, usize)>,
+    job: Arc<Mutex<Option<ChunkJob<R>>>>,
+    items: usize,
+}
+
+impl<'a, R: 'static> Waits<'a, R> {
+    fn new(unsent: &'a mut Option<(ChunkJob<R>, usize)>, job: ChunkJob<R>, items: usize) -> Self {
+        Self { unsent, job: Arc::new(Mutex::new(Some(job))), items }
+    }
+
+    /// What is submitted in its place.
+    fn job(&self) -> ChunkJob<R> {
+        let job = Arc::clone(&self.job);
+        Box::new(move || {
+            let job = job.lock().take();
+            job.expect("taken back only if this was not submitted")()
+        })
+    }
+
+    fn is_over(&mut self) {
+        // The executor has the other half.
+        self.job = Arc::default();
+    }
+}
+
+impl<R> Drop for Waits<'_, R> {
+    fn drop(&mut self) {
+        *self.unsent = self.job.lock().take().map(|job| (job, self.items));
     }
 }
 

@@ -11,7 +11,7 @@ mod scope;
 pub mod thread_pool;
 pub(crate) mod verbs;
 
-pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait};
+pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_async};
 pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
 pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};

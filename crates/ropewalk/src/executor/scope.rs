@@ -131,6 +131,35 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         handle
     }
 
+    /// Submits a job for each item and waits for none of them: the end of the scope does. What `function` returns is dropped
+    /// where it was made.
+    ///
+    /// # Panics
+    ///
+    /// A panic of `function` cancels the other jobs, as with [`submit`](Self::submit).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut squares = [1, 2, 3];
+    /// pool.scope(|scope| scope.for_each(|n| *n *= *n, &mut squares));
+    /// assert_eq!(squares, [1, 4, 9]);
+    /// ```
+    #[track_caller]
+    pub fn for_each<F, I, R>(&'scope self, function: F, items: I)
+    where
+        F: Fn(I::Item) -> R + Send + Sync + 'scope,
+        I: IntoIterator<Item: Send + 'scope>,
+    {
+        let function = Arc::new(function);
+        for item in items {
+            let function = Arc::clone(&function);
+            drop(self.submit(move || drop(function(item))));
+        }
+    }
+
     /// Cancels all jobs of the scope that have not ended, and those submitted later: what has not started never will,
     /// what runs is asked to stop.
     pub fn cancel(&self) {
@@ -161,7 +190,7 @@ where
         // A worker helps with what has not started: its own jobs and nobody else's.
         let tasks = state.tasks.lock().tasks.clone();
         for task in tasks.iter().rev().filter_map(Weak::upgrade) {
-            task.run();
+            task.run_nested();
         }
     }
     // Shielded: returning before the jobs have ended would free what they borrow.

@@ -58,7 +58,7 @@ pub use local::LocalKey;
 pub use ropewalk_core::strand::{StackError, in_greenlet, no_switch};
 pub use wait::{Handles, Sequence, Tuple, gather, iwait, join_all, kill_all, wait_any};
 
-pub use watch::{dump, dump_on_sigquit};
+pub use watch::{dump, dump_on_sigquit, set_reports};
 
 use crate::executor::{Submit, ThreadPoolExecutor};
 use crate::task::{CancelToken, Interrupted, TaskHandle};

@@ -7,7 +7,7 @@
 use ropewalk_core::park::Pause;
 use ropewalk_core::strand::{Hub, Seen};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::panic::Location;
@@ -141,7 +141,7 @@ impl Drop for Watch {
         let stretched = Duration::from_nanos(watched.stretched.load(Ordering::Relaxed));
         // In a greenlet and not computing: blocked, or waiting for a processor, which is nobody's fault here.
         let blocked = busy.saturating_sub(computed).saturating_sub(waited_for_processor()).min(stretched);
-        if blocked > LONG_STRETCH && blocked > life / BLOCKED_SHARE {
+        if REPORTS.load(Ordering::Relaxed) && blocked > LONG_STRETCH && blocked > life / BLOCKED_SHARE {
             let found = lock(&watched.found);
             let mut text = format!(
                 "ropewalk: the hub on thread \"{}\" was blocked inside greenlets for {:.1} s of its {:.1} s while others \
@@ -171,6 +171,21 @@ fn waited_for_processor() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+/// Whether greenlets that do not switch, and hubs that were blocked, are reported.
+static REPORTS: AtomicBool = AtomicBool::new(true);
+
+/// Switches the reports about greenlets that do not switch, and about hubs that were blocked, off or on again; for programs
+/// that know. A deadlock is always reported.
+///
+/// # Examples
+///
+/// ```
+/// ropewalk::greenlet::set_reports(false);
+/// ```
+pub fn set_reports(on: bool) {
+    REPORTS.store(on, Ordering::Relaxed);
 }
 
 /// SIGQUIT has come; and whether it is listened to.
@@ -213,12 +228,13 @@ pub fn dump_on_sigquit() -> io::Result<()> {
 struct Before {
     switches: u64,
     since: Instant,
-    told: bool,
 }
 
 /// The watcher's life.
 fn watch() {
     let mut before: HashMap<usize, Before> = HashMap::new();
+    // A place is named once: what is spawned there a thousand times is one piece of news.
+    let mut named: HashSet<&'static Location<'static>> = HashSet::new();
     let mut settled = Vec::new();
     loop {
         std::thread::park_timeout(TICK);
@@ -230,16 +246,16 @@ fn watch() {
         for watched in &hubs {
             let key = Arc::as_ptr(watched).addr();
             let (now, switches) = (Instant::now(), watched.hub.switches());
-            let known = before.entry(key).or_insert(Before { switches, since: now, told: false });
+            let known = before.entry(key).or_insert(Before { switches, since: now });
             let running = watched.hub.running();
             if known.switches != switches || running.is_none() {
-                *known = Before { switches, since: now, told: false };
+                *known = Before { switches, since: now };
             }
             if let Some(place) = running {
                 *lock(&watched.found).entry(place).or_insert(0) += 1;
                 // Alone, it keeps nobody from anything.
-                if !known.told && now - known.since >= STUCK && watched.hub.population() > 1 {
-                    known.told = true;
+                let stuck = now - known.since >= STUCK && watched.hub.population() > 1;
+                if stuck && REPORTS.load(Ordering::Relaxed) && named.insert(place) {
                     eprintln!(
                         "ropewalk: a greenlet spawned at {place} has not switched for {} ms: it stops the others of thread \
                          \"{}\"; compute and block in greenlet::offload",
