@@ -25,12 +25,17 @@
 //! # Waking
 //!
 //! A waker runs code of somebody else (a runtime's scheduler), so it is never fired under a list's lock: popping fills a
-//! [`Wakes`], and that is `#[must_use]` and fired when the lock is gone.
+//! [`Wakes`], and that is `#[must_use]` and fired when the lock is gone. One that panics costs the others nothing: they are
+//! all fired before the panic goes on.
 
 use crate::model::cell::UnsafeCell;
 use crate::model::sync::atomic::{AtomicUsize, Ordering};
 use crate::model::time::Instant;
+use std::any::Any;
 use std::marker::PhantomPinned;
+use std::panic::resume_unwind;
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -332,6 +337,7 @@ impl List {
         list: impl Fn(&mut G) -> &mut Self,
     ) {
         let last = list(&mut guard).tickets;
+        let mut panicked = None;
         loop {
             let mut wakes = Wakes::new();
             let waiting = list(&mut guard);
@@ -341,9 +347,9 @@ impl List {
             }
             let done = wakes.has_room();
             drop(guard);
-            wakes.wake();
+            panicked = panicked.or(wakes.fire());
             if done {
-                return;
+                return panicked.map_or((), |payload| resume_unwind(payload));
             }
             guard = relock();
         }
@@ -396,12 +402,32 @@ impl Wakes {
         }
     }
 
-    /// Fires them, in the order of waiting. Not under a lock.
-    pub(crate) fn wake(mut self) {
-        for waker in &mut self.wakers[..self.len] {
-            if let Some(waker) = waker.take() {
-                waker.wake();
+    /// Fires them, in the order of waiting. Not under a lock. Panics as one of them does, when all have been fired.
+    pub(crate) fn wake(self) {
+        if let Some(payload) = self.fire() {
+            resume_unwind(payload);
+        }
+    }
+
+    /// Fires them all; the payload if one of them panics.
+    #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+    fn fire(mut self) -> Option<Box<dyn Any + Send>> {
+        let mut panicked = None;
+        let mut wakers = self.wakers[..self.len].iter_mut().filter_map(Option::take);
+        // One net under all, spread anew after a panic.
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| wakers.by_ref().for_each(Waker::wake))) {
+            if let Some(before) = panicked.replace(payload) {
+                // It was reported, and its destructor might panic too.
+                std::mem::forget(before);
             }
         }
+        panicked
+    }
+
+    /// A checker ends an execution that failed by panics in the middle of it: they must get through.
+    #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+    fn fire(mut self) -> Option<Box<dyn Any + Send>> {
+        self.wakers[..self.len].iter_mut().filter_map(Option::take).for_each(Waker::wake);
+        None
     }
 }

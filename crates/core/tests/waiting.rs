@@ -8,7 +8,7 @@ use ropewalk_core::task::CancelToken;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use support::{HANG, Polled, SHORT, Script, eventually};
 
@@ -50,6 +50,30 @@ fn nested_wait_does_not_eat_the_outer_wake_up() {
         inner.set();
         assert_eq!(thread.join().expect("no panic"), Ok(()));
     }
+}
+
+/// A waker that panics, as a runtime's may that is being shut down: all behind it are woken, also those of later batches.
+#[test]
+fn waker_that_panics_costs_the_others_nothing() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of somebody else");
+        }
+    }
+
+    let event = Event::new();
+    let mut waiting: Vec<_> = (0..70).map(|_| Polled::waiting(event.wait_async())).collect();
+    for panics in [69, 40, 3, 0] {
+        // A second poll leaves another waker.
+        let future = waiting[panics].future();
+        assert!(future.poll(&mut Context::from_waker(&Waker::from(Arc::new(Panics)))).is_pending());
+    }
+    let set = catch_unwind(AssertUnwindSafe(|| event.set()));
+    let payload = set.expect_err("it is not kept quiet");
+    assert_eq!(payload.downcast_ref(), Some(&"a waker of somebody else"));
+    assert_eq!(waiting.iter().filter(|waiter| waiter.woken() == 1).count(), 66);
+    assert!(waiting.iter_mut().all(|waiter| waiter.poll().is_ready()));
 }
 
 #[test]

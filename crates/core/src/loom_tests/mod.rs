@@ -16,7 +16,7 @@
 //! | semaphore | model | model | model | model | model | 3 |
 //! | barrier | model | model | model | model | model | model |
 //! | event | model | model | model | model | model | model |
-//! | once | model | model | model | 4 | model | model |
+//! | once | model | model | model | model | model | model |
 //! | queue | model | model | model | model | model | model |
 //! | unbounded | model | model | model | model | model | model |
 //! | rendezvous | model | model | model | model | model | model |
@@ -29,7 +29,6 @@
 //! 2. Its notification is for that thread alone, so there is nobody to hand it on to.
 //! 3. A wait borrows the lock, so the lock cannot go away. A holder that goes away by a panic drops its guard, which is the
 //!    unlock of the other models; loom cannot change threads in the middle of an unwind, so ordinary tests hold that part.
-//! 4. It has no timed face: whoever waits, waits for an initializer that runs.
 //!
 //! Where nothing owns what is waited for, the last column is whoever closes it: the one that aborts a barrier, tells all of a
 //! condition variable, sets an event twice, gives a mutex back on another thread, gives up an initializer, cancels a task, shuts

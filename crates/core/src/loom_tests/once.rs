@@ -1,7 +1,7 @@
 //! Models of the once cell. Its value lies in a cell that loom watches.
 #![cfg(all(test, ropewalk_loom))]
 
-use super::{Number, model, poll_once, race};
+use super::{A_WHILE, Number, model, poll_once, race};
 use crate::model::thread;
 use crate::park;
 use crate::sync::OnceCell;
@@ -65,6 +65,27 @@ fn two_waiters_one_notification() {
     model("once: two_waiters_one_notification", || {
         let shared = race(shared(), &[init, init], init);
         assert_eq!(shared.1.get(), 1);
+    });
+}
+
+#[test]
+fn timeout_races_with_notify() {
+    model("once: timeout_races_with_notify", || {
+        let shared = race(shared(), &[init], |(cell, runs)| {
+            let value = cell.get_or_init_timeout(A_WHILE, || {
+                runs.add(1);
+                7
+            });
+            assert!(value.is_none_or(|value| *value == 7));
+        });
+        assert_eq!((shared.0.get(), shared.1.get()), (Some(&7), 1));
+    });
+    // It is told that it is its turn, and has waited for long enough at that moment: somebody else tries.
+    model("once: timeout_among_waiters", || {
+        let shared = race(shared(), &[fail, init], |(cell, _)| {
+            cell.get_or_init_timeout(A_WHILE, || 7);
+        });
+        assert_eq!(shared.0.get(), Some(&7));
     });
 }
 

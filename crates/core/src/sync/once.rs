@@ -13,6 +13,7 @@
 use crate::model::cell::UnsafeCell;
 use crate::model::maybe_const;
 use crate::model::sync::atomic::{AtomicU32, Ordering};
+use crate::model::time::Duration;
 use crate::model::weaken;
 use crate::park::leaf::Leaf;
 use crate::park::{self, Wait};
@@ -111,6 +112,36 @@ impl<T> OnceCell<T> {
             turn.finish(init()?);
         }
         Ok(self.get().expect("filled by us or by another"))
+    }
+
+    /// The value; computes it with `init` if nobody has, and waits for the initializer of another for at most `timeout`.
+    /// `None` when that took longer. There is no limit to `init` itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk_core::sync::OnceCell;
+    /// use std::time::Duration;
+    ///
+    /// let cell = OnceCell::new();
+    /// cell.get_or_init(|| {
+    ///     // Somebody who comes now does not wait for long.
+    ///     std::thread::scope(|scope| {
+    ///         let other = scope.spawn(|| cell.get_or_init_timeout(Duration::from_millis(1), || 2));
+    ///         assert_eq!(other.join().unwrap(), None);
+    ///     });
+    ///     1
+    /// });
+    /// assert_eq!(cell.get_or_init_timeout(Duration::ZERO, || 2), Some(&1));
+    /// ```
+    #[track_caller]
+    pub fn get_or_init_timeout(&self, timeout: Duration, init: impl FnOnce() -> T) -> Option<&T> {
+        if self.get().is_none()
+            && let Some(turn) = park::wait_for_with(Wait::LOCK.timeout(timeout), self.turn(Waiting::Blocking)).ok()?
+        {
+            turn.finish(init());
+        }
+        self.get()
     }
 
     /// The value; computes it with the future of `init` if nobody has.

@@ -1,6 +1,6 @@
 //! What the submitter of a task holds.
 
-use super::harness::{Flat, Header, Joinable, call_quietly};
+use super::harness::{Flat, Header, Joinable, call_quietly, may_run_inline};
 use super::outcome::{Outcome, TaskError};
 use super::state::TaskId;
 use crate::model::time::Duration;
@@ -12,10 +12,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-
-/// How many tasks may run inside each other's waits before a wait really waits. Each takes a few hundred bytes of stack
-/// beside what the tasks take themselves.
-const INLINE_DEPTH_MAX: u32 = 24;
 
 /// The result of a task, now or later. The same for every executor.
 ///
@@ -89,7 +85,7 @@ impl<T> TaskHandle<T> {
             && header.state.is_pending()
             // Under a token the wait may have to end before the task does.
             && park::only_task_can_cancel()
-            && park::inline_depth() < INLINE_DEPTH_MAX
+            && may_run_inline()
         {
             self.task.run_inline();
         }

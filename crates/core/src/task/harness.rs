@@ -35,12 +35,22 @@ use std::task::{Context, Poll, Waker};
 pub trait Runnable: Send + Sync {
     /// Runs the task, unless somebody else did or it was cancelled. Never panics.
     fn run(&self);
+    /// The same inside a wait for the task, unless so many do that already on this stack that the wait had better wait.
+    fn run_nested(&self);
     /// Ends the task without running it. False when it has started or ended already.
     fn cancel(&self, error: TaskError) -> bool;
     /// Asks the task to stop while it runs: its waits end.
     fn interrupt(&self);
     /// Whether it has neither started nor been cancelled.
     fn is_pending(&self) -> bool;
+}
+
+/// How many tasks may run inside each other's waits before a wait really waits. Each takes a few hundred bytes of stack
+/// beside what the tasks take themselves.
+const INLINE_DEPTH_MAX: u32 = 24;
+
+pub(super) fn may_run_inline() -> bool {
+    park::inline_depth() < INLINE_DEPTH_MAX
 }
 
 pub(super) type Callback = Box<dyn FnOnce(Outcome<'_>) + Send>;
@@ -270,6 +280,12 @@ where
         self.start(false);
     }
 
+    fn run_nested(&self) {
+        if may_run_inline() {
+            self.start(true);
+        }
+    }
+
     fn cancel(&self, error: TaskError) -> bool {
         self.abandon(error)
     }
@@ -338,6 +354,11 @@ pub fn drop_quietly<T>(value: T) {
 }
 
 /// Makes a task for the executor at address `executor` (0 for none): its half, and the submitter's.
+///
+/// Both halves are the same memory, so the task does not notice when the executor drops its half: an executor runs or
+/// cancels what it was given, also where it is shut down. A task that it forgets never ends, and whoever joins it waits for
+/// ever. (To notice would take a count of its own beside the one of the `Arc`, for each task that is submitted. A
+/// [`Promise`](super::promise::Promise) has one owner and ends when that is dropped.)
 pub fn new_task<F, T>(executor: usize, job: F) -> (Arc<dyn Runnable>, TaskHandle<T>)
 where
     F: FnOnce() -> Result<T, TaskError> + Send + 'static,

@@ -60,6 +60,11 @@ impl<F: Future> Polled<F> {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
+    /// To be polled in another way.
+    pub(crate) fn future(&mut self) -> Pin<&mut F> {
+        self.future.as_mut()
+    }
+
     /// How often it was woken.
     pub(crate) fn woken(&self) -> usize {
         self.wakes.0.load(Ordering::SeqCst)
