@@ -1,52 +1,98 @@
-//! Holds the list of CPython's cases to the letter: each is answered by a test or listed as a difference, never both, and
-//! nothing is named that does not exist.
+//! Holds the lists of CPython's and gevent's cases to the letter: each is answered by a test or listed as a difference, never
+//! both, and nothing is named that does not exist.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-fn words_of(text: &str, known: &BTreeSet<String>) -> BTreeSet<String> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
-        .map(|word| word.trim_end_matches('.'))
-        .filter(|word| known.contains(*word))
-        .map(str::to_owned)
-        .collect()
+/// Somebody else's suite, as it is re-expressed here.
+struct Suite {
+    /// Whose; a test says which cases it answers in lines `/// <name>: <case>`.
+    name: &'static str,
+    /// Where `cases.txt` and `known_differences.md` lie.
+    folder: &'static str,
+    /// No fewer than so many cases make the list.
+    cases_min: usize,
 }
 
-#[test]
-fn every_case_is_answered() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let list = fs::read_to_string(tests.join("cpython/cases.txt")).expect("the list");
-    let cases: BTreeSet<String> = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
-    assert!(cases.len() > 190, "the list is complete");
+/// `a{b,c}d` is `abd` and `acd`: cases that differ in one word are named in one line.
+fn expand(pattern: &str) -> Vec<String> {
+    let Some((before, rest)) = pattern.split_once('{') else { return vec![pattern.to_owned()] };
+    let (choices, after) = rest.split_once('}').unwrap_or_else(|| panic!("{pattern}: a brace is not closed"));
+    let ends = expand(after);
+    choices.split(',').flat_map(|choice| ends.iter().map(move |end| format!("{before}{choice}{end}"))).collect()
+}
 
-    let mut answered = BTreeSet::new();
-    let mut sources = vec![tests.join("thread_exit.rs")];
-    sources
-        .extend(fs::read_dir(tests.join("cpython")).expect("the folder").map(|entry| entry.expect("an entry").path()));
-    for path in sources {
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
+/// The cases that the code spans of a text name. A span with a word of a case's length that is none is a mistake.
+fn listed_in(text: &str, cases: &BTreeSet<String>, whose: &str) -> BTreeSet<String> {
+    let modules: BTreeSet<&str> = cases.iter().filter_map(|case| case.split('.').next()).collect();
+    let mut listed = BTreeSet::new();
+    for case in text.split('`').skip(1).step_by(2).flat_map(expand) {
+        if cases.contains(&case) {
+            assert!(listed.insert(case.clone()), "{whose}: {case} is listed twice");
+        } else if let Some((module, _)) = case.split_once('.') {
+            assert!(!modules.contains(module) || case.ends_with(".rs"), "{whose}: no such case: {case}");
         }
+    }
+    listed
+}
+
+/// The Rust files under `tests` in whose head or folder the suite's name is.
+fn sources(tests: &Path, folder: &str) -> Vec<PathBuf> {
+    let files = |of: &Path| fs::read_dir(of).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    let mut sources: Vec<PathBuf> = files(tests);
+    sources.extend::<Vec<PathBuf>>(files(&tests.join(folder)));
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    sources
+}
+
+fn every_case_is_answered_of(suite: &Suite) {
+    let Suite { name, folder, .. } = suite;
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let list = fs::read_to_string(tests.join(folder).join("cases.txt")).expect("the list");
+    let cases: BTreeSet<String> = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    assert!(cases.len() >= suite.cases_min, "the list is complete");
+
+    let mark = format!("/// {name}: ");
+    let mut answered = BTreeSet::new();
+    for path in sources(&tests, folder) {
         let source = fs::read_to_string(&path).expect("a source file");
         let mut lines = source.lines().peekable();
         while let Some(line) = lines.next() {
-            let Some(case) = line.trim().strip_prefix("/// CPython: ") else { continue };
-            assert!(cases.contains(case), "{}: no such case: {case}", path.display());
-            answered.insert(case.to_owned());
-            let next = lines.peek().copied().unwrap_or_default();
+            let Some(pattern) = line.trim().strip_prefix(&mark) else { continue };
+            for case in expand(pattern) {
+                assert!(cases.contains(&case), "{}: no such case: {case}", path.display());
+                answered.insert(case);
+            }
+            let next = lines.peek().copied().unwrap_or_default().trim();
             assert!(
-                ["/// CPython: ", "#[test]", "fn "].iter().any(|start| next.starts_with(start)),
-                "{}: {case} names no test",
+                [mark.as_str(), "#[test]", "fn "].iter().any(|start| next.starts_with(start)),
+                "{}: {pattern} names no test",
                 path.display()
             );
         }
     }
 
-    let differences = fs::read_to_string(tests.join("cpython/known_differences.md")).expect("the differences");
-    let listed = words_of(&differences, &cases);
+    let differences = fs::read_to_string(tests.join(folder).join("known_differences.md")).expect("the differences");
+    let listed = listed_in(&differences, &cases, name);
     assert_eq!(answered.intersection(&listed).collect::<Vec<_>>(), [""; 0], "answered and listed");
     let missing: Vec<_> = cases.iter().filter(|case| !answered.contains(*case) && !listed.contains(*case)).collect();
     assert_eq!(missing, [""; 0], "neither answered nor listed");
-    println!("{} cases: {} answered, {} listed", cases.len(), answered.len(), listed.len());
+    println!("{name}: {} cases: {} answered, {} listed", cases.len(), answered.len(), listed.len());
+}
+
+#[test]
+fn every_case_is_answered() {
+    every_case_is_answered_of(&Suite { name: "CPython", folder: "cpython", cases_min: 190 });
+}
+
+#[test]
+fn every_case_of_gevent_is_answered() {
+    every_case_is_answered_of(&Suite { name: "gevent", folder: "gevent", cases_min: 510 });
+}
+
+#[test]
+fn braces_name_several_cases() {
+    assert_eq!(expand("a.b"), ["a.b"]);
+    assert_eq!(expand("T{,2}.test_{x,y}"), ["T.test_x", "T.test_y", "T2.test_x", "T2.test_y"]);
 }
