@@ -18,6 +18,8 @@ struct Members {
     alive: usize,
     tasks: Vec<Weak<dyn Runnable>>,
     closed: bool,
+    /// How many are killing everybody at this moment.
+    killers: usize,
 }
 
 /// One task's place in a roster, until this is dropped: a guard for its harness.
@@ -27,6 +29,15 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.0.members.lock().alive -= 1;
         self.0.changed.notify_all();
+    }
+}
+
+/// Whoever is listed until this is dropped is cancelled at once.
+struct Killing<'a>(&'a Roster);
+
+impl Drop for Killing<'_> {
+    fn drop(&mut self) {
+        self.0.members.lock().killers -= 1;
     }
 }
 
@@ -78,6 +89,21 @@ impl Roster {
             members.tasks.retain(|task| task.strong_count() > 0);
         }
         members.tasks.push(Arc::downgrade(task));
+        let too_late = members.killers > 0;
+        drop(members);
+        if too_late {
+            task.cancel(TaskError::Cancelled);
+        }
+    }
+
+    /// Cancels everybody, and whoever comes meanwhile (whoever waited for a place takes one that becomes free), and waits
+    /// until nobody is alive.
+    #[track_caller]
+    pub(crate) fn kill(&self) {
+        self.members.lock().killers += 1;
+        let _killing = Killing(self);
+        self.cancel(true);
+        self.join();
     }
 
     /// Drops what has not started, and asks what runs to stop if `running` says so.

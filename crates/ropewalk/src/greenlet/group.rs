@@ -93,10 +93,9 @@ impl Group {
         self.roster.join();
     }
 
-    /// Cancels the greenlets of the group and waits until they have ended.
+    /// Cancels the greenlets of the group, and those that are spawned meanwhile, and waits until they have ended.
     pub fn kill(&self) {
-        self.roster.cancel(true);
-        self.roster.join();
+        self.roster.kill();
     }
 
     /// How many greenlets have not ended.
@@ -173,10 +172,10 @@ impl Pool {
         self.roster.join();
     }
 
-    /// Cancels the greenlets of the pool and waits until they have ended. The pool can be used on.
+    /// Cancels the greenlets of the pool, and those that are spawned meanwhile, and waits until they have ended. The pool
+    /// can be used on.
     pub fn kill(&self) {
-        self.roster.cancel(true);
-        self.roster.join();
+        self.roster.kill();
     }
 
     /// Calls `function` for each item, each in a greenlet of its own, and gives the results in order, as they are asked
