@@ -23,15 +23,24 @@ fn expand(pattern: &str) -> Vec<String> {
     choices.split(',').flat_map(|choice| ends.iter().map(move |end| format!("{before}{choice}{end}"))).collect()
 }
 
-/// The cases that the code spans of a text name. A span with a word of a case's length that is none is a mistake.
-fn listed_in(text: &str, cases: &BTreeSet<String>, whose: &str) -> BTreeSet<String> {
+/// The cases that the code spans of a text name. A span that looks like a case and is none is a mistake, and so is one that
+/// names a test of ours (`file.rs::test`) that does not exist.
+fn listed_in(text: &str, cases: &BTreeSet<String>, tests: &Path) -> BTreeSet<String> {
     let modules: BTreeSet<&str> = cases.iter().filter_map(|case| case.split('.').next()).collect();
     let mut listed = BTreeSet::new();
-    for case in text.split('`').skip(1).step_by(2).flat_map(expand) {
-        if cases.contains(&case) {
-            assert!(listed.insert(case.clone()), "{whose}: {case} is listed twice");
-        } else if let Some((module, _)) = case.split_once('.') {
-            assert!(!modules.contains(module) || case.ends_with(".rs"), "{whose}: no such case: {case}");
+    for span in text.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = span.split_once("::").filter(|(file, _)| file.ends_with(".rs")) {
+            let source = fs::read_to_string(tests.join(file)).unwrap_or_else(|error| panic!("{span}: {error}"));
+            assert!(source.contains(&format!("fn {test}(")), "no such test: {span}");
+            continue;
+        }
+        for case in expand(span) {
+            let module = case.split('.').next().expect("a split has a first part");
+            if cases.contains(&case) {
+                assert!(listed.insert(case.clone()), "{case} is listed twice");
+            } else {
+                assert!(!modules.contains(module) || case == module, "no such case: {case}");
+            }
         }
     }
     listed
@@ -74,7 +83,7 @@ fn every_case_is_answered_of(suite: &Suite) {
     }
 
     let differences = fs::read_to_string(tests.join(folder).join("known_differences.md")).expect("the differences");
-    let listed = listed_in(&differences, &cases, name);
+    let listed = listed_in(&differences, &cases, &tests);
     assert_eq!(answered.intersection(&listed).collect::<Vec<_>>(), [""; 0], "answered and listed");
     let missing: Vec<_> = cases.iter().filter(|case| !answered.contains(*case) && !listed.contains(*case)).collect();
     assert_eq!(missing, [""; 0], "neither answered nor listed");
