@@ -41,8 +41,10 @@ impl<T, I: IntoIterator<Item = TaskHandle<T>>> Handles<(Sequence, T)> for I {
 
     #[track_caller]
     fn join(self) -> Result<Vec<T>, TaskError> {
-        // All are joined before the first error is looked at.
-        let ended: Vec<_> = self.into_iter().map(TaskHandle::join).collect();
+        // All are there before the first is waited for: an iterator may start them as it goes. All are joined before the
+        // first error is looked at.
+        let handles: Vec<_> = self.into_iter().collect();
+        let ended: Vec<_> = handles.into_iter().map(TaskHandle::join).collect();
         ended.into_iter().collect()
     }
 
