@@ -143,7 +143,8 @@ fn waits_that_something_can_end_are_no_deadlock() {
 /// 160 requests with a client that blocks the thread: the hub says so at its end, with the place.
 fn hub_that_was_blocked_while_others_were_ready_says_so() {
     let output = children::play("hub_that_was_blocked_while_others_were_ready_says_so");
-    let report = report(&output);
+    // On a busy machine a nap may last so long that the greenlet is named as stuck, too.
+    let report: Vec<_> = report(&output).into_iter().filter(|line| line.contains("the hub on thread")).collect();
     assert_eq!((report.len(), output.status.code()), (1, Some(0)), "{}", text(&output));
     let (start, end) =
         ("ropewalk: the hub on thread \"", "use ropewalk::net, block_on or greenlet::offload for what blocks");

@@ -1,6 +1,9 @@
 //! What the tests of the lab share: running it, waiting for something to become true, looking at processes.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod processes;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
