@@ -12,13 +12,17 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 12] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
     "fake_database",
     "producer_consumer",
     "events",
+    "greenlet_spawn",
+    "greenlet_events",
+    "mixed_strands",
+    "async_gather",
     "io_bound",
     "cpu_bound",
 ];
@@ -209,6 +213,72 @@ fn events_waiters_go_on_after_the_setter_and_not_before() {
     let done = lines.iter().position(|line| line.ends_with("setter  : done")).expect("the setter is done");
     assert!(lines[..done].iter().all(|line| !line.ends_with("goes on")));
     assert!(lines.last().is_some_and(|line| line.ends_with("main    : all done")));
+}
+
+#[test]
+fn greenlet_spawn_starts_when_main_waits_and_goes_by_turns() {
+    let lines = run("greenlet_spawn");
+    // Greenlets of one thread have one order, on every machine.
+    let expected = [
+        "main    : three are spawned, none has started",
+        "foo     : starts, and naps for 50 ms",
+        "foo     : starts, and naps for 100 ms",
+        "splicer : knows its name",
+        "foo     : Hello",
+        "foo     : I live!",
+        "main    : got 3 and Some(7)",
+        "main    : the rope is hemp jute sisal hemp jute sisal",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn greenlet_events_wakes_all_in_order_on_one_thread() {
+    let lines = run("greenlet_events");
+    let seconds: Vec<f64> = lines.iter().map(|line| figure(line.split(':').next().unwrap_or(""), "s")).collect();
+    let texts: Vec<&str> = lines.iter().map(|line| line.split_once(" s  ").map_or("", |(_, text)| text)).collect();
+    let waiters = |what: &str| (0..5).map(|name| format!("waiter {name}: {what}")).collect::<Vec<_>>();
+    let mut expected = vec!["setter  : wait for me, I have something to do".to_owned()];
+    expected.extend(waiters("waits"));
+    expected.push("setter  : done".to_owned());
+    expected.extend(waiters("goes on"));
+    expected.push("main    : all done on 1 thread".to_owned());
+    assert_eq!(texts, expected);
+    assert!(seconds[..6].iter().all(|waits| *waits < 0.45), "the waiters came too late to wait: {seconds:?}");
+    assert!(seconds[6..].iter().all(|goes_on| *goes_on >= 0.5), "somebody did not wait: {seconds:?}");
+}
+
+#[test]
+fn mixed_strands_count_exactly() {
+    let lines = run("mixed_strands");
+    assert_eq!(lines[0], "12 producers of three kinds, 1000 items each");
+    let got = |line: &String| line.split_whitespace().last()?.parse::<u32>().ok();
+    assert_eq!(lines[1..4].iter().filter_map(got).sum::<u32>(), 12_000, "{lines:?}");
+    assert_eq!(lines[4..], ["count 12000 of 12000", "items 12000 of 12000, sum 5994000 of 5994000"]);
+}
+
+#[test]
+fn async_gather_keeps_order_cancels_and_gives_back() {
+    let lines = run("async_gather");
+    let gathered = lines.iter().position(|line| line.starts_with("gather  : [0, 10, 20], ")).expect("it gathered");
+    for name in 0..3 {
+        let (one, two) = (format!("Task {name}: one"), format!("Task {name}: two"));
+        in_order(&lines[..gathered], &[&one, &two]);
+    }
+    // Three naps of 100 ms, side by side.
+    assert!(figure(&lines[gathered], "s") >= 0.1, "{}", lines[gathered]);
+    let group = "group   : task failed: invalid digit found in string (core::num::error::ParseIntError)";
+    in_order(&lines[gathered..], &["Task 3: gave back what it held", group]);
+    in_order(
+        &lines[gathered..],
+        &[
+            group,
+            "timeout : task 5 is not finished: true",
+            "Task 5: gave back what it held",
+            "timeout : task 5 ended as cancelled: true",
+        ],
+    );
+    assert!(lines.last().is_some_and(|line| figure(line, "bytes") > 0.0));
 }
 
 #[test]
