@@ -17,6 +17,15 @@ mod pages {
     #[doc = include_str!("../../guide/src/threads-and-pools.md")]
     mod threads_and_pools {}
 
+    #[doc = include_str!("../../guide/src/greenlets.md")]
+    mod greenlets {}
+
     #[doc = include_str!("../../guide/src/coming-from-python.md")]
     mod coming_from_python {}
+
+    #[doc = include_str!("../../guide/src/coming-from-gevent.md")]
+    mod coming_from_gevent {}
+
+    #[doc = include_str!("../../guide/src/coming-from-asyncio.md")]
+    mod coming_from_asyncio {}
 }
