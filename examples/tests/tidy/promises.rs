@@ -7,7 +7,8 @@ use crate::{Finding, accepts, holds, reports};
 const GUARANTEES: &str = "GUARANTEES.md";
 
 /// Each promise is a row of a table whose first cell is its number (`G1`), and names at least one test that holds it as
-/// `` `crates/core/tests/event.rs::notify_between_check_and_park` ``. A test inside a module is named by its last word.
+/// `` `crates/core/tests/event.rs::notify_between_check_and_park` ``. A test inside a module is named by its last word, an
+/// example in the documentation by the item under which it stands.
 fn guarantees(tree: &Tree) -> Vec<Finding> {
     let Some(text) = tree.text(GUARANTEES) else {
         return vec![Finding::new(GUARANTEES, 0, "is missing: each promise with the test that holds it")];
@@ -42,7 +43,7 @@ fn guarantees(tree: &Tree) -> Vec<Finding> {
                 ));
                 continue;
             };
-            if !has_test(&file.code, name) {
+            if !has_test(&file.code, name) && !has_example(&file.text, name) {
                 findings.push(Finding::new(
                     GUARANTEES,
                     index + 1,
@@ -57,13 +58,39 @@ fn guarantees(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// A function of that name under `#[test]`; or, in a file whose macros write tests, the name given to a macro.
+/// A function of that name under `#[test]`; or, in a file whose macros write tests, the name given to a macro; or one in the
+/// list `tests! { .. }` of a binary that is its own harness.
 fn has_test(code: &str, name: &str) -> bool {
     let all: Vec<&str> = words(code).map(|(_, word)| word).collect();
     let function = all.iter().enumerate().any(|(i, word)| {
         *word == name && i > 0 && all[i - 1] == "fn" && all[..i].iter().rev().take(12).any(|before| *before == "test")
     });
-    function || (all.contains(&"macro_rules") && all.contains(&name))
+    let listed = code.split("tests! {").skip(1).any(|list| {
+        let list = list.split('}').next().unwrap_or("");
+        words(list).any(|(_, word)| word == name)
+    });
+    function || listed || (all.contains(&"macro_rules") && all.contains(&name))
+}
+
+/// A public item of that name whose documentation has a block of code that is run, or that must not compile.
+fn has_example(text: &str, name: &str) -> bool {
+    let mut example = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(doc) = line.strip_prefix("///") {
+            let fence = doc.trim();
+            example |= fence.starts_with("```") && !fence.contains("ignore") && !fence.contains("no_run");
+        } else if !line.starts_with("#[") {
+            let mut words = words(line).map(|(_, word)| word);
+            let is_item = words.next() == Some("pub")
+                && ["fn", "struct", "enum", "trait"].contains(&words.next().unwrap_or(""))
+                && words.next() == Some(name);
+            if is_item && example {
+                return true;
+            }
+            example = false;
+        }
+    }
+    false
 }
 
 #[test]
@@ -90,6 +117,11 @@ fn every_promise_names_a_test_that_exists_control() {
     };
     assert!(both("#[test]\n#[should_panic]\nfn c() {}").is_empty());
     assert!(both("macro_rules! hazard { () => {} }\nhazard!(c, 3);").is_empty());
+    assert!(both("fn c() {}\nfn main() {\n    run(&tests! {\n        a\n        c\n    });\n}").is_empty());
+    assert!(both("fn c() {}\nfn main() {\n    run(&tests! {\n        a\n    });\n}")[0].contains("the test `c`"));
+    assert!(both("/// Does.\n///\n/// ```\n/// c();\n/// ```\n#[inline]\npub fn c() {}").is_empty());
+    assert!(both("/// ```no_run\n/// c();\npub fn c() {}")[0].contains("the test `c`"));
+    assert!(both("/// ```\n/// d();\n/// ```\npub fn d() {}\n/// Does.\npub fn c() {}")[0].contains("the test `c`"));
     assert!(both("// fn c()\n#[test]\nfn cc() {}")[0].contains("the test `c`, which is not in"));
     assert!(both("fn c() {}")[0].contains("the test `c`, which is not in"));
 }
