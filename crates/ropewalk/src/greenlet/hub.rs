@@ -30,6 +30,9 @@ use tokio::runtime::{Builder, LocalOptions};
 const TURN: Duration = Duration::from_micros(50);
 /// Polls of local tasks between two looks at the reactor; a look is a system call of about 0.5 µs.
 const POLLS_PER_REACTOR_TURN: u32 = 4;
+/// How often a hub whose life is over looks for greenlets that were started since it cancelled all; a look at many
+/// greenlets takes longer than a turn.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 /// The stack of the first greenlet, which runs a whole `main`: as large as a main thread's.
 const MAIN_STACK_BYTES: usize = 8 << 20;
 
@@ -171,13 +174,17 @@ pub(super) fn live(
 
 /// The driver: polls until the hub's life is over and its last greenlet has ended.
 async fn drive(hub: &'static Hub, watch: Rc<Watch>, supply: Rc<dyn Supply>, over: impl Fn() -> bool) {
+    let mut cancelled: Option<Instant> = None;
     let driver = poll_fn(|context| {
         let started = Instant::now();
         hub.set_now(started);
         let was_over = over();
         if was_over {
-            // Again each time: a greenlet that ends may start others.
-            hub.cancel_all();
+            // A greenlet that ends may start others.
+            if cancelled.is_none_or(|before| started - before >= CANCEL_AGAIN) {
+                cancelled = Some(started);
+                hub.cancel_all();
+            }
         } else if !supply.is_empty() {
             supply.take(hub.load().0).into_iter().for_each(|start| hub.start(start));
         }
@@ -196,6 +203,10 @@ async fn drive(hub: &'static Hub, watch: Rc<Watch>, supply: Rc<dyn Supply>, over
         let idle = turn == Turn::Idle && !newly_over;
         if idle {
             hub.trim();
+            if was_over {
+                // What was started in this turn waits by now, for ever if nobody tells it.
+                hub.cancel_all();
+            }
         }
         watch.leave_turn(Instant::now(), idle);
         if !idle || !hub.sleep(context) || !supply.is_empty() {
