@@ -50,6 +50,8 @@ pub mod executor;
 pub mod greenlet;
 mod here;
 mod io;
+#[cfg(all(unix, feature = "net"))]
+pub mod net;
 pub mod thread;
 
 pub use ropewalk_core::{sync, task};

@@ -48,7 +48,8 @@ fn listed_in(text: &str, cases: &BTreeSet<String>, tests: &Path) -> BTreeSet<Str
 
 /// The Rust files under `tests` in whose head or folder the suite's name is.
 fn sources(tests: &Path, folder: &str) -> Vec<PathBuf> {
-    let files = |of: &Path| fs::read_dir(of).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    let files =
+        |of: &Path| fs::read_dir(of).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
     let mut sources: Vec<PathBuf> = files(tests);
     sources.extend::<Vec<PathBuf>>(files(&tests.join(folder)));
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));

@@ -225,7 +225,11 @@ fn hub_waits_and_a_thread_sets<S: Settable>(limit: Option<Duration>, in_backgrou
                 is_waiting.store(true, Ordering::SeqCst);
                 waits.wait_here(limit);
             };
-            if in_background { joined(spawn(work)) } else { work() }
+            if in_background {
+                joined(spawn(work))
+            } else {
+                work()
+            }
             over.set();
             spinner.join().unwrap();
         });

@@ -317,12 +317,8 @@ fn each_greenlet_has_a_number_of_its_own() {
 // Kill.
 
 /// Ways to kill a greenlet: and wait for its end, or not; by its handle, or with others.
-const WAYS: [fn(&TaskHandle<()>); 4] = [
-    TaskHandle::kill,
-    cancel,
-    |handle| kill_all([handle]),
-    |handle| [handle].into_iter().for_each(cancel),
-];
+const WAYS: [fn(&TaskHandle<()>); 4] =
+    [TaskHandle::kill, cancel, |handle| kill_all([handle]), |handle| [handle].into_iter().for_each(cancel)];
 
 fn cancel(handle: &TaskHandle<()>) {
     handle.cancel();

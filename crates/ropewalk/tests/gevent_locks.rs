@@ -721,9 +721,8 @@ fn greenlets_try_for_the_same_permits() {
     fn try_for<const BOUNDED: bool>() {
         let permits = Rc::new(semaphore::<BOUNDED>(4));
         permits.acquire().forget();
-        let tries = Bunch::start(5, move |_| {
-            [(); 2].map(|()| permits.try_acquire().map(|permit| permit.forget()).is_some())
-        });
+        let tries =
+            Bunch::start(5, move |_| [(); 2].map(|()| permits.try_acquire().map(|permit| permit.forget()).is_some()));
         assert_eq!(tries.join().iter().flatten().filter(|took| **took).count(), 3);
     }
     both_semaphores!(try_for);

@@ -108,13 +108,23 @@ fn kill_in_each_kind_of_wait() {
             ("future", Box::new(|| ropewalk::block_on(std::future::pending()))),
             ("timer", Box::new(|| ropewalk::block_on(tokio::time::sleep(HANG)))),
             ("join", Box::new(|| drop(greenlet_support::sleeper().join()))),
-            ("yields", Box::new(|| loop {
-                ropewalk::yield_now();
-            })),
-            ("computes", Box::new(|| loop {
-                check_cancelled();
-                ropewalk::sleep(Duration::ZERO);
-            })),
+            (
+                "yields",
+                Box::new(|| {
+                    loop {
+                        ropewalk::yield_now();
+                    }
+                }),
+            ),
+            (
+                "computes",
+                Box::new(|| {
+                    loop {
+                        check_cancelled();
+                        ropewalk::sleep(Duration::ZERO);
+                    }
+                }),
+            ),
         ]
     }
     greenlets(|| {
@@ -640,7 +650,10 @@ fn spawn_without_a_hub_is_refused() {
     ];
     for spawn in spawns {
         let text = panic_text(spawn);
-        assert!(text.starts_with("no hub runs on this thread: start greenlets inside `ropewalk::run(|| ..)`"), "{text}");
+        assert!(
+            text.starts_with("no hub runs on this thread: start greenlets inside `ropewalk::run(|| ..)`"),
+            "{text}"
+        );
     }
     assert_eq!(drops.names(), ["capture"]);
 }

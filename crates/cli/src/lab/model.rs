@@ -3,7 +3,9 @@
 //! A new way is one file below `model/` with one [`Model`] in it, and one line in [`all`]. It gets plain data and returns
 //! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
 
+mod greenlets;
 mod sequential;
+mod tasks;
 mod thread_pool;
 mod threads;
 
@@ -47,12 +49,14 @@ pub trait Model: Sync {
 }
 
 /// All models, the reference first.
-pub fn all() -> [&'static dyn Model; 4] {
+pub fn all() -> [&'static dyn Model; 6] {
     [
         &sequential::Sequential,
         &threads::Threads { name: "threads-5", count: || 5 },
         &threads::Threads { name: "threads-per-core", count: super::cores::available },
         &thread_pool::Pool { name: "thread-pool-160", workers: 160 },
+        &greenlets::Greenlets,
+        &tasks::Tasks,
     ]
 }
 

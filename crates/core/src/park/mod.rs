@@ -110,6 +110,11 @@ pub fn is_cancelled() -> bool {
     raised().is_some()
 }
 
+/// Whether a wait here could be ended by somebody who cancels it. False on a plain thread, and in an unwind.
+pub fn can_be_cancelled() -> bool {
+    may_unwind() && me(|me| !me.scope.get().is_null())
+}
+
 /// Unwinds with [`Cancelled`] if the task or scope that calls was asked to stop; a cheap point to stop at in a loop.
 #[inline]
 pub fn check_cancelled() {
@@ -217,6 +222,26 @@ pub fn wait_for_shielded<F: Future>(future: F) -> F::Output {
     wait_for_ready(Wait::SHIELDED, future)
 }
 
+/// [`wait_ready`] at the longest until the deadline of `wait`: None when that passed. Unwinds with [`Cancelled`], deadline
+/// or not.
+///
+/// A thread suspends through `hook` if there is one, and not in its parker: in a system call that looks out for something
+/// besides our wakers. Nobody is told of such a wait ([`Blocked`]).
+#[track_caller]
+pub fn wait_until_ready<T>(
+    wait: Wait,
+    hook: Option<&dyn Suspend>,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    let wait = Wait { cancellable: wait.cancellable && may_unwind(), ..wait };
+    let strand = hook.map_or_else(Strand::current, Strand::Through);
+    match wait_as(&strand, wait, std::any::type_name_of_val(&poll), poll) {
+        Ok(value) => Some(value),
+        Err((_, Some(cancelled))) => std::panic::resume_unwind(Box::new(cancelled)),
+        Err((_, None)) => None,
+    }
+}
+
 /// Waits for a future under the conditions of `wait`, which has no deadline; unwinds with [`Cancelled`] if it may.
 #[track_caller]
 pub fn wait_for_ready<F: Future>(wait: Wait, future: F) -> F::Output {
@@ -252,10 +277,19 @@ pub(crate) fn spin_for_lock(try_lock: impl Fn() -> bool) -> bool {
 fn wait_or_cancel<T>(
     wait: Wait,
     on: &'static str,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Result<T, (Interrupted, Option<Cancelled>)> {
+    wait_as(&Strand::current(), wait, on, poll)
+}
+
+#[track_caller]
+fn wait_as<T>(
+    strand: &Strand<'_>,
+    wait: Wait,
+    on: &'static str,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, (Interrupted, Option<Cancelled>)> {
     refuse_in_async();
-    let strand = Strand::current();
     let waker = strand.waker();
     let _depth = Depth::enter(&waker);
     let mut context = Context::from_waker(&waker);
@@ -269,7 +303,9 @@ fn wait_or_cancel<T>(
             return Ok(value);
         }
         if scoped {
-            for scope in scopes().filter(|scope| !scope.left_waker.replace(true)) {
+            // A strand's waker stays the same, except where it sleeps elsewhere.
+            let stays = !matches!(strand, Strand::Through(_));
+            for scope in scopes().filter(|scope| !scope.left_waker.replace(stays) || !stays) {
                 // SAFETY: the interrupt is borrowed for as long as the scope is listed.
                 unsafe { &*scope.interrupt }.leave_waker(&waker);
             }
@@ -287,12 +323,14 @@ fn wait_or_cancel<T>(
 }
 
 /// The strand that waits, and how.
-enum Strand {
+enum Strand<'hook> {
     Thread(Arc<ThreadParker>),
     Greenlet(NonNull<dyn Suspend>),
+    /// A thread that sleeps elsewhere than in its parker.
+    Through(&'hook dyn Suspend),
 }
 
-impl Strand {
+impl Strand<'_> {
     fn current() -> Self {
         match me(|me| me.suspend.get()) {
             // A greenlet that unwinds must not switch: std counts panics by thread, so other greenlets would take its
@@ -307,6 +345,7 @@ impl Strand {
             Self::Thread(parker) => thread_waker(parker),
             // SAFETY: the record lends the hook for as long as it is named, and this call is inside.
             Self::Greenlet(hook) => unsafe { hook.as_ref() }.waker(),
+            Self::Through(hook) => hook.waker(),
         }
     }
 
@@ -318,6 +357,7 @@ impl Strand {
             }
             // SAFETY: as in `waker`. No borrow of a thread-local is held here: the strand may come back much later.
             Self::Greenlet(hook) => unsafe { hook.as_ref() }.suspend(pause),
+            Self::Through(hook) => hook.suspend(pause),
         }
     }
 }
@@ -407,7 +447,7 @@ pub fn sleep(duration: Duration) {
 /// A greenlet that was cancelled unwinds here.
 pub fn yield_now() {
     match Strand::current() {
-        Strand::Thread(_) => crate::model::thread::yield_now(),
+        Strand::Thread(_) | Strand::Through(_) => crate::model::thread::yield_now(),
         Strand::Greenlet(hook) => {
             // SAFETY: as in `Strand::waker`.
             unsafe { hook.as_ref() }.yield_now();

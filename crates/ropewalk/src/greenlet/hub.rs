@@ -157,6 +157,8 @@ pub(super) fn live(
         .event_interval(POLLS_PER_REACTOR_TURN)
         .build_local(LocalOptions::default())
         .expect("the system gave no reactor");
+    #[cfg(feature = "net")]
+    let _reactor = crate::io::descriptor::Reactor::of_this_thread();
     let adopted = Hub::adopt(&Greenlets);
     let hub = adopted.hub();
     let watch = Rc::new(Watch::begin(hub));

@@ -1,8 +1,13 @@
-//! Who drives I/O: a hub its own reactor, a plain thread the one driver thread that all plain threads share.
+//! Who drives I/O: a hub its own reactor; for a future on a plain thread, the one driver thread that all plain threads
+//! share. A thread that waits for a descriptor asks the system itself.
 
 mod context;
+#[cfg(all(unix, feature = "net"))]
+pub(crate) mod descriptor;
 #[cfg(all(unix, feature = "greenlet"))]
 mod driver;
+#[cfg(all(unix, feature = "net"))]
+pub(crate) mod handover;
 #[cfg(all(unix, feature = "greenlet"))]
 mod runtime;
 

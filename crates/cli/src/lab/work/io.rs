@@ -15,6 +15,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 
 use super::hex;
+use super::transport::ForGreenlets;
 use crate::exit::Expected;
 use crate::lab::usage;
 
@@ -25,10 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// One client, so one connection per host, for each thread.
+    /// One client for each thread, so that a thread keeps its connection, and greenlets of one share what is idle.
     static AGENT: ureq::Agent = agent();
-    /// Waits of the request in progress on this thread.
-    static WAITS: RefCell<Vec<Wait>> = const { RefCell::new(Vec::new()) };
+}
+
+ropewalk::greenlet_local! {
+    /// Waits of the request in progress on this thread, or in this greenlet.
+    static WAITS: RefCell<Vec<Wait>> = RefCell::new(Vec::new());
 }
 
 fn agent() -> ureq::Agent {
@@ -47,7 +51,7 @@ fn agent() -> ureq::Agent {
         .output_buffer_size(BUFFER_BYTES)
         .user_agent(concat!("ropewalk-lab/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = ().chain(Clocked(TcpConnector::default()));
+    let connector = ().chain(ForGreenlets).chain(Clocked(TcpConnector::default()));
     #[cfg(feature = "tls")]
     let connector = connector.chain(ureq::unversioned::transport::RustlsConnector::default());
     ureq::Agent::with_parts(config, connector, Clocked(DefaultResolver::default()))
@@ -55,14 +59,16 @@ fn agent() -> ureq::Agent {
 
 /// Fetches `url` and returns the SHA-256 of its body; adds what it waited for to `waits`.
 pub fn get(url: &str, waits: &mut Vec<Wait>) -> Result<String, String> {
-    WAITS.with_borrow_mut(Vec::clear);
+    WAITS.with(|w| w.borrow_mut().clear());
     let body = fetch(url);
-    WAITS.with_borrow_mut(|w| waits.append(w));
+    WAITS.with(|w| waits.append(&mut w.borrow_mut()));
     body.map(|b| hex(&Sha256::digest(&b)))
 }
 
 fn fetch(url: &str) -> Result<Vec<u8>, String> {
-    let answer = AGENT.with(|a| a.get(url).call()).map_err(|e| e.to_string())?;
+    // A clone, since a greenlet must not hold a thread-local while it waits.
+    let agent = AGENT.with(ureq::Agent::clone);
+    let answer = agent.get(url).call().map_err(|e| e.to_string())?;
     let status = answer.status();
     if status.is_redirection() {
         let to = answer.headers().get("location").and_then(|v| v.to_str().ok()).unwrap_or("somewhere else");
@@ -116,10 +122,10 @@ fn advise(why: &str) -> String {
 #[derive(Debug)]
 struct Clocked<T>(T);
 
-fn clocked<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn clocked<R>(f: impl FnOnce() -> R) -> R {
     let start = usage::clock();
     let result = f();
-    WAITS.with_borrow_mut(|w| w.push(Wait { start, end: usage::clock(), cause: Cause::Network }));
+    WAITS.with(|w| w.borrow_mut().push(Wait { start, end: usage::clock(), cause: Cause::Network }));
     result
 }
 

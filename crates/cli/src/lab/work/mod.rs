@@ -4,9 +4,12 @@
 pub mod cpu;
 pub mod files;
 pub mod io;
+mod tasks;
+mod transport;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ropewalk_profile::timeline;
 use serde::{Deserialize, Serialize};
@@ -71,6 +74,26 @@ impl Unit {
             Task::Sum { bound } => Ok(cpu::sum_of_squares(*bound).to_string()),
             Task::Hash { path } => files::hash(path, &mut waits),
         };
+        self.report(start, waits, answer)
+    }
+
+    /// Does the work as an async task: what it waits for lets other tasks run.
+    pub async fn perform_async(&self) -> Done {
+        let start = usage::clock();
+        let mut waits = Vec::new();
+        let answer = match &self.task {
+            Task::Get { url } => tasks::get(url, &mut waits).await,
+            Task::Sum { .. } => return self.perform(),
+            Task::Hash { .. } => {
+                // No system offers files to async tasks: a thread reads.
+                let unit = self.clone();
+                return tokio::task::spawn_blocking(move || unit.perform()).await.unwrap_or_else(|_| self.perform());
+            }
+        };
+        self.report(start, waits, answer)
+    }
+
+    fn report(&self, start: Duration, waits: Vec<timeline::Wait>, answer: Result<String, String>) -> Done {
         let end = usage::clock();
         FINISHED.fetch_add(1, Ordering::Relaxed);
         Done { timing: timeline::Unit { id: self.id, thread: usage::thread_id(), start, end, waits }, answer }

@@ -1,0 +1,32 @@
+//! Waiting for a descriptor, from wherever the caller runs.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `source` | a descriptor and its registrations with the reactors of hubs |
+//! | `reactor` | which reactor is that of the calling thread |
+//! | `poll` | how a thread waits |
+
+mod poll;
+mod reactor;
+mod source;
+
+pub(crate) use reactor::Reactor;
+pub(crate) use source::{Moved, Source};
+
+/// What is waited for on a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Something can be read or accepted, or the other side has ended.
+    Read,
+    /// Something can be written, or a connection stands.
+    Write,
+}
+
+impl From<Interest> for tokio::io::Interest {
+    fn from(interest: Interest) -> Self {
+        match interest {
+            Interest::Read => Self::READABLE,
+            Interest::Write => Self::WRITABLE,
+        }
+    }
+}

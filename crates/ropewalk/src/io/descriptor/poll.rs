@@ -1,0 +1,141 @@
+//! How a thread waits for a descriptor: in poll(2), together with whatever may cancel it.
+//!
+//! A plain thread, which nobody can cancel, polls the descriptor alone. In a task or a cancel scope the thread polls a
+//! second descriptor too, one end of a pair that belongs to the thread; its waker writes a byte into the other end. So a
+//! cancelled thread wakes in its system call, and no other thread takes part in the wait.
+
+use super::Interest;
+use ropewalk_core::park::{self, Pause, Suspend, Wait};
+use std::cell::{Cell, OnceCell};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+/// Waits until `descriptor` is ready; Err with `TimedOut` after the deadline. Unwinds when cancelled.
+#[track_caller]
+pub(super) fn ready(descriptor: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
+    if !park::can_be_cancelled() {
+        loop {
+            let [ready] = poll([(descriptor, interest)], deadline)?;
+            if ready {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+    }
+    let hook = Polling { descriptor, interest, bell: Bell::of_this_thread()?, ended: Cell::new(None) };
+    let wait = deadline.map_or(Wait::FOREVER, |deadline| Wait::FOREVER.until(deadline));
+    let ended = park::wait_until_ready(wait, Some(&hook), |_| match hook.ended.take() {
+        Some(ended) => Poll::Ready(ended),
+        None => Poll::Pending,
+    });
+    ended.unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
+}
+
+/// How a thread that can be cancelled sleeps.
+struct Polling<'fd> {
+    descriptor: BorrowedFd<'fd>,
+    interest: Interest,
+    bell: Arc<Bell>,
+    ended: Cell<Option<io::Result<()>>>,
+}
+
+impl Suspend for Polling<'_> {
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.bell))
+    }
+
+    fn suspend(&self, pause: &Pause) {
+        let both = [(self.descriptor, self.interest), (self.bell.hears.as_fd(), Interest::Read)];
+        match poll(both, pause.until) {
+            Ok([ready, rung]) => {
+                if rung {
+                    self.bell.silence();
+                }
+                if ready {
+                    self.ended.set(Some(Ok(())));
+                }
+            }
+            Err(error) => self.ended.set(Some(Err(error))),
+        }
+    }
+
+    fn yield_now(&self) {
+        std::thread::yield_now();
+    }
+}
+
+/// What wakes one thread in poll(2).
+struct Bell {
+    hears: UnixStream,
+    rings: UnixStream,
+}
+
+impl Bell {
+    /// Made when the thread first needs it, and closed when it has ended.
+    fn of_this_thread() -> io::Result<Arc<Self>> {
+        thread_local! {
+            static BELL: OnceCell<Arc<Bell>> = const { OnceCell::new() };
+        }
+        let kept = BELL.try_with(|bell| bell.get().cloned()).ok().flatten();
+        if let Some(bell) = kept {
+            return Ok(bell);
+        }
+        let (hears, rings) = UnixStream::pair()?;
+        hears.set_nonblocking(true)?;
+        rings.set_nonblocking(true)?;
+        let bell = Arc::new(Self { hears, rings });
+        // At the end of a thread there is no place to keep it; then it serves this one wait.
+        let _ = BELL.try_with(|kept| kept.set(Arc::clone(&bell)));
+        Ok(bell)
+    }
+
+    fn silence(&self) {
+        while (&self.hears).read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // If it is full, it rings already.
+        let _ = (&self.rings).write(&[0]);
+    }
+}
+
+/// Which of the descriptors are ready, if any is before `until`; may return early for no reason. An error of a descriptor
+/// makes it ready: the operation that is tried next reports it.
+fn poll<const N: usize>(descriptors: [(BorrowedFd<'_>, Interest); N], until: Option<Instant>) -> io::Result<[bool; N]> {
+    let mut polled = descriptors.map(|(descriptor, interest)| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: match interest {
+            Interest::Read => libc::POLLIN,
+            Interest::Write => libc::POLLOUT,
+        },
+        revents: 0,
+    });
+    let timeout = until.map_or(-1, |until| milliseconds(until.saturating_duration_since(Instant::now())));
+    // SAFETY: the array is as long as we say and lives through the call; the descriptors are borrowed, so they are open.
+    let count = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout) };
+    if count < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != ErrorKind::Interrupted {
+            return Err(error);
+        }
+        return Ok([false; N]);
+    }
+    Ok(polled.map(|polled| polled.revents != 0))
+}
+
+/// Rounded up, so that no time limit ends a wait early.
+fn milliseconds(duration: Duration) -> libc::c_int {
+    libc::c_int::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+}
