@@ -34,9 +34,12 @@
 //! `unsafe` on your side, every stackful coroutine in Rust has it today, and it is why we say *pinned* and not *sound*.
 //! Wrap such closures in [`no_switch`]: inside it a wait panics instead of switching.
 //!
-//! *Unwinding.* A greenlet that is cancelled unwinds from the wait it is in and runs its destructors. Where panics abort,
-//! and through frames of C that cannot be unwound, it cannot: a wait there goes on as if nobody had asked, and
-//! [`is_cancelled`](crate::task::is_cancelled) tells who asks. While a greenlet unwinds it does not switch: what its
+//! *Unwinding.* A greenlet that is cancelled unwinds from the wait it is in and runs its destructors. Where panics abort
+//! it cannot: a wait there goes on as if nobody had asked, the `_timeout` verbs say
+//! [`Cancelled`](crate::Interrupted::Cancelled), and [`is_cancelled`](crate::task::is_cancelled) tells who asks; a hub
+//! waits at its end for those who wait. A frame of C between the wait and the beginning of the greenlet (a callback that is
+//! an `extern "C" fn`) cannot be unwound anywhere: Rust ends the process there. Catch the unwind inside such a callback;
+//! the greenlet meets it again at its next wait. While a greenlet unwinds it does not switch: what its
 //! destructors wait for, they wait for as the whole thread.
 
 mod async_result;
