@@ -225,13 +225,14 @@ impl Hub {
         self.with_local(|local| (local.live, local.queue.len()))
     }
 
-    /// Runs what is ready until nothing is, or until `enough` says so, which is asked about every 32 switches.
+    /// Runs what is ready until nothing is, or until `enough` says so, which is asked after the first switch and then every 32.
     pub fn turn(&'static self, mut enough: impl FnMut() -> bool) -> Turn {
         self.with_local(|local| local.turning = true);
         self.empty_inbox();
         // SAFETY: names the hub's own record, which is the thread's, for the end of the turn.
         let own_record = unsafe { park::run_as(std::ptr::null()) };
-        let mut left = SWITCHES_PER_LOOK;
+        // The first look comes after the first greenlet: what that did while it was alone is told apart.
+        let mut left = 1;
         let turn = loop {
             match self.with_local(|local| local.queue.pop_front()) {
                 Some(Some(slot)) if slot.live.get() => self.resume(slot),

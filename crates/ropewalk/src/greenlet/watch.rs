@@ -101,10 +101,11 @@ impl Watch {
     /// The hub has looked at the clock inside a turn.
     pub(super) fn look(&self, now: Instant, ready: usize) {
         let stretch = now.saturating_duration_since(self.looked.replace(now));
-        if stretch > LONG_STRETCH && (self.others_ready.get() || ready > 0) {
+        if stretch > LONG_STRETCH && self.others_ready.get() {
             add(&self.watched.stretched, stretch);
         }
-        self.others_ready.set(ready > 0);
+        // One of them is the next to run.
+        self.others_ready.set(ready > 1);
     }
 
     pub(super) fn leave_turn(&self, now: Instant, idle: bool) {
