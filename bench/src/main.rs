@@ -6,7 +6,8 @@
 //! | `harness` | rounds, and which samples count |
 //! | `measure` | clocks, pinned threads, calibrated work |
 //! | `suites/` | one file a work or a family of works; `ours.rs` holds our side, the other files the peers |
-//! | `external` | peers in other languages, one process each |
+//! | `peer` | systems that run as a process of their own, and how they are asked |
+//! | `external`, `install` | peers in other languages |
 //! | `limits` | what we promised |
 //! | `report` | JSON lines, tables, Markdown |
 //! | `watchdog` | ends a run that hangs |
@@ -16,8 +17,10 @@
 
 mod external;
 mod harness;
+mod install;
 mod limits;
 mod measure;
+mod peer;
 mod report;
 mod suites;
 mod watchdog;
@@ -28,8 +31,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use external::{Language, Peer};
-use harness::{Effort, Row, Work, names};
+use external::Language;
+use harness::{Effort, Row, Work, is_of, names};
 use watchdog::Watchdog;
 
 /// The exit status of a run in which a system gave a wrong result.
@@ -40,16 +43,21 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool
+suites: sync pool greenlet
 
   --json             one JSON object a line instead of tables
-  --work NAME        only this work, or this family of works (`queue`); may be repeated
+  --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
   --rounds N         rounds to take the median of (9; with --quick 5)
   --quick            short samples: every work in a few seconds, wider spread
-  --with LIST        peers in other languages: go,python (node and redis have no peer in these suites)
+  --with LIST        peers in other languages: go,python (node and redis have no peer in these suites). Go and, for works
+                     among greenlets, gevent and uvloop are installed from PyPI beside this program when they are missing
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)
-  --list             the names of all works and systems";
+  --list             the names of all works and systems
+
+for scripts (instructions.sh):
+  --strands SYSTEM                     answers `WORK quick|full|COUNT` on its input, for systems of suite greenlet
+  --load PORT CONNECTIONS REQUESTS     the client of the echo works, until it has that many answers";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -66,12 +74,26 @@ struct Args {
 
 fn main() -> ExitCode {
     end_at_the_first_panic();
-    match parse(std::env::args().skip(1)).and_then(|args| args.map_or(Ok(None), |args| run(&args).map(Some))) {
-        Ok(_) => ExitCode::SUCCESS,
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["--strands", system] => suites::answer_for(system),
+        ["--load", port, connections, requests] => suites::load(port, connections, requests),
+        _ => measure_all(&words),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("ropewalk-bench: {message}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn measure_all(words: &[&str]) -> Result<(), String> {
+    match parse(words.iter().map(|&word| word.to_owned()))? {
+        Some(args) => run(&args),
+        None => Ok(()),
     }
 }
 
@@ -130,20 +152,24 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
 fn run(args: &Args) -> Result<(), String> {
     let chosen = if args.suites.is_empty() { suites::NAMES.map(str::to_owned).to_vec() } else { args.suites.clone() };
     let mut works: Vec<Work> = chosen.iter().flat_map(|suite| suites::works(suite)).collect();
-    let there_are: Vec<&str> = works.iter().map(|work| work.name).collect();
+    let there_are: Vec<&str> = works.iter().flat_map(Work::heads).collect();
     for wanted in &args.works {
-        if !there_are.iter().any(|name| is_of(name, wanted)) {
+        let means = |work: &Work| is_of(work.name, wanted) || work.rows().any(|row| is_of(row, wanted));
+        if !works.iter().any(means) {
             return Err(format!("no work {wanted:?} here; there are: {}", there_are.join(" ")));
         }
     }
+    let mut known: Vec<&str> = works.iter().flat_map(|work| work.systems()).collect();
+    if !args.works.is_empty() {
+        works.retain_mut(|work| work.keep_rows(&args.works));
+    }
     for &language in &args.with {
-        match Peer::start(language)? {
-            Some(peer) => external::join(peer, &chosen, &mut works)?,
-            None => eprintln!("# {language:?} has no peer in these suites"),
+        if !external::join(language, &mut works)? {
+            eprintln!("# {language:?} has no peer in these suites");
         }
     }
     if !args.systems.is_empty() {
-        let mut known: Vec<&str> = works.iter().flat_map(|work| work.systems()).collect();
+        known.extend(works.iter().flat_map(|work| work.systems()));
         known.sort_unstable();
         known.dedup();
         if let Some(wanted) = args.systems.iter().find(|wanted| !known.iter().any(|name| names(name, wanted))) {
@@ -151,10 +177,12 @@ fn run(args: &Args) -> Result<(), String> {
         }
         works.iter_mut().for_each(|work| work.keep(&args.systems));
     }
-    works.retain(|work| args.works.is_empty() || args.works.iter().any(|wanted| is_of(work.name, wanted)));
+    works.retain(|work| !work.systems().is_empty());
     if args.list {
         for work in &works {
-            println!("{} {}: {}", work.suite, work.name, work.systems().join(" "));
+            for head in work.heads() {
+                println!("{} {head}: {}", work.suite, work.systems().join(" "));
+            }
         }
         return Ok(());
     }
@@ -165,7 +193,7 @@ fn run(args: &Args) -> Result<(), String> {
     let watchdog = Watchdog::start();
     let mut all: Vec<Row> = Vec::new();
     for work in works {
-        let rows = work.measure(rounds, Effort { quick: args.quick }, &watchdog);
+        let rows = work.measure(rounds, Effort::new(args.quick), &watchdog);
         let mut text = String::new();
         if args.json {
             for row in &rows {
@@ -184,10 +212,6 @@ fn run(args: &Args) -> Result<(), String> {
         report::rewrite_markdown(file, &all, &conditions).map_err(|error| format!("{}: {error}", file.display()))?;
     }
     Ok(())
-}
-
-fn is_of(name: &str, wanted: &str) -> bool {
-    name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// When, on what machine and how.
@@ -251,12 +275,6 @@ mod tests {
         for line in ["", "synk", "sync --rounds 0", "sync --with cobol", "sync --work", "pool --markdown F --work x"] {
             assert!(parsed(line).is_err(), "{line:?}");
         }
-    }
-
-    #[test]
-    fn family_is_not_a_prefix_of_a_word() {
-        assert!(is_of("queue.unbounded.1x1", "queue") && is_of("queue.rendezvous", "queue.rendezvous"));
-        assert!(!is_of("queue.unbounded.1x1", "que"));
     }
 
     #[test]

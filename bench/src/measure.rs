@@ -37,6 +37,11 @@ impl Spent {
         self.cpu.as_secs_f64() / self.wall.as_secs_f64().max(1e-12)
     }
 
+    /// Both together.
+    pub fn after(self, earlier: Option<Spent>) -> Spent {
+        earlier.map_or(self, |earlier| Spent { wall: earlier.wall + self.wall, cpu: earlier.cpu + self.cpu })
+    }
+
     /// Elapsed nanoseconds for each of `count` operations.
     pub fn wall_ns_per(&self, count: u64) -> f64 {
         self.wall.as_nanos() as f64 / count.max(1) as f64
@@ -89,6 +94,14 @@ pub fn crew<T: Send>(count: usize, place: Place, body: impl Fn(usize) -> T + Syn
 pub fn timed<T>(body: impl FnOnce() -> T) -> (T, Spent) {
     let (cpu, begin) = (process_cpu(), Instant::now());
     let result = body();
+    let wall = begin.elapsed();
+    (result, Spent { wall, cpu: process_cpu() - cpu })
+}
+
+/// [`timed`] for what awaits.
+pub async fn timed_async<T>(body: impl Future<Output = T>) -> (T, Spent) {
+    let (cpu, begin) = (process_cpu(), Instant::now());
+    let result = body.await;
     let wall = begin.elapsed();
     (result, Spent { wall, cpu: process_cpu() - cpu })
 }
@@ -155,21 +168,60 @@ pub fn small_hash(x: u64) -> u64 {
 }
 
 fn pin(place: Place, index: usize) {
+    match place {
+        Place::Free => {}
+        Place::Spread => std::mem::forget(pinned(index)),
+        Place::OneCore => std::mem::forget(pinned(0)),
+    }
+}
+
+/// A thread that stays on one core.
+#[derive(Debug)]
+pub struct Pinned {
+    before: Option<CpuSet>,
+}
+
+/// Keeps this thread, and the processes that it starts, on the `index`-th core that it may use, round about, until the
+/// result is dropped.
+pub fn pinned(index: usize) -> Pinned {
     let Ok(allowed) = sched_getaffinity(None) else {
-        return;
+        return Pinned { before: None };
     };
     let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
-    let Some(&cpu) = (match place {
-        Place::Free => None,
-        Place::Spread => usable.get(index % usable.len().max(1)),
-        Place::OneCore => usable.first(),
-    }) else {
-        return;
-    };
     let mut only = CpuSet::new();
-    only.set(cpu);
+    only.set(usable[index % usable.len()]);
     // Where pinning is forbidden the work still runs, only less steadily.
-    let _ = sched_setaffinity(None, &only);
+    Pinned { before: sched_setaffinity(None, &only).ok().map(|()| allowed) }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = sched_setaffinity(None, before);
+        }
+    }
+}
+
+/// The bytes of memory that this process has, with those of its page tables.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells the memory of a process");
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        number.unwrap_or_else(|| panic!("no {name} in /proc/self/status"))
+    };
+    1024 * (kib("VmRSS:") + kib("VmPTE:"))
+}
+
+/// The CPU time that the living threads of another process have had.
+pub fn cpu_of(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process lives");
+    let ns = tasks.flatten().filter_map(|task| {
+        // A thread that has just ended has no file any more.
+        let times = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        times.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(ns.sum())
 }
 
 fn thread_cpu() -> Duration {

@@ -159,7 +159,12 @@ fn sorted(group: &[Row]) -> Vec<&Row> {
 }
 
 fn ratio(ours: &Row, peer: &Row) -> String {
-    if peer.median > 0.0 { format!("{:.2}", ours.median / peer.median) } else { "–".to_owned() }
+    if peer.median > 0.0 { short_ratio(ours.median / peer.median) } else { "–".to_owned() }
+}
+
+/// With as many digits as tell a hundredth from nothing.
+fn short_ratio(ratio: f64) -> String {
+    if ratio < 0.095 { format!("{ratio:.4}") } else { format!("{ratio:.2}") }
 }
 
 fn number(value: f64) -> String {
@@ -170,6 +175,7 @@ fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 1000.0 => format!("{value:.0}"),
         v if v >= 100.0 => format!("{value:.1}"),
+        v if v < 0.1 && v > 0.0 => format!("{value:.4}"),
         _ => format!("{value:.2}"),
     }
 }

@@ -1,18 +1,22 @@
 //! The suites, each a list of works.
 
+mod greenlet;
 mod pool;
 mod sync;
 
 use crate::harness::Work;
 
+pub use greenlet::{answer_for, load};
+
 /// The suites that exist.
-pub const NAMES: [&str; 2] = ["sync", "pool"];
+pub const NAMES: [&str; 3] = ["sync", "pool", "greenlet"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
     match suite {
         "sync" => sync::works(),
         "pool" => pool::works(),
+        "greenlet" => greenlet::works(),
         _ => Vec::new(),
     }
 }

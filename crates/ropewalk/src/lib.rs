@@ -1,7 +1,7 @@
 //! **Find the bottleneck, choose the model, run it: the same code from one thread to a fleet.**
 //!
-//! ropewalk lays the ways of doing many things at once into one library: threads and thread pools today; greenlets,
-//! async tasks, processes and a job queue as they come to exist. One set of primitives blocks correctly on all of them,
+//! ropewalk lays the ways of doing many things at once into one library: threads and thread pools, greenlets and async
+//! tasks today; processes and a job queue as they come to exist. One set of primitives blocks correctly on all of them,
 //! one [`TaskHandle`] waits for work on any of them, and one [`#[task]`](macro@task) function runs on any of them.
 //!
 //! ```
@@ -32,6 +32,8 @@
 //! | --- | --- |
 //! | run work on other threads and get its results | [`ThreadPoolExecutor`], [`Submit`] |
 //! | a thread of my own, daemon or not | [`thread`] |
+//! | many strands that wait, on one thread | `run`, `greenlet`, `GreenletExecutor` |
+//! | futures on several cores | `AsyncExecutor` |
 //! | locks, events, queues, channels | [`sync`] |
 //! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
 //! | a function that can run on every model | [`macro@task`], [`Call`] |
@@ -41,7 +43,9 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `macros` | yes | [`#[ropewalk::main]`](macro@main) and [`#[ropewalk::task]`](macro@task) |
-//! | `tokio` | yes | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
+//! | `greenlet` | yes | greenlets, the async executor, and [`block_on`] for futures of any crate; on Unix |
+//! | `net` | yes | blocking-style sockets for greenlets and threads; on Unix |
+//! | `tokio` | with `greenlet` | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -56,7 +60,7 @@ pub mod thread;
 
 pub use ropewalk_core::{sync, task};
 
-pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait};
+pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait, wait_async};
 #[cfg(all(unix, feature = "greenlet"))]
 pub use greenlet::{AsyncExecutor, GreenletExecutor, run};
 pub use here::{sleep, spawn, yield_now};

@@ -84,8 +84,8 @@ fn scenario(name: &str) {
             ropewalk::run(|| {
                 let patient = Builder::new().name("patient").spawn(|| ropewalk::sleep(Duration::from_millis(1500)));
                 ropewalk::sleep(Duration::from_millis(100));
-                // SAFETY: a signal to ourselves, which has a handler.
-                unsafe { libc::raise(libc::SIGQUIT) };
+                let to_us = std::process::id().to_string();
+                assert!(std::process::Command::new("kill").args(["-QUIT", &to_us]).status().unwrap().success());
                 patient.unwrap().join().unwrap();
             });
         }

@@ -172,6 +172,20 @@ fn several_strands_accept_from_one_listener() {
     });
 }
 
+/// One event for all of them: who has accepted one must try for the next.
+#[test]
+fn several_connections_come_at_once() {
+    everywhere(|| {
+        let (listener, address) = here();
+        let accepts = ropewalk::spawn(move || (0..10).for_each(|_| drop(listener.accept().expect("a connection"))));
+        ropewalk::yield_now(); // it waits now
+        // std's, which do not let anybody else run meanwhile.
+        let all: Vec<_> = (0..10).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
+        accepts.join().expect("it accepts all");
+        drop(all);
+    });
+}
+
 /// A read that gave less than it could is taken for the last one before the next event. It must not be taken for more.
 #[test]
 fn end_that_came_together_with_the_last_bytes() {

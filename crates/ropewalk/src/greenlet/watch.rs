@@ -365,7 +365,10 @@ fn line(text: &mut String, seen: &Seen) {
 fn plain(name: &str) -> &str {
     let name = name.split('<').next().unwrap_or(name).trim_end_matches("::{{closure}}");
     let name = name.rsplit("::").next().unwrap_or(name);
-    name.strip_suffix("Future").unwrap_or(name)
+    match name.strip_suffix("Future").unwrap_or(name) {
+        "RawLock" => "Mutex",
+        name => name,
+    }
 }
 
 /// What every greenlet of the process does at this moment, one a line, by hub: name, where it was spawned, what it waits on,

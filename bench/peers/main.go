@@ -1,4 +1,4 @@
-// The Go peer: answers one line for each line it reads (the protocol is told in src/external.rs).
+// The Go peer: answers one line for each line it reads (the protocol is told in src/peer.rs).
 package main
 
 import (
@@ -19,7 +19,7 @@ type sample struct {
 
 type work func(quick bool) sample
 
-var suites = map[string]map[string]work{"sync": syncWorks, "pool": poolWorks}
+var suites = map[string]map[string]work{"sync": syncWorks, "pool": poolWorks, "greenlet": greenletWorks}
 
 func main() {
 	in := bufio.NewScanner(os.Stdin)
@@ -39,6 +39,9 @@ func answer(words []string) string {
 		}
 		sort.Strings(names)
 		return strings.Join(append(names, "-"), " ")
+	}
+	if strings.HasPrefix(words[0], "echo.") {
+		return fmt.Sprintf("port %d", serve())
 	}
 	for _, works := range suites {
 		if run, ok := works[words[0]]; ok {

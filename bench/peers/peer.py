@@ -1,4 +1,4 @@
-"""The CPython peer: answers one line for each line it reads (the protocol is told in src/external.rs).
+"""The CPython peer: answers one line for each line it reads (the protocol is told in src/peer.rs).
 
 Standard library only. Amounts are smaller than elsewhere, figures are for one operation (or scaled to the whole work) all
 the same. The 50 ns of work inside and outside a lock are left out: one bytecode takes about as long.
