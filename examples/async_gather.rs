@@ -38,6 +38,7 @@ async fn long(slot: Slot) -> u32 {
 /// A function that blocks, or fails, or both: as a task it runs on a thread where blocking is right.
 #[ropewalk::task]
 fn parse(text: String) -> Result<u32, ParseIntError> {
+    ropewalk::sleep(NAP);
     text.parse()
 }
 

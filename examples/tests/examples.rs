@@ -268,16 +268,12 @@ fn async_gather_keeps_order_cancels_and_gives_back() {
     // Three naps of 100 ms, side by side.
     assert!(figure(&lines[gathered], "s") >= 0.1, "{}", lines[gathered]);
     let group = "group   : task failed: invalid digit found in string (core::num::error::ParseIntError)";
-    in_order(&lines[gathered..], &["Task 3: gave back what it held", group]);
     in_order(
         &lines[gathered..],
-        &[
-            group,
-            "timeout : task 5 is not finished: true",
-            "Task 5: gave back what it held",
-            "timeout : task 5 ended as cancelled: true",
-        ],
+        &[group, "timeout : task 5 is not finished: true", "timeout : task 5 ended as cancelled: true"],
     );
+    // One that was cancelled before its first poll, on a very busy machine, is dropped a little later than it is told.
+    in_order(&lines[gathered..], &["Task 3: gave back what it held", "Task 5: gave back what it held"]);
     assert!(lines.last().is_some_and(|line| figure(line, "bytes") > 0.0));
 }
 
