@@ -236,3 +236,54 @@ fn threads_and_polled_tasks_share_one_primitive() {
     assert_eq!((got, *mutex.lock(), *rwlock.read()), (3 * TIMES, 6 * TIMES, 6 * TIMES));
     assert!(queue.is_empty());
 }
+
+/// A strand that sleeps elsewhere is woken elsewhere: each of its waits leaves the waker of the place where it sleeps, in a
+/// scope where another one may have been left before.
+#[test]
+fn waits_in_two_places_are_each_woken_in_their_own() {
+    let never = || Poll::<()>::Pending;
+    let caught = |body: &dyn Fn()| {
+        let payload = catch_unwind(AssertUnwindSafe(body)).expect_err("it is cancelled");
+        assert!(payload.is::<park::Cancelled>());
+    };
+    // In the parker, then through a hook.
+    let interrupt = Interrupt::new();
+    let script = Script::new().spurious(2).then(|| interrupt.raise(Reason::Cancelled));
+    caught(&|| {
+        park::with_scope(&interrupt, None, || {
+            assert_eq!(Event::new().wait_timeout(SHORT), Err(park::Interrupted::TimedOut));
+            park::wait_until_ready(Wait::FOREVER, "a test", Some(&script), |_| never());
+        });
+    });
+    assert_eq!((script.suspended(), script.woken()), (3, 1));
+
+    // Through a hook, then in the parker; the other thread cannot know when it is there.
+    let interrupt = Arc::new(Interrupt::new());
+    let script = Script::new().spurious(1);
+    let canceller = std::thread::spawn({
+        let interrupt = Arc::clone(&interrupt);
+        move || {
+            std::thread::sleep(SHORT);
+            interrupt.raise(Reason::Cancelled);
+        }
+    });
+    caught(&|| {
+        park::with_scope(&interrupt, None, || {
+            let mut polls = 0;
+            let ended = park::wait_until_ready(Wait::FOREVER, "a test", Some(&script), |_| {
+                polls += 1;
+                if polls > 1 { Poll::Ready(7) } else { Poll::Pending }
+            });
+            assert_eq!(ended, Some(7));
+            Event::new().wait();
+        });
+    });
+    canceller.join().expect("no panic");
+
+    // A limit ends it, and it is no plain thread's to be cancelled.
+    let script = Script::new().spurious(1);
+    let limit = Wait::FOREVER.until(Instant::now());
+    assert_eq!(park::wait_until_ready(limit, "a test", Some(&script), |_| never()), None);
+    assert!(!park::can_be_cancelled());
+    park::with_scope(&Interrupt::new(), None, || assert!(park::can_be_cancelled()));
+}

@@ -60,7 +60,9 @@ pub mod thread;
 
 pub use ropewalk_core::{sync, task};
 
-pub use executor::{Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait, wait_async};
+pub use executor::{
+    Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait, wait_async,
+};
 #[cfg(all(unix, feature = "greenlet"))]
 pub use greenlet::{AsyncExecutor, GreenletExecutor, run};
 pub use here::{sleep, spawn, yield_now};

@@ -184,6 +184,19 @@ fn killed_greenlet_has_accepted_nothing() {
     });
 }
 
+/// The wait of a socket is not one that only another strand could end.
+#[test]
+fn who_waits_for_a_socket_is_shown_as_such() {
+    ropewalk::run(|| {
+        let (listener, _) = here();
+        let accepts = greenlet::spawn(move || drop(listener.accept()));
+        ropewalk::yield_now();
+        let text = greenlet::dump();
+        assert!(text.contains(" waits on TcpListener at ") && text.contains(file!()), "{text}");
+        accepts.kill();
+    });
+}
+
 /// Some of them wait in poll(2) when they are cancelled and some are on their way there: the test cannot tell, and neither
 /// may matter.
 #[test]

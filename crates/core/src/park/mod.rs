@@ -226,16 +226,17 @@ pub fn wait_for_shielded<F: Future>(future: F) -> F::Output {
 /// or not.
 ///
 /// A thread suspends through `hook` if there is one, and not in its parker: in a system call that looks out for something
-/// besides our wakers. Nobody is told of such a wait ([`Blocked`]).
+/// besides our wakers. Nobody is told of such a wait ([`Blocked`]). `on` names what is waited for, see [`Pause`].
 #[track_caller]
 pub fn wait_until_ready<T>(
     wait: Wait,
+    on: &'static str,
     hook: Option<&dyn Suspend>,
     poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
     let wait = Wait { cancellable: wait.cancellable && may_unwind(), ..wait };
     let strand = hook.map_or_else(Strand::current, Strand::Through);
-    match wait_as(&strand, wait, std::any::type_name_of_val(&poll), poll) {
+    match wait_as(&strand, wait, on, poll) {
         Ok(value) => Some(value),
         Err((_, Some(cancelled))) => std::panic::resume_unwind(Box::new(cancelled)),
         Err((_, None)) => None,

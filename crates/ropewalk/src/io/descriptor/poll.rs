@@ -30,7 +30,7 @@ pub(super) fn ready(descriptor: BorrowedFd<'_>, interest: Interest, deadline: Op
     }
     let hook = Polling { descriptor, interest, bell: Bell::of_this_thread()?, ended: Cell::new(None) };
     let wait = deadline.map_or(Wait::FOREVER, |deadline| Wait::FOREVER.until(deadline));
-    let ended = park::wait_until_ready(wait, Some(&hook), |_| match hook.ended.take() {
+    let ended = park::wait_until_ready(wait, "poll", Some(&hook), |_| match hook.ended.take() {
         Some(ended) => Poll::Ready(ended),
         None => Poll::Pending,
     });

@@ -160,7 +160,8 @@ impl<S: AsFd> Source<S> {
         let wait = deadline.map_or(Wait::FOREVER, |deadline| Wait::FOREVER.until(deadline));
         // Each strand that waits is a node of its own in tokio's list, so any number may wait for the same thing. What is
         // polled here is tokio's and short: no switch can happen inside.
-        match park::wait_until_ready(wait, None, |context| ready.as_mut().poll(context)) {
+        let on = std::any::type_name::<S>();
+        match park::wait_until_ready(wait, on, None, |context| ready.as_mut().poll(context)) {
             Some(Ok(mut guard)) => {
                 // The operation that is tried next finds out whether it still holds.
                 guard.retain_ready();
