@@ -366,12 +366,11 @@ fn map_over_an_input_that_waits() {
 fn map_over_an_input_that_sleeps_at_its_end() {
     each_size(|pool| {
         let input = || {
-            (0..4).filter_map(|n| {
-                if n == 3 {
+            (0..4).filter(|n| {
+                if *n == 3 {
                     ropewalk::sleep(SHORT);
-                    return None;
                 }
-                Some(n)
+                *n < 3
             })
         };
         assert_eq!(pool.map(square, input()).collect::<Vec<_>>(), [0, 1, 4]);
@@ -398,7 +397,7 @@ fn slow_reader_holds_the_map_back() {
             let mut results: Box<dyn Iterator<Item = u64>> =
                 if unordered { Box::new(results.unordered()) } else { Box::new(results) };
             let mut read = Vec::new();
-            while let Some(result) = results.next() {
+            for result in results.by_ref() {
                 read.push(result);
                 settle();
                 assert!(started.load(Ordering::Relaxed) <= read.len() + 1);

@@ -127,8 +127,11 @@ fn greenlets_of_one_thread_are_different_strands() {
     });
 }
 
+/// Something to do, and what it is called.
+type Named = (&'static str, Box<dyn FnOnce()>);
+
 /// Calls that would suspend, by name.
-fn waits() -> Vec<(&'static str, Box<dyn FnOnce()>)> {
+fn waits() -> Vec<Named> {
     let mutex = Rc::new(Mutex::new(()));
     std::mem::forget(mutex.lock());
     let handle = spawn(|| ropewalk::sleep(HANG));
@@ -208,7 +211,7 @@ fn no_switch_lets_nobody_run_in_the_middle() {
 fn poll_that_blocks_is_refused() {
     greenlets(|| {
         let never = Rc::new(Event::new());
-        let polls: Vec<(&str, Box<dyn FnOnce()>)> = vec![
+        let polls: Vec<Named> = vec![
             ("wait", Box::new(move || never.wait())),
             ("sleep", Box::new(|| ropewalk::sleep(SHORT))),
             ("join", Box::new(|| ignore(spawn(|| ()).join()))),
