@@ -35,6 +35,7 @@
 //! | many strands that wait, on one thread | `run`, `greenlet`, `GreenletExecutor` |
 //! | futures on several cores | `AsyncExecutor` |
 //! | locks, events, queues, channels | [`sync`] |
+//! | sockets that greenlets and threads share | [`net`] |
 //! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
 //! | a function that can run on every model | [`macro@task`], [`Call`] |
 //!

@@ -186,6 +186,25 @@ fn several_connections_come_at_once() {
     });
 }
 
+/// std lets 128 wait; a hub's greenlets may all connect before the one that accepts has its turn, and a client that the
+/// system forgot waits for ever if the server is the one that speaks first.
+#[test]
+#[cfg(target_os = "linux")]
+fn crowd_connects_before_anybody_accepts() {
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux");
+    let crowd = 200.min(most.trim().parse().expect("a number"));
+    let (listener, address) = here();
+    let clients: Vec<_> = (0..crowd)
+        .map(|_| TcpStream::connect_timeout(&address, support::HANG).expect("there is room for all"))
+        .collect();
+    for _ in 0..crowd {
+        listener.accept().expect("a client").0.write_all(b"welcome").expect("it reads");
+    }
+    for mut client in clients {
+        client.read_exact(&mut [0; 7]).expect("the server speaks first");
+    }
+}
+
 /// A read that gave less than it could is taken for the last one before the next event. It must not be taken for more.
 #[test]
 fn end_that_came_together_with_the_last_bytes() {

@@ -41,8 +41,8 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/task/promise.rs",
     "crates/ropewalk/src/greenlet/hub.rs",
     "crates/ropewalk/src/greenlet/watch.rs",
-    "crates/ropewalk/src/io/descriptor/poll.rs",
     "crates/ropewalk/src/io/descriptor/source.rs",
+    "crates/ropewalk/src/io/descriptor/system.rs",
 ];
 
 /// The only ways out of a process that skip destructors: the end of the command, and of `#[ropewalk::main]`.

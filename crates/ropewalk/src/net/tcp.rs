@@ -3,7 +3,7 @@
 use super::addr::{ToSocketAddrs, first_of};
 use super::face::{face, options, stream, timeouts};
 use super::socket::{self, Socket};
-use crate::io::descriptor::Moved;
+use crate::io::descriptor::{Moved, lengthen_backlog};
 use crate::io::handover::{TokioTcpListener, TokioTcpStream};
 use ropewalk_core::park;
 use std::fmt;
@@ -177,15 +177,20 @@ options!(TcpStream {
 impl TcpListener {
     /// Listens at the first of the addresses that is free. Port 0 is one that the system chooses.
     ///
-    /// As with std, the address may be one that was in use a moment ago (`SO_REUSEADDR`), and 128 connections may wait
-    /// to be accepted.
+    /// As with std, the address may be one that was in use a moment ago (`SO_REUSEADDR`). Unlike with std, not 128 but
+    /// 4096 connections may wait to be accepted, or as many as the system lets: a crowd of greenlets connects within one
+    /// turn.
     ///
     /// # Errors
     ///
     /// That of the last address; that of resolving the name; `InvalidInput` if the name stands for no address.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
-        first_of(address, |address| Ok(Self { socket: Socket::new(mio::net::TcpListener::bind(address)?) }))
+        first_of(address, |address| {
+            let listener = mio::net::TcpListener::bind(address)?;
+            lengthen_backlog(&listener)?;
+            Ok(Self { socket: Socket::new(listener) })
+        })
     }
 
     /// Waits for a connection and returns it with the address of its other side.

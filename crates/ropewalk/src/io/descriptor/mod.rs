@@ -5,13 +5,16 @@
 //! | `source` | a descriptor and its registrations with the reactors of hubs |
 //! | `reactor` | which reactor is that of the calling thread |
 //! | `poll` | how a thread waits |
+//! | `system` | the system calls that nothing we stand on wraps |
 
 mod poll;
 mod reactor;
 mod source;
+mod system;
 
 pub(crate) use reactor::Reactor;
 pub(crate) use source::{Moved, Source};
+pub(crate) use system::lengthen_backlog;
 
 /// What is waited for on a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,15 @@
 //! cancelled thread wakes in its system call, and no other thread takes part in the wait.
 
 use super::Interest;
+use super::system::poll;
 use ropewalk_core::park::{self, Pause, Suspend, Wait};
 use std::cell::{Cell, OnceCell};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Waits until `descriptor` is ready; Err with `TimedOut` after the deadline. Unwinds when cancelled.
 #[track_caller]
@@ -109,33 +110,4 @@ impl Wake for Bell {
         // If it is full, it rings already.
         let _ = (&self.rings).write(&[0]);
     }
-}
-
-/// Which of the descriptors are ready, if any is before `until`; may return early for no reason. An error of a descriptor
-/// makes it ready: the operation that is tried next reports it.
-fn poll<const N: usize>(descriptors: [(BorrowedFd<'_>, Interest); N], until: Option<Instant>) -> io::Result<[bool; N]> {
-    let mut polled = descriptors.map(|(descriptor, interest)| libc::pollfd {
-        fd: descriptor.as_raw_fd(),
-        events: match interest {
-            Interest::Read => libc::POLLIN,
-            Interest::Write => libc::POLLOUT,
-        },
-        revents: 0,
-    });
-    let timeout = until.map_or(-1, |until| milliseconds(until.saturating_duration_since(Instant::now())));
-    // SAFETY: the array is as long as we say and lives through the call; the descriptors are borrowed, so they are open.
-    let count = unsafe { libc::poll(polled.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    if count < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
-        return Ok([false; N]);
-    }
-    Ok(polled.map(|polled| polled.revents != 0))
-}
-
-/// Rounded up, so that no time limit ends a wait early.
-fn milliseconds(duration: Duration) -> libc::c_int {
-    libc::c_int::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
 }
