@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 12] = [
+const EXAMPLES: [&str; 14] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -23,6 +23,8 @@ const EXAMPLES: [&str; 12] = [
     "greenlet_events",
     "mixed_strands",
     "async_gather",
+    "crawl_urls",
+    "chat_server",
     "io_bound",
     "cpu_bound",
 ];
@@ -275,6 +277,31 @@ fn async_gather_keeps_order_cancels_and_gives_back() {
     // One that was cancelled before its first poll, on a very busy machine, is dropped a little later than it is told.
     in_order(&lines[gathered..], &["Task 3: gave back what it held", "Task 5: gave back what it held"]);
     assert!(lines.last().is_some_and(|line| figure(line, "bytes") > 0.0));
+}
+
+#[test]
+fn crawl_urls_gives_up_one_page_and_prints_the_others_in_order() {
+    let lines = run("crawl_urls");
+    assert_eq!(lines.len(), 21, "{lines:#?}");
+    for (page, line) in lines[..20].iter().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[..2], ["page", &page.to_string()], "{line}");
+        match page {
+            7 => assert_eq!(words[2..4], ["took", "longer"], "{line}"),
+            13 => assert_eq!(words[2], "404", "{line}"),
+            _ => assert_eq!(words[2..4], ["200", &(14 * (page + 1)).to_string()], "{line}"),
+        }
+    }
+    assert_eq!(lines[20], "19 pages, 2647 bytes, 1 too late, at most 10 at once");
+}
+
+#[test]
+fn chat_server_reaches_everybody_and_leaves_no_descriptor() {
+    let lines = run("chat_server");
+    let said: Vec<usize> = lines[0].split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(matches!(said[..], [10, clients, heard] if clients >= 10 && heard == 10 * clients), "{}", lines[0]);
+    let open: Vec<&str> = lines[1].split_whitespace().rev().take(2).collect();
+    assert_eq!(open[0], open[1], "{}", lines[1]);
 }
 
 #[test]
