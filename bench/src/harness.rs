@@ -8,6 +8,7 @@
 //! | [`Judge::TwoCores`] | work that meets on two cores but may sleep | before a sample two threads spin for 2 ms; while they get fewer than 1.5 cores the sample waits, at most ten times |
 //! | [`Judge::CpuBound`] | work that never needs to wait | as above, and a sample whose own CPU time is below 1.5 × its wall time is taken again, at most three times in all; the one with the most CPU per wall counts |
 //! | [`Judge::OneCore`] | work that keeps one core busy, wherever it runs | a sample whose own CPU time is below 0.9 × its wall time is taken again, as above |
+//! | [`Judge::Pair`] | two sides on a core each, of which the slower is always busy | both: it waits for two cores, and is taken again when the busier side got less than 0.9 of its core |
 //!
 //! The rules look at the machine and the clock, never at the system, so each system is treated alike. A system that
 //! sleeps by design keeps its low CPU per wall: it is tried three times and its best-fed try counts.
@@ -83,6 +84,8 @@ pub enum Judge {
     CpuBound,
     /// Those that got one core themselves.
     OneCore,
+    /// Those whose busier side got its core, while the machine gives two.
+    Pair,
 }
 
 /// One measurement of one system.
@@ -90,7 +93,7 @@ pub enum Judge {
 pub struct Sample {
     /// The figure, in the work's unit.
     pub value: f64,
-    /// CPU time by wall time.
+    /// CPU time by wall time; of a pair, that of the busier side.
     pub cores: f64,
     /// Figures of the work's further rows, by their key.
     pub extra: Vec<(String, f64)>,
@@ -305,9 +308,9 @@ pub struct Row {
 }
 
 fn take(run: &mut dyn FnMut(Effort) -> Sample, effort: Effort, judge: Judge) -> (Sample, u32) {
-    let two_cores = matches!(judge, Judge::TwoCores | Judge::CpuBound) && measure::cores() >= 2;
+    let two_cores = matches!(judge, Judge::TwoCores | Judge::CpuBound | Judge::Pair) && measure::cores() >= 2;
     let wanted = match judge {
-        Judge::OneCore => ONE_CORE_WANTED,
+        Judge::OneCore | Judge::Pair => ONE_CORE_WANTED,
         Judge::CpuBound if two_cores => CORES_WANTED,
         _ => 0.0,
     };

@@ -224,7 +224,8 @@ pub fn cpu_of(process: u32) -> Duration {
     Duration::from_nanos(ns.sum())
 }
 
-fn thread_cpu() -> Duration {
+/// The CPU time that this thread has had.
+pub fn thread_cpu() -> Duration {
     clock(ClockId::ThreadCPUTime)
 }
 

@@ -111,7 +111,7 @@ pub fn works() -> Vec<Work> {
     let mut works: Vec<Work> = works.into_iter().map(|work| by_all(work.driven(Program::sample))).collect();
     works.extend(["echo.50", "echo.1000"].map(|name| {
         let row = |suffix: &str| format!("{name}.{suffix}");
-        let work = Work::of_rows("greenlet", name, Judge::TwoCores)
+        let work = Work::of_rows("greenlet", name, Judge::Pair)
             .row(row("cpu"), "cpu", "us", lower)
             .row(row("rate"), "rate", "ops/s", Better::Higher)
             .row(row("p50"), "p50", "us", lower)

@@ -12,6 +12,8 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
+use crate::measure::thread_cpu;
+
 const MESSAGE_BYTES: usize = 64;
 const EVENTS_AT_ONCE: usize = 256;
 /// A server that answers nobody for so long has hung.
@@ -23,6 +25,8 @@ pub struct Load {
     pub wall: Duration,
     /// What `server_cpu` grew by meanwhile.
     pub server_cpu: Duration,
+    /// The client's own CPU time meanwhile.
+    pub client_cpu: Duration,
     /// Nanoseconds from a message to the end of its answer, of all connections.
     pub latencies: Vec<u64>,
     /// Answers of each connection.
@@ -41,12 +45,13 @@ pub fn window(
     client.run(warm_up);
     client.latencies.clear();
     client.connections.iter_mut().for_each(|connection| connection.answers = 0);
-    let (cpu, begin) = (server_cpu(), Instant::now());
+    let (cpu, own, begin) = (server_cpu(), thread_cpu(), Instant::now());
     client.run(window);
-    let (wall, cpu) = (begin.elapsed(), server_cpu() - cpu);
+    let (wall, own, cpu) = (begin.elapsed(), thread_cpu() - own, server_cpu() - cpu);
     Load {
         wall,
         server_cpu: cpu,
+        client_cpu: own,
         latencies: client.latencies,
         answers: client.connections.iter().map(|connection| connection.answers).collect(),
     }
