@@ -47,7 +47,7 @@ assert satisfied("MIT OR Apache-2.0", {"MIT"}) and satisfied("(MIT OR X) AND Y",
 assert not satisfied("GPL-3.0", {"MIT"}) and not satisfied("MIT AND X", {"MIT"}), "the check must be able to fail"
 
 findings = 0
-for manifest in ("Cargo.toml", "bench/Cargo.toml"):
+for manifest in ("Cargo.toml", "bench/Cargo.toml", "interop/Cargo.toml"):
     command = ["cargo", "metadata", "--format-version", "1", "--manifest-path", manifest]
     metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
     for package in metadata["packages"]:

@@ -5,6 +5,7 @@ job lint 10m "$@"
 
 cargo fmt --all --check
 cargo fmt --all --check --manifest-path bench/Cargo.toml
+cargo fmt --all --check --manifest-path interop/Cargo.toml
 
 # What ships is held to clippy.toml (no hidden sleeps and exits); tests and examples may sleep.
 cargo clippy --workspace --lib --bins --quiet -- -D warnings

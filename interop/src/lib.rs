@@ -1,0 +1,1 @@
+//! Nothing: `tests/` holds other people's crates beside ours.
