@@ -15,6 +15,25 @@ use std::path::Path;
 /// Accepts connections within one machine. See [`net`](crate::net) for who may use it and what differs from std.
 ///
 /// The file at its path stays when the listener is dropped, as with std.
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk::{greenlet, net::{UnixListener, UnixStream}};
+/// use std::io::{Read, Write};
+///
+/// let path = std::env::temp_dir().join(format!("ropewalk-{}", std::process::id()));
+/// let word = ropewalk::run(|| {
+///     let listener = UnixListener::bind(&path).unwrap();
+///     let server = greenlet::spawn(move || listener.accept().unwrap().0.write_all(b"hemp").unwrap());
+///     let mut word = String::new();
+///     UnixStream::connect(&path).unwrap().read_to_string(&mut word).unwrap();
+///     server.join().unwrap();
+///     word
+/// });
+/// std::fs::remove_file(path).unwrap();
+/// assert_eq!(word, "hemp");
+/// ```
 pub struct UnixListener {
     // mio's, because that accepts a non-blocking connection with one system call.
     socket: Socket<mio::net::UnixListener>,
