@@ -6,53 +6,14 @@
 use super::{Number, model};
 use crate::model::sync::atomic::{AtomicBool, Ordering};
 use crate::model::thread;
-use crate::park::{self, Pause, Suspend, Wait};
-use crate::strand::{self, Hub, Start, Turn};
+use crate::park::Pause;
+use crate::strand::rehearsal::{Greenlets, drive, spawn};
+use crate::strand::{self, Hub, Turn};
 use crate::sync::Event;
 use crate::task::TaskHandle;
-use crate::task::harness;
 use std::panic::Location;
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
-
-struct Greenlets;
-
-impl Suspend for Greenlets {
-    fn waker(&self) -> Waker {
-        strand::waker()
-    }
-
-    fn suspend(&self, pause: &Pause) {
-        strand::suspend(pause);
-    }
-
-    fn yield_now(&self) {
-        strand::try_yield();
-    }
-}
-
-fn spawn(hub: &'static Hub, job: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
-    let (task, handle) = harness::new_task(0, move || {
-        job();
-        Ok(())
-    });
-    hub.start(Start { task, place: Location::caller(), extra: None });
-    handle
-}
-
-/// Runs the hub until `over`.
-fn drive(hub: &'static Hub, over: impl Fn() -> bool) {
-    loop {
-        assert_eq!(hub.turn(|| false), Turn::Idle);
-        if over() {
-            return;
-        }
-        // Ready when there is something after all.
-        let sleep =
-            |context: &mut std::task::Context<'_>| if hub.sleep(context) { Poll::Pending } else { Poll::Ready(()) };
-        park::wait_on(Wait::SHIELDED, sleep).expect("it has no limit");
-    }
-}
+use std::task::Waker;
 
 /// Suspends the calling greenlet, once, leaving its waker where others find it.
 fn suspend_until(ready: impl Fn() -> bool, wakers: &Mutex<Vec<Waker>>) {

@@ -8,6 +8,8 @@
 mod locks;
 mod pools;
 mod queues;
+#[cfg(feature = "strand")]
+mod strands;
 mod tasks;
 
 use crate::model::sync::atomic::{AtomicU32, Ordering};

@@ -6,6 +6,7 @@ use crate::strand::hub;
 use crate::strand::slot::Slot;
 use crate::strand::stack::Place;
 use std::cell::UnsafeCell;
+use std::sync::PoisonError;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -20,17 +21,22 @@ struct Baton {
     passed: Condvar,
 }
 
+/// A checker runs all its threads on one: the lock takes the unwind of another strand for one of its holder.
+fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Baton {
     fn pass(&self, to: Turn) {
-        *self.turn.lock().unwrap() = to;
+        *unpoisoned(self.turn.lock()) = to;
         self.passed.notify_all();
     }
 
     /// Waits until it is not `of` that has the turn.
     fn wait_while(&self, of: Turn) -> Turn {
-        let mut turn = self.turn.lock().unwrap();
+        let mut turn = unpoisoned(self.turn.lock());
         while *turn == of {
-            turn = self.passed.wait(turn).unwrap();
+            turn = unpoisoned(self.passed.wait(turn));
         }
         *turn
     }
