@@ -2,7 +2,7 @@
 
 mod support;
 
-use ropewalk_core::park::{self, Blocked, EndsBy, Interrupt, Interrupted, Reason, Wait};
+use ropewalk_core::park::{self, Blocked, Interrupt, Interrupted, Pause, Reason, Wait};
 use ropewalk_core::sync::{Barrier, Event, Mutex, Queue, RwLock, Semaphore, channel};
 use ropewalk_core::task::CancelToken;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,10 +17,10 @@ use support::{HANG, Polled, SHORT, Script, eventually};
 struct Waiting(AtomicUsize);
 
 impl Blocked for Waiting {
-    fn blocked(&self, _: EndsBy) {
+    fn blocked(&self, _: &Pause) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
-    fn unblocked(&self, _: EndsBy) {
+    fn unblocked(&self, _: &Pause) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,5 +1,6 @@
 //! What a program is told of its greenlets: deadlocks, hubs that are blocked, greenlets that do not switch.
 
+use ropewalk::Submit;
 use ropewalk::greenlet::{self, Builder};
 use ropewalk::sync::{Event, Mutex};
 use std::os::unix::process::ExitStatusExt;
@@ -80,7 +81,7 @@ fn scenario(name: &str) {
             });
         }
         "sigquit_writes_a_dump_and_the_program_goes_on" => {
-            greenlet::dump_on_sigquit().unwrap();
+            ropewalk::dump_on_sigquit().unwrap();
             ropewalk::run(|| {
                 let patient = Builder::new().name("patient").spawn(|| ropewalk::sleep(Duration::from_millis(1500)));
                 ropewalk::sleep(Duration::from_millis(100));
@@ -180,6 +181,51 @@ fn sigquit_writes_a_dump_and_the_program_goes_on() {
     assert_eq!(output.status.code(), Some(0), "{text}");
 }
 
+/// A worker that waits, one that runs and one that is idle.
+fn dump_shows_what_each_worker_of_a_pool_does() {
+    let pool = ropewalk::ThreadPoolExecutor::builder().max_workers(3).thread_name_prefix("strand").build().unwrap();
+    let (event, running) = (Arc::new(Event::new()), Arc::new(Event::new()));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let waits = pool.submit({
+        let event = Arc::clone(&event);
+        move || event.wait()
+    });
+    let runs = pool.submit({
+        let (running, stop) = (Arc::clone(&running), Arc::clone(&stop));
+        move || {
+            running.set();
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        }
+    });
+    running.wait();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let text = loop {
+        let text = ropewalk::dump();
+        if text.contains("waits on Event at") || Instant::now() > deadline {
+            break text;
+        }
+        std::thread::yield_now();
+    };
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    event.set();
+    let here = "crates/ropewalk/tests/greenlet_watch.rs:";
+    let line = |what: &str| {
+        text.lines().any(|line| {
+            line.starts_with(&format!("  worker \"strand-"))
+                && line.contains(&format!("(job submitted at {here}"))
+                && line.contains(what)
+        })
+    };
+    assert!(text.contains("pool \"strand\" of 3 workers, 0 jobs queued"), "{text}");
+    assert!(line(&format!(" waits on Event at {here}")) && line(") runs"), "{text}");
+    waits.join().unwrap();
+    runs.join().unwrap();
+    drop(pool);
+    assert!(!ropewalk::dump().contains("strand"), "a pool that is gone is not listed");
+}
+
 fn dump_shows_name_place_and_wait_of_each_greenlet() {
     let dump = ropewalk::run(|| {
         let event = Arc::new(Event::new());
@@ -188,7 +234,7 @@ fn dump_shows_name_place_and_wait_of_each_greenlet() {
             move || event.wait()
         });
         ropewalk::yield_now();
-        let dump = greenlet::dump();
+        let dump = ropewalk::dump();
         event.set();
         waits.unwrap().join().unwrap();
         dump
@@ -211,6 +257,7 @@ fn main() -> ExitCode {
         hub_that_offloads_says_nothing
         greenlet_that_does_not_switch_is_named_once
         sigquit_writes_a_dump_and_the_program_goes_on
+        dump_shows_what_each_worker_of_a_pool_does
         dump_shows_name_place_and_wait_of_each_greenlet
     })
 }

@@ -191,7 +191,7 @@ fn who_waits_for_a_socket_is_shown_as_such() {
         let (listener, _) = here();
         let accepts = greenlet::spawn(move || drop(listener.accept()));
         ropewalk::yield_now();
-        let text = greenlet::dump();
+        let text = ropewalk::dump();
         assert!(text.contains(" waits on TcpListener at ") && text.contains(file!()), "{text}");
         accepts.kill();
     });

@@ -47,9 +47,9 @@ pub(crate) mod weaken;
 
 /// What no checker should see: it takes part in no protocol, or it asks about the machine.
 pub(crate) mod unchecked {
-    pub(crate) use std::sync::atomic::{
-        AtomicPtr as PlainPtr, AtomicU64 as PlainU64, AtomicUsize as PlainUsize, Ordering,
-    };
+    #[cfg(feature = "strand")]
+    pub(crate) use std::sync::atomic::AtomicUsize as PlainUsize;
+    pub(crate) use std::sync::atomic::{AtomicPtr as PlainPtr, AtomicU64 as PlainU64, Ordering};
 
     /// Whether a test asks, through the environment, for the way of another machine.
     #[cfg(all(feature = "strand", not(any(ropewalk_loom, ropewalk_shuttle))))]

@@ -29,10 +29,12 @@
 
 mod interrupt;
 pub(crate) mod leaf;
+mod place;
 mod record;
 pub(crate) mod thread;
 
 pub use interrupt::{Interrupt, Reason};
+pub use place::AtomicPlace;
 pub use record::{
     Blocked, EndsBy, ExecutionId, Pause, Record, Suspend, current_executor, execution_id, inline_depth,
     only_task_can_cancel, out_of_reach, polling_tasks, run_as, with_scope, with_suspend, with_task, with_worker,
@@ -354,7 +356,7 @@ impl Strand<'_> {
         match self {
             Self::Thread(parker) => {
                 let mut told = None;
-                parker.0.park(pause.until, may_spin, || told = Told::tell(pause.ends_by));
+                parker.0.park(pause.until, may_spin, || told = Told::tell(pause));
             }
             // SAFETY: as in `waker`. No borrow of a thread-local is held here: the strand may come back much later.
             Self::Greenlet(hook) => unsafe { hook.as_ref() }.suspend(pause),
@@ -364,14 +366,13 @@ impl Strand<'_> {
 }
 
 /// The hook was told that the thread sleeps; dropped, this says that it runs again.
-struct Told(NonNull<dyn Blocked>, EndsBy);
+struct Told<'pause>(NonNull<dyn Blocked>, &'pause Pause);
 
-impl Told {
-    fn tell(ends_by: Option<EndsBy>) -> Option<Self> {
-        let ends_by = ends_by?;
+impl<'pause> Told<'pause> {
+    fn tell(pause: &'pause Pause) -> Option<Self> {
         let hook = me(|me| me.blocked.get())?;
-        let told = Self(hook, ends_by);
-        told.call(|hook| hook.blocked(ends_by));
+        let told = Self(hook, pause);
+        told.call(|hook| hook.blocked(pause));
         Some(told)
     }
 
@@ -384,7 +385,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for Told<'_> {
     fn drop(&mut self) {
         self.call(|hook| hook.unblocked(self.1));
     }

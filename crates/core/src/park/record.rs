@@ -7,6 +7,7 @@
 use super::{Cancelled, Interrupt, Reason};
 use crate::model::time::Instant;
 use std::cell::Cell;
+use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -37,6 +38,20 @@ pub struct Pause {
     pub at: &'static Location<'static>,
 }
 
+/// What is waited for and where: "Event at src/main.rs:1:2".
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // From the name of the future that waits: `ropewalk_core::sync::event::EventFuture<'_>` is "Event".
+        let name = self.on.split('<').next().unwrap_or(self.on).trim_end_matches("::{{closure}}");
+        let name = name.rsplit("::").next().unwrap_or(name);
+        let name = match name.strip_suffix("Future").unwrap_or(name) {
+            "RawLock" => "Mutex",
+            name => name,
+        };
+        write!(f, "{name} at {}", self.at)
+    }
+}
+
 /// What has to happen for a wait to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndsBy {
@@ -46,15 +61,15 @@ pub enum EndsBy {
     Release,
 }
 
-/// Told when a thread is about to wait for more than time in one of our waits, and when it runs again. A pool decides
-/// by that whether it needs a replacement.
+/// Told when a thread is about to sleep in one of our waits, and when it runs again. A pool decides by that whether it
+/// needs a replacement.
 ///
 /// A wait inside these calls is not told again.
 pub trait Blocked {
-    /// The thread will not run until the wait `ends_by` that.
-    fn blocked(&self, ends_by: EndsBy);
+    /// The thread will not run until the wait is over.
+    fn blocked(&self, pause: &Pause);
     /// The thread runs again.
-    fn unblocked(&self, ends_by: EndsBy);
+    fn unblocked(&self, pause: &Pause);
 }
 
 /// Identifies a strand: two waits with the same id are by the same thread or the same greenlet.

@@ -10,8 +10,9 @@
 //! `inbox`, `switches` and `current` are for anybody. [`Local`] belongs to the thread that has adopted the record; it is
 //! entered for a few instructions at a time, never over a switch, and nothing of a user's runs meanwhile.
 
+use super::hook;
 use super::inbox::{Inbox, Parcel};
-use super::slot::{After, Slot, Start, Tenant};
+use super::slot::{After, HOOKED, Slot, Start, Tenant};
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 use super::stack::Place;
 use super::stack::{self, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
@@ -199,8 +200,8 @@ impl Hub {
 
     /// Where the greenlet was spawned that runs now, or that ran when its slot was used last; from any thread.
     pub fn running(&self) -> Option<&'static Location<'static>> {
-        // SAFETY: slots are never freed, and locations are static.
-        unsafe { self.current.load(Ordering::Relaxed).as_ref()?.spawned_at.load(Ordering::Relaxed).as_ref() }
+        // SAFETY: slots are never freed.
+        unsafe { self.current.load(Ordering::Relaxed).as_ref() }?.spawned_at.get()
     }
 
     /// How many greenlets of this hub have not ended, started or not, as of a moment ago; from any thread.
@@ -333,6 +334,7 @@ impl Hub {
 
     fn begin(&'static self, start: Start) {
         if !start.task.is_pending() {
+            self.with_local(|local| self.publish_population(local));
             drop_quietly(start);
             return;
         }
@@ -347,6 +349,7 @@ impl Hub {
                         message: error.to_string(),
                         chain: Vec::new(),
                     });
+                    self.with_local(|local| self.publish_population(local));
                     return;
                 }
             },
@@ -354,7 +357,7 @@ impl Hub {
         let tenant = Tenant { task: start.task, place: start.place, name: start.extra.and_then(|extra| extra.name) };
         // SAFETY: the slot is free: nobody looks.
         unsafe { *slot.tenant.get() = Some(tenant) };
-        slot.spawned_at.store(std::ptr::from_ref(start.place).cast_mut(), Ordering::Relaxed);
+        slot.spawned_at.set(Some(start.place));
         slot.record.renew();
         slot.live.set(true);
         let adoption = self.with_local(|local| {
@@ -574,7 +577,7 @@ pub(super) fn wake(slot: &'static Slot) {
 
 /// The slot of the greenlet that calls.
 #[inline]
-fn current_slot() -> Option<(&'static Hub, &'static Slot)> {
+pub(super) fn current_slot() -> Option<(&'static Hub, &'static Slot)> {
     let hub = here()?;
     // SAFETY: slots are never freed.
     unsafe { hub.current.load(Ordering::Relaxed).as_ref() }.map(|slot| (hub, slot))
@@ -603,11 +606,14 @@ pub fn waker() -> Waker {
 /// Inside [`no_switch`].
 pub fn suspend(pause: &Pause) {
     let (hub, slot) = this_slot();
-    assert!(
-        slot.holds.get() == 0,
-        "a greenlet waited inside no_switch, at {}: it would leave the region in the middle",
-        pause.at
-    );
+    let _away = (slot.holds.get() != 0).then(|| {
+        assert!(
+            slot.holds.get() == HOOKED,
+            "a greenlet waited inside no_switch, at {}: it would leave the region in the middle",
+            pause.at
+        );
+        hook::Away::leave(slot)
+    });
     slot.pause.set(pause);
     slot.since.set(hub.with_local(|local| local.now));
     // SAFETY: on this greenlet's own stack.
@@ -623,14 +629,31 @@ pub fn suspend(pause: &Pause) {
 #[inline(always)]
 pub fn try_yield() -> bool {
     let Some((hub, slot)) = current_slot() else { return false };
-    if slot.holds.get() > 0 || crate::model::unchecked::panicking() {
-        return true;
+    if slot.holds.get() != 0 {
+        return yield_from_region(hub, slot);
+    }
+    yield_to(hub, slot);
+    true
+}
+
+#[inline(always)]
+fn yield_to(hub: &Hub, slot: &'static Slot) {
+    if crate::model::unchecked::panicking() {
+        return;
     }
     if !slot.queued.replace(true) {
         hub.with_local(|local| local.queue.push_back(Some(slot)));
     }
     // SAFETY: on this greenlet's own stack.
     unsafe { slot.coroutine.suspend() };
+}
+
+#[cold]
+fn yield_from_region(hub: &Hub, slot: &'static Slot) -> bool {
+    if slot.holds.get() == HOOKED {
+        let _away = hook::Away::leave(slot);
+        yield_to(hub, slot);
+    }
     true
 }
 
@@ -669,21 +692,30 @@ fn erase(call: &mut dyn FnMut()) -> NonNull<dyn FnMut()> {
 /// Runs `f` as a region in which the calling greenlet is not switched away from: for libraries that keep scoped pointers
 /// in thread-locals. A wait inside panics, a yield returns at once. On a plain thread it just calls `f`.
 ///
+/// [`with_switch_hook`](super::with_switch_hook) is for those that can be told.
+///
 /// # Panics
 ///
 /// When a wait inside would suspend.
 pub fn no_switch<R>(f: impl FnOnce() -> R) -> R {
-    struct Hold(&'static Slot);
-    impl Drop for Hold {
-        fn drop(&mut self) {
-            self.0.holds.set(self.0.holds.get() - 1);
-        }
-    }
-    let _hold = current_slot().map(|(_, slot)| {
-        slot.holds.set(slot.holds.get() + 1);
-        Hold(slot)
-    });
+    let _hold = current_slot().map(|(_, slot)| Hold::new(slot));
     f()
+}
+
+/// While it is there, its greenlet is not switched away from.
+pub(super) struct Hold(&'static Slot);
+
+impl Hold {
+    pub(super) fn new(slot: &'static Slot) -> Self {
+        slot.holds.set(slot.holds.get() + 1);
+        Self(slot)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.set(self.0.holds.get() - 1);
+    }
 }
 
 /// Shows the place for values that belong to the calling greenlet; None when no greenlet calls.

@@ -14,6 +14,7 @@
 //! | `slot` | the header of a stack: who is on it, and the waker without a count |
 //! | `inbox` | how other threads reach a hub |
 //! | `hub` | the run queue and the turn |
+//! | `hook` | who is told of a switch |
 //! | `overflow` | what a greenlet that ran into its guard says before the process ends |
 //!
 //! # The known hole
@@ -21,17 +22,22 @@
 //! A crate may keep a pointer to a stack frame in a thread-local while a closure runs, and restore the old one
 //! afterwards (`scoped-tls` does). Two greenlets that do so by turns restore in the wrong order, and the thread-local
 //! points to a frame that is gone. No stackful coroutine in Rust can prevent that today. [`no_switch`] closes it for a
-//! region: a greenlet does not leave it in the middle.
+//! region: a greenlet does not leave it in the middle; and [`with_switch_hook`] for one that can put its pointer away
+//! meanwhile.
 
+mod hook;
 mod hub;
 mod inbox;
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 mod overflow;
+#[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
+pub(crate) mod rehearsal;
 mod slot;
 #[cfg_attr(any(ropewalk_loom, ropewalk_shuttle), path = "stack_in_heap.rs")]
 mod stack;
 mod switch;
 
+pub use hook::{SwitchHook, with_switch_hook};
 pub use hub::{
     Adopted, Hub, Seen, Turn, identity, in_greenlet, no_switch, on_hub, suspend, try_yield, waker, with_locals,
 };

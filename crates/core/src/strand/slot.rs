@@ -18,14 +18,14 @@
 //! The header lies at the top of the greenlet's stack, in the page which its first frames touch anyway: a parked
 //! greenlet takes one page in all.
 
+use super::hook::Hooked;
 use super::hub::Hub;
 use super::stack::Place;
 use super::switch::Coroutine;
 use crate::model::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use crate::model::time::Instant;
-use crate::model::unchecked::PlainPtr;
 use crate::model::weaken;
-use crate::park::{ExecutionId, Pause, Record, Suspend};
+use crate::park::{AtomicPlace, ExecutionId, Pause, Record, Suspend};
 use crate::task::harness::Runnable;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -77,6 +77,9 @@ pub(super) struct Tenant {
     pub(super) name: Option<Arc<str>>,
 }
 
+/// In `Slot::holds`: a region with a hook is around. One word, so that a switch looks once.
+pub(super) const HOOKED: u32 = 1 << 31;
+
 /// The header of a greenlet's place. What a switch touches comes first, on two lines of the cache.
 #[repr(C)]
 pub(super) struct Slot {
@@ -86,7 +89,7 @@ pub(super) struct Slot {
     pub(super) queued: Cell<bool>,
     /// Somebody is in it.
     pub(super) live: Cell<bool>,
-    /// How many `no_switch` it is in.
+    /// How many `no_switch` it is in, and [`HOOKED`].
     pub(super) holds: Cell<u32>,
     pub(super) record: Record,
     /// Its wait, while it is parked: on its stack.
@@ -98,9 +101,11 @@ pub(super) struct Slot {
     pub(super) class: usize,
     /// Which adoption of the record its coroutine was made in.
     pub(super) made_in: Cell<u64>,
+    /// The innermost region with a hook, on its stack.
+    pub(super) hooks: Cell<*const Hooked>,
     pub(super) tenant: UnsafeCell<Option<Tenant>>,
     /// Where the tenant was spawned, for watchers on other threads.
-    pub(super) spawned_at: PlainPtr<Location<'static>>,
+    pub(super) spawned_at: AtomicPlace,
     pub(super) locals: UnsafeCell<Option<Box<dyn Any>>>,
     /// In the inbox.
     remote: AtomicBool,
@@ -125,8 +130,9 @@ impl Slot {
             after: Cell::new(After::Park),
             holds: Cell::new(0),
             made_in: Cell::new(0),
+            hooks: Cell::new(std::ptr::null()),
             tenant: UnsafeCell::new(None),
-            spawned_at: PlainPtr::new(std::ptr::null_mut()),
+            spawned_at: AtomicPlace::nowhere(),
             locals: UnsafeCell::new(None),
             pause: Cell::new(std::ptr::null()),
             since: Cell::new(None),

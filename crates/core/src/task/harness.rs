@@ -413,19 +413,20 @@ where
 
 /// [`new_task`] for a job, and a result, that stay on this thread.
 ///
-/// Cancelling such a task never drops its job: the task ends when its thread comes to it.
+/// Cancelling such a task by its handle never drops its job: the task ends when its thread comes to it.
 ///
 /// # Safety
 ///
 /// The executor's half is run or cancelled (through [`Runnable`]) on this thread only, and one of them does happen.
-/// Whatever the job or its result borrows lives until the task has ended and the handle is gone.
-pub unsafe fn new_pinned_task<'a, F, T>(job: F) -> (Arc<dyn Runnable>, TaskHandle<T>)
+/// Whatever the job or its result borrows lives until `guard` is dropped, as with [`new_borrowing_task`].
+pub unsafe fn new_pinned_task<'a, F, T, G>(job: F, guard: G) -> (Arc<dyn Runnable>, TaskHandle<T>)
 where
     F: FnOnce() -> Result<T, TaskError> + 'a,
     T: 'a,
+    G: 'a,
 {
     // SAFETY: the caller's promise.
-    unsafe { make(0, true, job, ()) }
+    unsafe { make(0, true, job, guard) }
 }
 
 /// # Safety

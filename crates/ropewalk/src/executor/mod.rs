@@ -4,6 +4,7 @@
 //! `Send` runs on threads. A [`Call`](crate::Call), made by `#[ropewalk::task]`, runs on every model. Whatever an
 //! executor ran, the handle is the same [`TaskHandle`].
 
+pub(crate) mod borrowed;
 mod completed;
 mod map;
 pub(crate) mod roster;
@@ -14,6 +15,8 @@ pub(crate) mod verbs;
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_async};
 pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
+#[cfg(all(unix, feature = "greenlet"))]
+pub(crate) use thread_pool::dump;
 pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
 
 use crate::task::{Shutdown, TaskError, TaskHandle};

@@ -127,7 +127,7 @@ where
         stack_class: Some(strand::stack_class(MAIN_STACK_BYTES).expect("the largest class holds it")),
     };
     // SAFETY: `live` runs or cancels it on this thread before it returns, and the handle is joined here.
-    let (task, handle) = unsafe { harness::new_pinned_task(|| Ok(main())) };
+    let (task, handle) = unsafe { harness::new_pinned_task(|| Ok(main()), ()) };
     let over = Arc::new(AtomicBool::new(false));
     handle.on_finish({
         let over = Arc::clone(&over);
@@ -256,7 +256,7 @@ where
 {
     // SAFETY: `start_here` puts it into the queue of this thread's hub or cancels it here; a hub runs or cancels what is
     // in its queue, on its thread. Nothing is borrowed.
-    let (task, handle) = unsafe { harness::new_pinned_task(move || Ok(job())) };
+    let (task, handle) = unsafe { harness::new_pinned_task(move || Ok(job()), ()) };
     start_here(Start { task, place: Location::caller(), extra });
     handle
 }

@@ -32,7 +32,8 @@
 //! put the old one back afterwards, as `scoped-tls` does. Two greenlets of one hub that wait inside such closures put
 //! them back in the wrong order, and the pointer leads to a frame that is gone. That is memory-unsafe without a line of
 //! `unsafe` on your side, every stackful coroutine in Rust has it today, and it is why we say *pinned* and not *sound*.
-//! Wrap such closures in [`no_switch`]: inside it a wait panics instead of switching.
+//! Wrap such closures in [`no_switch`]: inside it a wait panics instead of switching; or, where you can get at the pointer,
+//! in [`with_switch_hook`], which puts it away while the greenlet is not there.
 //!
 //! *Unwinding.* A greenlet that is cancelled unwinds from the wait it is in and runs its destructors. Where panics abort
 //! it cannot: a wait there goes on as if nobody had asked, the `_timeout` verbs say
@@ -48,6 +49,7 @@ mod executor;
 mod group;
 mod hub;
 mod local;
+mod scope;
 mod wait;
 mod watch;
 
@@ -58,7 +60,8 @@ pub use executor::{Builder as ExecutorBuilder, GreenletExecutor};
 pub use group::{Group, Pool};
 pub use hub::run;
 pub use local::LocalKey;
-pub use ropewalk_core::strand::{StackError, in_greenlet, no_switch};
+pub use ropewalk_core::strand::{StackError, SwitchHook, in_greenlet, no_switch, with_switch_hook};
+pub use scope::{Scope, scope};
 pub use wait::{Handles, Sequence, Tuple, gather, iwait, join_all, kill_all, wait_any};
 
 pub use watch::{dump, dump_on_sigquit, set_reports};

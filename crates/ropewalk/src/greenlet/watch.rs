@@ -1,9 +1,12 @@
 //! Seeing what happens: who has not switched for long, who waits for what, and that nothing can go on.
 //!
 //! One thread looks at all hubs of the process every [`TICK`] while one of them works, and sleeps while all are idle. It
-//! reads two words of each hub and nothing else, so the hubs pay for it with two stores a switch, which they make anyway.
-//! What a greenlet waits for is asked of its hub, which answers between two switches.
+//! reads two words of each hub, which pays for it with two stores a switch that it makes anyway; and of a hub that is in a
+//! greenlet it asks the system what the thread does ([`Doing`]): a clock alone cannot tell a thread that is blocked from one
+//! that a busy machine, or the machine below a virtual one, does not let run. What a greenlet waits for is asked of its hub,
+//! which answers between two switches.
 
+use crate::executor;
 use ropewalk_core::park::Pause;
 use ropewalk_core::strand::{Hub, Seen};
 use std::cell::Cell;
@@ -23,8 +26,9 @@ const TICK: Duration = Duration::from_millis(20);
 const STUCK: Duration = Duration::from_millis(100);
 /// A stretch between two looks at the clock that others who are ready notice.
 const LONG_STRETCH: Duration = Duration::from_millis(10);
-/// The share of its life that a hub may be blocked before it says so.
+/// The share of its life that a hub may be blocked before it says so, and the time: less is not worth a word.
 const BLOCKED_SHARE: u32 = 10;
+const BLOCKED: Duration = Duration::from_millis(100);
 /// How long a hub may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(1);
 
@@ -32,17 +36,16 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(super) struct Watched {
     hub: &'static Hub,
     thread: String,
+    /// The system's number of the thread.
+    task: Option<u32>,
     began: Instant,
-    began_cpu: Duration,
     /// It sleeps: no greenlet is ready.
     idle: AtomicBool,
     /// Time in turns while others were ready and a stretch was long, in nanoseconds.
     stretched: AtomicU64,
-    /// Time in turns, in nanoseconds.
-    busy: AtomicU64,
     deadlocked: AtomicBool,
-    /// Where the greenlets were spawned that the watcher found running.
-    found: Mutex<HashMap<&'static Location<'static>, u32>>,
+    /// Where the greenlets were spawned in which the watcher found the thread asleep, and how often.
+    blocked_in: Mutex<HashMap<&'static Location<'static>, u32>>,
 }
 
 static HUBS: Mutex<Vec<Arc<Watched>>> = Mutex::new(Vec::new());
@@ -54,42 +57,43 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The thread that looks; without it nothing is reported.
+fn start_watcher() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        if let Ok(thread) = std::thread::Builder::new().name("ropewalk-watch".to_owned()).spawn(watch) {
+            let _ = WATCHER.set(thread.thread().clone());
+        }
+    });
+}
+
 /// A hub's own view of its record: begun with the hub, ended by its drop.
 pub(super) struct Watch {
     watched: Arc<Watched>,
-    turn_began: Cell<Instant>,
     looked: Cell<Instant>,
     others_ready: Cell<bool>,
 }
 
 impl Watch {
     pub(super) fn begin(hub: &'static Hub) -> Self {
-        static START: Once = Once::new();
-        START.call_once(|| {
-            let started = std::thread::Builder::new().name("ropewalk-watch".to_owned()).spawn(watch);
-            if let Ok(thread) = started {
-                let _ = WATCHER.set(thread.thread().clone());
-            }
-        });
+        start_watcher();
         let now = Instant::now();
         let watched = Arc::new(Watched {
             hub,
             thread: std::thread::current().name().unwrap_or("unnamed").to_owned(),
+            task: this_task(),
             began: now,
-            began_cpu: thread_cpu(),
             idle: AtomicBool::new(false),
             stretched: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
             deadlocked: AtomicBool::new(false),
-            found: Mutex::default(),
+            blocked_in: Mutex::default(),
         });
         lock(&HUBS).push(Arc::clone(&watched));
-        Self { watched, turn_began: Cell::new(now), looked: Cell::new(now), others_ready: Cell::new(false) }
+        Self { watched, looked: Cell::new(now), others_ready: Cell::new(false) }
     }
 
     /// A turn begins with so many entries in the run queue.
     pub(super) fn enter_turn(&self, now: Instant, ready: usize) {
-        self.turn_began.set(now);
         self.looked.set(now);
         self.others_ready.set(ready > 1);
         self.watched.idle.store(false, Ordering::Relaxed);
@@ -110,7 +114,6 @@ impl Watch {
 
     pub(super) fn leave_turn(&self, now: Instant, idle: bool) {
         self.look(now, 0);
-        add(&self.watched.busy, now.saturating_duration_since(self.turn_began.get()));
         self.watched.idle.store(idle, Ordering::Relaxed);
     }
 
@@ -137,13 +140,10 @@ impl Drop for Watch {
         let watched = &self.watched;
         lock(&HUBS).retain(|other| !Arc::ptr_eq(other, watched));
         let life = watched.began.elapsed();
-        let computed = thread_cpu().saturating_sub(watched.began_cpu);
-        let busy = Duration::from_nanos(watched.busy.load(Ordering::Relaxed));
         let stretched = Duration::from_nanos(watched.stretched.load(Ordering::Relaxed));
-        // In a greenlet and not computing: blocked, or waiting for a processor, which is nobody's fault here.
-        let blocked = busy.saturating_sub(computed).saturating_sub(waited_for_processor()).min(stretched);
-        if REPORTS.load(Ordering::Relaxed) && blocked > LONG_STRETCH && blocked > life / BLOCKED_SHARE {
-            let found = lock(&watched.found);
+        let blocked_in = lock(&watched.blocked_in);
+        let blocked = (TICK * blocked_in.values().sum::<u32>()).min(stretched);
+        if REPORTS.load(Ordering::Relaxed) && blocked >= BLOCKED && blocked > life / BLOCKED_SHARE {
             let mut text = format!(
                 "ropewalk: the hub on thread \"{}\" was blocked inside greenlets for {:.1} s of its {:.1} s while others \
                  were ready",
@@ -151,7 +151,7 @@ impl Drop for Watch {
                 blocked.as_secs_f64(),
                 life.as_secs_f64()
             );
-            if let Some((place, _)) = found.iter().max_by_key(|(_, times)| **times) {
+            if let Some((place, _)) = blocked_in.iter().max_by_key(|(_, times)| **times) {
                 let _ = write!(text, ", mostly in one spawned at {place}");
             }
             eprintln!("{text}; use ropewalk::net, block_on or greenlet::offload for what blocks");
@@ -159,19 +159,32 @@ impl Drop for Watch {
     }
 }
 
-/// Processor time of this thread.
-fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes into a valid place.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+/// What a thread does, as the system says.
+#[derive(Clone, Copy)]
+struct Doing {
+    /// It sleeps in a call of the system.
+    asleep: bool,
+    /// What it has computed so far.
+    computed: Duration,
 }
 
-/// How long this thread was ready and had no processor; 0 where the system does not say.
-fn waited_for_processor() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
+/// This thread's number; none where the system does not say.
+fn this_task() -> Option<u32> {
+    let link = std::fs::read_link("/proc/thread-self").ok()?;
+    link.file_name()?.to_str()?.parse().ok()
+}
+
+/// Linux alone says it. Elsewhere no hub is reported as blocked, and stuck is who does not switch, by the clock.
+fn doing(task: u32) -> Option<Doing> {
+    /// Of the system's figures, on every architecture of Linux.
+    const TICKS_A_SECOND: u64 = 100;
+    let line = std::fs::read_to_string(format!("/proc/self/task/{task}/stat")).ok()?;
+    // The name before it, in brackets, may hold anything.
+    let mut words = line.get(line.rfind(')')? + 1..)?.split_whitespace();
+    let state = words.next()?;
+    let mut ticks = words.skip(10).map(|word| word.parse::<u64>().unwrap_or(0));
+    let ticks = ticks.next()? + ticks.next()?;
+    Some(Doing { asleep: matches!(state, "S" | "D"), computed: Duration::from_millis(ticks * 1000 / TICKS_A_SECOND) })
 }
 
 /// Whether greenlets that do not switch, and hubs that were blocked, are reported.
@@ -197,8 +210,6 @@ const NOTICE: Duration = Duration::from_millis(200);
 
 /// Makes the process write [`dump`] to its standard error on SIGQUIT (Ctrl-\\ on a terminal), instead of ending.
 ///
-/// It takes effect while a hub runs.
-///
 /// # Errors
 ///
 /// When the system refuses the handler.
@@ -207,7 +218,7 @@ const NOTICE: Duration = Duration::from_millis(200);
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
-/// ropewalk::greenlet::dump_on_sigquit()?;
+/// ropewalk::dump_on_sigquit()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -221,14 +232,18 @@ pub fn dump_on_sigquit() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     DUMPS.store(true, Ordering::Relaxed);
+    start_watcher();
     WATCHER.get().into_iter().for_each(Thread::unpark);
     Ok(())
 }
 
-/// What the watcher remembers of a hub.
+/// What the watcher remembers of a hub: since when it is in one and the same greenlet.
 struct Before {
     switches: u64,
     since: Instant,
+    /// What its thread had computed then, and how often it was found asleep since.
+    computed: Option<Duration>,
+    asleep: u32,
 }
 
 /// The watcher's life.
@@ -247,23 +262,34 @@ fn watch() {
         for watched in &hubs {
             let key = Arc::as_ptr(watched).addr();
             let (now, switches) = (Instant::now(), watched.hub.switches());
-            let known = before.entry(key).or_insert(Before { switches, since: now });
             let running = watched.hub.running();
+            let known = before.entry(key).or_insert(Before { switches, since: now, computed: None, asleep: 0 });
             if known.switches != switches || running.is_none() {
-                *known = Before { switches, since: now };
+                *known = Before { switches, since: now, computed: None, asleep: 0 };
             }
-            if let Some(place) = running {
-                *lock(&watched.found).entry(place).or_insert(0) += 1;
-                // Alone, it keeps nobody from anything.
-                let stuck = now - known.since >= STUCK && watched.hub.population() > 1;
-                if stuck && REPORTS.load(Ordering::Relaxed) && named.insert(place) {
-                    eprintln!(
-                        "ropewalk: a greenlet spawned at {place} has not switched for {} ms: it stops the others of thread \
-                         \"{}\"; compute and block in greenlet::offload",
-                        (now - known.since).as_millis(),
-                        watched.thread
-                    );
+            let doing = watched.task.and_then(doing);
+            let (Some(place), true) = (running, watched.hub.switches() == switches) else { continue };
+            let held = match doing {
+                Some(doing) => {
+                    if doing.asleep {
+                        known.asleep += 1;
+                        *lock(&watched.blocked_in).entry(place).or_insert(0) += 1;
+                    }
+                    let computed = doing.computed.saturating_sub(*known.computed.get_or_insert(doing.computed));
+                    // Who was not let run is not to blame.
+                    (TICK * known.asleep + computed).min(now - known.since)
                 }
+                None => now - known.since,
+            };
+            // Alone, it keeps nobody from anything.
+            let stuck = held >= STUCK && watched.hub.population() > 1;
+            if stuck && REPORTS.load(Ordering::Relaxed) && named.insert(place) {
+                eprintln!(
+                    "ropewalk: a greenlet spawned at {place} has not switched for {} ms: it stops the others of thread \
+                     \"{}\"; compute and block in greenlet::offload",
+                    (now - known.since).as_millis(),
+                    watched.thread
+                );
             }
         }
         let idle = |watched: &Arc<Watched>| watched.idle.load(Ordering::Relaxed);
@@ -352,7 +378,7 @@ fn line(text: &mut String, seen: &Seen) {
         _ if seen.ready => text.push_str(" is ready"),
         None => text.push_str(" runs"),
         Some(pause) => {
-            let _ = write!(text, " waits on {} at {}", plain(pause.on), pause.at);
+            let _ = write!(text, " waits on {pause}");
             if let Some(since) = seen.since {
                 let _ = write!(text, " for {:.1} s", since.elapsed().as_secs_f64());
             }
@@ -361,28 +387,19 @@ fn line(text: &mut String, seen: &Seen) {
     text.push('\n');
 }
 
-/// What is waited for, from the name of the future that waits: `ropewalk_core::sync::event::EventFuture<'_>` is "Event".
-fn plain(name: &str) -> &str {
-    let name = name.split('<').next().unwrap_or(name).trim_end_matches("::{{closure}}");
-    let name = name.rsplit("::").next().unwrap_or(name);
-    match name.strip_suffix("Future").unwrap_or(name) {
-        "RawLock" => "Mutex",
-        name => name,
-    }
-}
-
-/// What every greenlet of the process does at this moment, one a line, by hub: name, where it was spawned, what it waits on,
-/// where and since when.
+/// What every greenlet and every pool worker of the process does at this moment, one a line, by hub and by pool: name, where
+/// it was spawned or its job submitted, what it waits on, where and since when.
 ///
-/// A hub that does not answer within a second is blocked, and is said to be.
+/// A hub that does not answer within a second is blocked, and is said to be. A worker that waits elsewhere than in our
+/// primitives, in a system call for instance, is one that runs.
 ///
 /// # Examples
 ///
 /// ```
 /// let text = ropewalk::run(|| {
-///     let nap = ropewalk::greenlet::spawn(|| ropewalk::sleep(std::time::Duration::from_secs(60)));
+///     let nap = ropewalk::spawn(|| ropewalk::sleep(std::time::Duration::from_secs(60)));
 ///     ropewalk::yield_now();
-///     let text = ropewalk::greenlet::dump();
+///     let text = ropewalk::dump();
 ///     nap.kill();
 ///     text
 /// });
@@ -409,8 +426,9 @@ pub fn dump() -> String {
             }
         }
     }
-    if hubs.is_empty() {
-        text.push_str("no hub runs in this process\n");
+    executor::dump(&mut text);
+    if text.is_empty() {
+        text.push_str("no hub and no pool in this process\n");
     }
     text
 }

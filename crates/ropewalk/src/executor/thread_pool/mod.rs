@@ -1,9 +1,11 @@
 //! A pool of threads: `ThreadPoolExecutor`.
 //!
-//! `builder` holds what can be chosen, `pool` the workers and how many of them may run, this file the public face.
+//! `builder` holds what can be chosen, `pool` the workers and how many of them may run, `seat` what others see of a worker, this
+//! file the public face.
 
 mod builder;
 mod pool;
+mod seat;
 
 pub use builder::{BuildError, Builder, Progress};
 
@@ -11,7 +13,10 @@ use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError, verbs};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 pub(super) use pool::Pool;
 use ropewalk_core::park;
+#[cfg(all(unix, feature = "greenlet"))]
+pub(crate) use seat::dump;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// Runs jobs on a fixed number of threads.
@@ -243,12 +248,14 @@ where
         self.pool.submit(move || Ok(job()))
     }
 
+    #[track_caller]
     fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
         self.pool.try_submit(job, |job| move || Ok(job()))
     }
 
-    async fn submit_async(&self, job: F) -> TaskHandle<T> {
-        self.pool.submit_async(move || Ok(job())).await
+    #[track_caller]
+    fn submit_async(&self, job: F) -> impl Future<Output = TaskHandle<T>> {
+        self.pool.submit_async(move || Ok(job()), Location::caller())
     }
 }
 
@@ -264,12 +271,14 @@ where
         self.pool.submit(move || call.run())
     }
 
+    #[track_caller]
     fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
         self.pool.try_submit(call, |call| move || call.run())
     }
 
-    async fn submit_async(&self, call: Call<A, R>) -> TaskHandle<R> {
-        self.pool.submit_async(move || call.run()).await
+    #[track_caller]
+    fn submit_async(&self, call: Call<A, R>) -> impl Future<Output = TaskHandle<R>> {
+        self.pool.submit_async(move || call.run(), Location::caller())
     }
 }
 

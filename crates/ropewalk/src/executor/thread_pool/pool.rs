@@ -7,15 +7,16 @@
 
 use super::Stats;
 use super::builder::{Builder, Initializer, OnProgress, Progress};
+use super::seat::{self, Seat};
 use crate::executor::TrySubmitError;
 use crate::task::harness::{self, Runnable, drop_quietly};
 use crate::task::{Panic, Shutdown, TaskError, TaskHandle};
 use crate::thread;
-use ropewalk_core::park::{self, Blocked, EndsBy, Interrupt, Reason};
+use ropewalk_core::park::{self, Blocked, Pause, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
 use ropewalk_core::sync::{Event, Permit, Queue, Semaphore};
 use ropewalk_core::task::crew::{Back, Census, Claim, Crew, Expired, Hired, Left, Needed, Step};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(5);
 struct Queued {
     /// None for what only asks an idle worker to step down.
     task: Option<Arc<dyn Runnable>>,
+    /// Where it was submitted.
+    place: &'static Location<'static>,
     /// Whether this holds a permit of `Pool::room`.
     limited: bool,
     /// Whether its submit counted on an idle worker.
@@ -63,8 +66,8 @@ pub(in crate::executor) struct Pool {
 struct Threads {
     census: Census,
     handles: Vec<std::thread::JoinHandle<()>>,
-    /// The interrupts of the workers that live, for `Shutdown::Kill`.
-    interrupts: Vec<Arc<Interrupt>>,
+    /// The workers that live.
+    seats: Vec<Arc<Seat>>,
     /// Why no worker can be had any more.
     broken: Option<String>,
 }
@@ -97,6 +100,7 @@ impl Pool {
             threads: Mutex::new(Threads::default()),
             ended: Event::new(),
         });
+        seat::list(&pool);
         if !daemon {
             let weak: std::sync::Weak<Self> = Arc::downgrade(&pool);
             thread::close_at_exit(weak);
@@ -118,6 +122,15 @@ impl Pool {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The workers that live.
+    pub(super) fn seats(&self) -> Vec<Arc<Seat>> {
+        self.threads().seats.clone()
+    }
+
+    pub(super) fn name_prefix(&self) -> &str {
+        &self.name_prefix
+    }
+
     pub(super) fn stats(&self) -> Stats {
         Stats {
             workers: self.threads().census.alive(),
@@ -134,7 +147,7 @@ impl Pool {
         T: Send + 'static,
     {
         self.take_room();
-        self.launch(job)
+        self.launch(job, Location::caller())
     }
 
     /// Waits for a place in the queue, if it has a limit.
@@ -145,6 +158,7 @@ impl Pool {
         }
     }
 
+    #[track_caller]
     pub(super) fn try_submit<J, F, T>(
         self: &Arc<Self>,
         job: J,
@@ -163,10 +177,10 @@ impl Pool {
                 None => return Err(TrySubmitError::Full(job)),
             }
         }
-        Ok(self.launch(into_work(job)))
+        Ok(self.launch(into_work(job), Location::caller()))
     }
 
-    pub(super) async fn submit_async<F, T>(self: &Arc<Self>, job: F) -> TaskHandle<T>
+    pub(super) async fn submit_async<F, T>(self: &Arc<Self>, job: F, place: &'static Location<'static>) -> TaskHandle<T>
     where
         F: FnOnce() -> Result<T, TaskError> + Send + 'static,
         T: Send + 'static,
@@ -174,18 +188,18 @@ impl Pool {
         if let Some(room) = &self.room {
             room.acquire_async().await.forget();
         }
-        self.launch(job)
+        self.launch(job, place)
     }
 
     /// Makes the task and queues it; a place under the limit is taken already.
-    fn launch<F, T>(self: &Arc<Self>, job: F) -> TaskHandle<T>
+    fn launch<F, T>(self: &Arc<Self>, job: F, place: &'static Location<'static>) -> TaskHandle<T>
     where
         F: FnOnce() -> Result<T, TaskError> + Send + 'static,
         T: Send + 'static,
     {
         let (task, handle) = harness::new_task(self.identity(), job);
         self.watch(&handle);
-        self.enqueue(task);
+        self.enqueue(task, place);
         handle
     }
 
@@ -199,9 +213,9 @@ impl Pool {
     }
 
     /// Queues a task; its place under the limit is taken already.
-    pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>) {
+    pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
         let claim = self.crew.claim_idle();
-        match self.queue.put(Queued { task: Some(task), limited: self.room.is_some(), claim }) {
+        match self.queue.put(Queued { task: Some(task), place, limited: self.room.is_some(), claim }) {
             Ok(()) => self.call(self.crew.submitted(claim)),
             Err(PutError(refused)) => {
                 self.crew.refused(claim);
@@ -252,7 +266,6 @@ impl Pool {
 
     #[cold]
     fn start_worker(self: &Arc<Self>) {
-        let interrupt = Arc::new(Interrupt::new());
         let mut threads = self.threads();
         let name = match threads.census.hires(|| self.is_closed()) {
             Hired::Number(number) => format!("{}-{number}", self.name_prefix),
@@ -261,7 +274,8 @@ impl Pool {
                 return self.crew.ends();
             }
         };
-        threads.interrupts.push(Arc::clone(&interrupt));
+        let seat = Arc::new(Seat::new(name.clone()));
+        threads.seats.push(Arc::clone(&seat));
         threads.handles.retain(|handle| !handle.is_finished());
         let pool = Arc::clone(self);
         let mut builder = thread::Builder::new().name(name);
@@ -269,14 +283,14 @@ impl Pool {
             builder = builder.stack_size(bytes);
         }
         match builder.start({
-            let interrupt = Arc::clone(&interrupt);
-            move || Worker { pool, interrupt }.run()
+            let seat = Arc::clone(&seat);
+            move || Worker { pool, seat }.run()
         }) {
             Ok(handle) => threads.handles.push(handle),
             Err(error) => {
                 drop(threads);
                 let left = self.crew.not_started();
-                self.worker_ended(&interrupt);
+                self.worker_ended(&seat);
                 if left == Left::Nobody {
                     // Nobody else would come for what is queued, and those that are blocked may wait for just that.
                     let reason = format!("the system could not start a thread: {error}");
@@ -301,11 +315,11 @@ impl Pool {
         }
     }
 
-    fn worker_ended(&self, interrupt: &Arc<Interrupt>) {
+    fn worker_ended(&self, seat: &Arc<Seat>) {
         {
             let mut threads = self.threads();
             threads.census.leaves();
-            threads.interrupts.retain(|other| !Arc::ptr_eq(other, interrupt));
+            threads.seats.retain(|other| !Arc::ptr_eq(other, seat));
         }
         self.note_end();
     }
@@ -332,9 +346,8 @@ impl Pool {
         // A submit that came before still has its job in the queue, or a worker for it.
         self.note_end();
         if how == Shutdown::Kill {
-            let running = self.threads().interrupts.clone();
-            for interrupt in running {
-                interrupt.raise(Reason::Cancelled);
+            for seat in self.seats() {
+                seat.interrupt.raise(Reason::Cancelled);
             }
         }
         // Spares look at the queue when they are called.
@@ -399,7 +412,7 @@ impl thread::Close for Pool {
 /// One thread of a pool.
 struct Worker {
     pool: Arc<Pool>,
-    interrupt: Arc<Interrupt>,
+    seat: Arc<Seat>,
 }
 
 /// Why a worker stopped taking jobs.
@@ -423,14 +436,14 @@ impl Worker {
             drop_quietly(reason.into_payload());
         }
         self.work();
-        self.pool.worker_ended(&self.interrupt);
+        self.pool.worker_ended(&self.seat);
     }
 
     /// Takes jobs until there will be none any more, or until it is not needed.
     fn work(&self) {
         let pool = &*self.pool;
         loop {
-            match park::with_worker(self, &self.interrupt, pool.identity(), || self.run_jobs()) {
+            match park::with_worker(self, &self.seat.interrupt, pool.identity(), || self.run_jobs()) {
                 Stopped::Closed => return pool.crew.ends(),
                 Stopped::TooMany => {
                     if !self.wait_as_spare() {
@@ -442,7 +455,7 @@ impl Worker {
                     match pool.queue.get() {
                         Ok(queued) => {
                             pool.crew.idle_took(queued.claim);
-                            park::with_worker(self, &self.interrupt, pool.identity(), || self.run_job(queued));
+                            park::with_worker(self, &self.seat.interrupt, pool.identity(), || self.run_job(queued));
                         }
                         Err(_) => return pool.crew.idle_ends(),
                     }
@@ -472,7 +485,9 @@ impl Worker {
         self.pool.give_back(&queued);
         if let Some(task) = &queued.task {
             // The task catches what its job does; this is for a waker of a foreign runtime that panics.
+            self.seat.begins(queued.place);
             drop_quietly(catch_unwind(AssertUnwindSafe(|| task.run())));
+            self.seat.ends();
         }
         // The last reference may drop a result of the user's.
         drop_quietly(queued);
@@ -506,16 +521,22 @@ impl Worker {
 }
 
 impl Blocked for Worker {
-    fn blocked(&self, ends_by: EndsBy) {
-        self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
+    fn blocked(&self, pause: &Pause) {
+        self.seat.waits(pause);
+        // Who only lets time pass needs no replacement.
+        if let Some(ends_by) = pause.ends_by {
+            self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
+        }
     }
 
-    fn unblocked(&self, ends_by: EndsBy) {
-        match self.pool.crew.unblocks(ends_by) {
+    fn unblocked(&self, pause: &Pause) {
+        self.seat.goes_on();
+        match pause.ends_by.map_or(Back::Fits, |ends_by| self.pool.crew.unblocks(ends_by)) {
             Back::Fits => {}
             Back::SendOneHome => {
                 let claim = Claim::Claimed;
-                if self.pool.queue.put(Queued { task: None, limited: false, claim }).is_err() {
+                if self.pool.queue.put(Queued { task: None, place: Location::caller(), limited: false, claim }).is_err()
+                {
                     // The queue was shut down: the workers end anyway.
                     self.pool.crew.refused(claim);
                 }
