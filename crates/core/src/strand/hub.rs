@@ -10,12 +10,13 @@
 //! `inbox`, `switches` and `current` are for anybody. [`Local`] belongs to the thread that has adopted the record; it is
 //! entered for a few instructions at a time, never over a switch, and nothing of a user's runs meanwhile.
 
-use super::hook;
 use super::inbox::{Inbox, Parcel};
+use super::run_queue::RunQueue;
 use super::slot::{After, HOOKED, Slot, Start, Tenant};
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 use super::stack::Place;
 use super::stack::{self, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
+use super::{ahead, hook};
 use crate::model::cell::UnsafeCell;
 use crate::model::time::Instant;
 use crate::model::unchecked::{Ordering, PlainPtr, PlainU64, PlainUsize};
@@ -45,7 +46,7 @@ type Entry = Option<&'static Slot>;
 
 /// What only the hub's thread touches.
 struct Local {
-    queue: VecDeque<Entry>,
+    queue: RunQueue<Entry>,
     starts: VecDeque<Start>,
     /// Last used first.
     free: [Vec<&'static Slot>; STACK_SIZES.len()],
@@ -115,7 +116,7 @@ impl Hub {
         Box::leak(Box::new(Self {
             inbox: Inbox::new(),
             local: UnsafeCell::new(Local {
-                queue: VecDeque::new(),
+                queue: RunQueue::new(),
                 starts: VecDeque::new(),
                 free: [const { Vec::new() }; STACK_SIZES.len()],
                 trimmed: [0; STACK_SIZES.len()],
@@ -234,9 +235,15 @@ impl Hub {
         let own_record = unsafe { park::run_as(std::ptr::null()) };
         // The first look comes after the first greenlet: what that did while it was alone is told apart.
         let mut left = 1;
+        let mut crowd = false;
         let turn = loop {
             match self.with_local(|local| local.queue.pop_front()) {
-                Some(Some(slot)) if slot.live.get() => self.resume(slot),
+                Some(Some(slot)) if slot.live.get() => {
+                    if crowd {
+                        self.with_local(|local| ahead::look(&local.queue));
+                    }
+                    self.resume(slot);
+                }
                 Some(Some(slot)) => self.release(slot),
                 Some(None) => {
                     self.leave();
@@ -255,6 +262,7 @@ impl Hub {
             left -= 1;
             if left == 0 {
                 left = SWITCHES_PER_LOOK;
+                crowd = self.with_local(|local| local.queue.len() >= ahead::CROWD);
                 self.leave();
                 self.empty_inbox();
                 if enough() {
@@ -615,6 +623,8 @@ pub fn suspend(pause: &Pause) {
         hook::Away::leave(slot)
     });
     slot.pause.set(pause);
+    let frame = std::mem::MaybeUninit::<u8>::uninit();
+    slot.frame.set(frame.as_ptr());
     slot.since.set(hub.with_local(|local| local.now));
     // SAFETY: on this greenlet's own stack.
     unsafe { slot.coroutine.suspend() };
@@ -641,6 +651,8 @@ fn yield_to(hub: &Hub, slot: &'static Slot) {
     if crate::model::unchecked::panicking() {
         return;
     }
+    let frame = std::mem::MaybeUninit::<u8>::uninit();
+    slot.frame.set(frame.as_ptr());
     if !slot.queued.replace(true) {
         hub.with_local(|local| local.queue.push_back(Some(slot)));
     }

@@ -13,7 +13,9 @@
 //! | `switch` | onto such a stack and back |
 //! | `slot` | the header of a stack: who is on it, and the waker without a count |
 //! | `inbox` | how other threads reach a hub |
-//! | `hub` | the run queue and the turn |
+//! | `hub` | the turn |
+//! | `run_queue` | who is ready, in order |
+//! | `ahead` | the memory of those who run soon |
 //! | `hook` | who is told of a switch |
 //! | `overflow` | what a greenlet that ran into its guard says before the process ends |
 //!
@@ -25,6 +27,7 @@
 //! region: a greenlet does not leave it in the middle; and [`with_switch_hook`] for one that can put its pointer away
 //! meanwhile.
 
+mod ahead;
 mod hook;
 mod hub;
 mod inbox;
@@ -32,6 +35,7 @@ mod inbox;
 mod overflow;
 #[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
 pub(crate) mod rehearsal;
+mod run_queue;
 mod slot;
 #[cfg_attr(any(ropewalk_loom, ropewalk_shuttle), path = "stack_in_heap.rs")]
 mod stack;

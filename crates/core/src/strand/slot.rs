@@ -91,6 +91,8 @@ pub(super) struct Slot {
     pub(super) live: Cell<bool>,
     /// How many `no_switch` it is in, and [`HOOKED`].
     pub(super) holds: Cell<u32>,
+    /// Where its stack had got to when it was switched away from; only ever asked for ahead of time.
+    pub(super) frame: Cell<*const u8>,
     pub(super) record: Record,
     /// Its wait, while it is parked: on its stack.
     pub(super) pause: Cell<*const Pause>,
@@ -129,6 +131,7 @@ impl Slot {
             live: Cell::new(false),
             after: Cell::new(After::Park),
             holds: Cell::new(0),
+            frame: Cell::new(std::ptr::null()),
             made_in: Cell::new(0),
             hooks: Cell::new(std::ptr::null()),
             tenant: UnsafeCell::new(None),

@@ -12,7 +12,9 @@ use ropewalk_core::strand::{Hub, Seen};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc::{Receiver, channel};
@@ -36,8 +38,8 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub(super) struct Watched {
     hub: &'static Hub,
     thread: String,
-    /// The system's number of the thread.
-    task: Option<u32>,
+    /// Where the system says what the thread does; none where it does not.
+    stat: Option<File>,
     began: Instant,
     /// It sleeps: no greenlet is ready.
     idle: AtomicBool,
@@ -81,7 +83,7 @@ impl Watch {
         let watched = Arc::new(Watched {
             hub,
             thread: std::thread::current().name().unwrap_or("unnamed").to_owned(),
-            task: this_task(),
+            stat: File::open("/proc/thread-self/stat").ok(),
             began: now,
             idle: AtomicBool::new(false),
             stretched: AtomicU64::new(0),
@@ -168,17 +170,13 @@ struct Doing {
     computed: Duration,
 }
 
-/// This thread's number; none where the system does not say.
-fn this_task() -> Option<u32> {
-    let link = std::fs::read_link("/proc/thread-self").ok()?;
-    link.file_name()?.to_str()?.parse().ok()
-}
-
 /// Linux alone says it. Elsewhere no hub is reported as blocked, and stuck is who does not switch, by the clock.
-fn doing(task: u32) -> Option<Doing> {
+fn doing(stat: &File) -> Option<Doing> {
     /// Of the system's figures, on every architecture of Linux.
     const TICKS_A_SECOND: u64 = 100;
-    let line = std::fs::read_to_string(format!("/proc/self/task/{task}/stat")).ok()?;
+    let mut line = [0; 512];
+    let length = stat.read_at(&mut line, 0).ok()?;
+    let line = String::from_utf8_lossy(line.get(..length)?);
     // The name before it, in brackets, may hold anything.
     let mut words = line.get(line.rfind(')')? + 1..)?.split_whitespace();
     let state = words.next()?;
@@ -267,7 +265,7 @@ fn watch() {
             if known.switches != switches || running.is_none() {
                 *known = Before { switches, since: now, computed: None, asleep: 0 };
             }
-            let doing = watched.task.and_then(doing);
+            let doing = watched.stat.as_ref().and_then(doing);
             let (Some(place), true) = (running, watched.hub.switches() == switches) else { continue };
             let held = match doing {
                 Some(doing) => {
