@@ -43,6 +43,7 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/waitlist.rs",
     "crates/ropewalk/src/executor/scope.rs",
     "crates/core/src/task/promise.rs",
+    "crates/ropewalk/src/greenlet/backtrace.rs",
     "crates/ropewalk/src/greenlet/hub.rs",
     "crates/ropewalk/src/greenlet/scope.rs",
     "crates/ropewalk/src/greenlet/watch.rs",

@@ -730,6 +730,16 @@ impl Drop for Hold {
     }
 }
 
+/// How much of its stack the greenlet that calls has left, in bytes; None when no greenlet calls. In a signal handler too.
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+pub fn stack_left() -> Option<usize> {
+    let (_, slot) = current_slot()?;
+    let here = std::mem::MaybeUninit::<u8>::uninit();
+    let here = here.as_ptr().addr();
+    // In the handler of a signal that has a stack of its own, this is no address of the greenlet's.
+    (slot.place.bottom..slot.place.top).contains(&here).then(|| here - slot.place.bottom)
+}
+
 /// Shows the place for values that belong to the calling greenlet; None when no greenlet calls.
 pub fn with_locals<R>(f: impl FnOnce(&mut Option<Box<dyn Any>>) -> R) -> Option<R> {
     let (_, slot) = current_slot()?;

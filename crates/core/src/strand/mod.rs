@@ -42,6 +42,8 @@ mod stack;
 mod switch;
 
 pub use hook::{SwitchHook, with_switch_hook};
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
+pub use hub::stack_left;
 pub use hub::{
     Adopted, Hub, Seen, Turn, identity, in_greenlet, no_switch, on_hub, suspend, try_yield, waker, with_locals,
 };

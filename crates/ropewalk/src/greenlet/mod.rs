@@ -45,6 +45,8 @@
 
 mod async_result;
 mod asynchronous;
+#[cfg(target_os = "linux")]
+mod backtrace;
 mod executor;
 mod group;
 mod hub;

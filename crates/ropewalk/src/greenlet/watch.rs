@@ -6,6 +6,8 @@
 //! that a busy machine, or the machine below a virtual one, does not let run. What a greenlet waits for is asked of its hub,
 //! which answers between two switches.
 
+#[cfg(target_os = "linux")]
+use super::backtrace::Asked;
 use crate::executor;
 use ropewalk_core::park::Pause;
 use ropewalk_core::strand::{Hub, Seen};
@@ -40,6 +42,8 @@ pub(super) struct Watched {
     thread: String,
     /// Where the system says what the thread does; none where it does not.
     stat: Option<File>,
+    #[cfg(target_os = "linux")]
+    asked: Asked,
     began: Instant,
     /// It sleeps: no greenlet is ready.
     idle: AtomicBool,
@@ -84,6 +88,8 @@ impl Watch {
             hub,
             thread: std::thread::current().name().unwrap_or("unnamed").to_owned(),
             stat: File::open("/proc/thread-self/stat").ok(),
+            #[cfg(target_os = "linux")]
+            asked: Asked::this_thread(),
             began: now,
             idle: AtomicBool::new(false),
             stretched: AtomicU64::new(0),
@@ -191,6 +197,9 @@ static REPORTS: AtomicBool = AtomicBool::new(true);
 /// Switches the reports about greenlets that do not switch, and about hubs that were blocked, off or on again; for programs
 /// that know. A deadlock is always reported.
 ///
+/// On Linux the report about a greenlet that does not switch says where it is. The thread is interrupted for that, once for each
+/// place where such greenlets are spawned, by SIGURG; see signal(7) for which calls of the system that ends early.
+///
 /// # Examples
 ///
 /// ```
@@ -288,6 +297,10 @@ fn watch() {
                     (now - known.since).as_millis(),
                     watched.thread
                 );
+                #[cfg(target_os = "linux")]
+                if let Some(backtrace) = watched.asked.backtrace() {
+                    eprint!("{backtrace}");
+                }
             }
         }
         let idle = |watched: &Arc<Watched>| watched.idle.load(Ordering::Relaxed);
