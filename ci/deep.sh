@@ -47,6 +47,8 @@ stress() {
 greenlets() {
     local started=$SECONDS status=0
     ROPEWALK_DEEP=1 cargo test -p ropewalk --release --test greenlet_hazards deep_ 2>&1 | tee "$log.deep" || status=$?
+    # Ten thousand clients of the chat room, killed at random, five times.
+    ROPEWALK_DEEP=1 cargo test -p ropewalk-examples --release --test chat_crowd 2>&1 | tee -a "$log.deep" || status=$?
     echo "figures {\"job\": \"greenlets\", \"ok\": $([[ $status == 0 ]] && echo true || echo false), \"seconds\": $((SECONDS - started))," \
         "\"bytes_each\": $(grep -oE '^[0-9]+ bytes each' "$log.deep" | grep -oE '^[0-9]+' || echo null)}"
     rm -f "$log.deep"

@@ -78,7 +78,10 @@ fn descriptors() -> (usize, usize) {
 fn main() -> Result<(), Box<dyn Error>> {
     let (room, served) = (Arc::new(Room::default()), Arc::new(Group::new()));
     if let Some(address) = std::env::args().nth(1) {
-        serve_all(&TcpListener::bind(address)?, &room, &served);
+        let listener = TcpListener::bind(address)?;
+        println!("the room is open at {}; Ctrl-\\ shows who is in it", listener.local_addr()?);
+        ropewalk::dump_on_sigquit()?;
+        serve_all(&listener, &room, &served);
     }
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (server, group, (before, limit)) = (listener.local_addr()?, Arc::clone(&served), descriptors());

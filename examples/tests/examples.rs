@@ -4,12 +4,14 @@
 //! Nothing here depends on how long a thing takes, except where an example is about that; then the margin is wide. What
 //! processors are worth is not asserted (`cpu_bound`): a busy machine gives a second thread nothing. The lab measures that.
 
+#[path = "support/built.rs"]
+mod built;
+
+use built::{built, here};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const EXAMPLES: [&str; 14] = [
@@ -32,36 +34,8 @@ const EXAMPLES: [&str; 14] = [
 /// No example takes longer, on a slow machine and without optimisation.
 const RUN_MAX: Duration = Duration::from_secs(50);
 
-fn here(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
 fn text_of(name: &str) -> String {
     fs::read_to_string(here(name)).unwrap_or_else(|error| panic!("examples/{name}: {error}"))
-}
-
-/// Where the examples lie: beside this test's own directory. Cargo builds them with the tests of a package, but not when
-/// it is asked for one test (`--test examples`), and then old ones may lie there; so they are built here, mostly for nothing.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let test = std::env::current_exe().expect("this test has a path");
-        let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/examples-1234");
-        let target = profile.parent().expect("target/PROFILE");
-        let name = profile.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--examples", "--package", "ropewalk-examples", "--profile"])
-            .arg(if name == "debug" { "dev" } else { name })
-            .arg("--manifest-path")
-            .arg(here("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(target)
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the examples do not build");
-        profile.join("examples")
-    })
 }
 
 /// Runs an example to its end and returns the lines that it printed, without the empty ones.

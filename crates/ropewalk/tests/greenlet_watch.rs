@@ -221,7 +221,7 @@ fn dump_shows_what_each_worker_of_a_pool_does() {
     let here = "crates/ropewalk/tests/greenlet_watch.rs:";
     let line = |what: &str| {
         text.lines().any(|line| {
-            line.starts_with(&format!("  worker \"strand-"))
+            line.starts_with("  worker \"strand-")
                 && line.contains(&format!("(job submitted at {here}"))
                 && line.contains(what)
         })

@@ -55,6 +55,8 @@ const SYSTEMS: &[System] = &[
     #[cfg(feature = "ours")]
     System { name: "ropewalk:local", run: ours::run_local, serve: None },
     #[cfg(feature = "ours")]
+    System { name: "ropewalk:hubs", run: ours::run_hubs, serve: None },
+    #[cfg(feature = "ours")]
     System { name: "ropewalk:block_on", run: |_| None, serve: Some(echo::servers::block_on) },
     System { name: "may", run: may::run::<{ may::ALL_CORES }>, serve: Some(echo::servers::may) },
     System { name: "may:1w", run: may::run::<1>, serve: None },

@@ -1,18 +1,18 @@
-//! Our side: greenlets on one hub.
+//! Our side: greenlets on one hub, and on a hub a core.
 
 use std::future::ready;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ropewalk::sync::{Event, Queue};
-use ropewalk::{TaskHandle, block_on, greenlet};
+use ropewalk::{GreenletExecutor, Submit, TaskHandle, block_on, greenlet};
 
 use super::super::sync::ours::Event as OurFlag;
 use super::blocking::{self, Gate, One, Strands};
 use super::hubs::{self, ROUND_STRANDS, ROUND_YIELDS};
 use super::{Run, amount, sum_below};
 use crate::harness::{Effort, Sample};
-use crate::measure::timed;
+use crate::measure::{cores, timed};
 
 /// How greenlets do a work.
 pub fn run(work: &str) -> Option<Run> {
@@ -21,6 +21,11 @@ pub fn run(work: &str) -> Option<Run> {
         "hubs.2" => Some(|effort| hubs::sample(effort, hub)),
         _ => blocking::run::<Greenlets>(work),
     }
+}
+
+/// How greenlets of a hub a core do a work: yields, beside those who have a thread a core too.
+pub fn run_hubs(work: &str) -> Option<Run> {
+    if work.starts_with("yield.") { blocking::run::<HubACore>(work) } else { None }
 }
 
 /// How greenlets do a work whose jobs may stay on their thread.
@@ -77,6 +82,41 @@ impl Strands for LocalGreenlets {
         greenlet::spawn_local(job)
     }
     #[inline]
+    fn join<T: Send + 'static>(handle: TaskHandle<T>) -> T {
+        Greenlets::join(handle)
+    }
+    fn kill<T: Send + 'static>(handle: TaskHandle<T>) -> bool {
+        Greenlets::kill(handle)
+    }
+    #[inline(always)]
+    fn yield_now() {
+        Greenlets::yield_now();
+    }
+}
+
+/// `GreenletExecutor::submit`, a hub a core.
+struct HubACore;
+
+impl HubACore {
+    fn executor() -> &'static GreenletExecutor {
+        static EXECUTOR: OnceLock<GreenletExecutor> = OnceLock::new();
+        EXECUTOR.get_or_init(|| GreenletExecutor::new(cores()))
+    }
+}
+
+impl Strands for HubACore {
+    const ONE_THREAD: bool = false;
+    type Handle<T: Send + 'static> = TaskHandle<T>;
+    type Flag = OurFlag;
+    type Gate = Event;
+    type Queue = OurQueue;
+
+    fn enter<R: Send + 'static>(_: u64, main: impl FnOnce() -> R + Send + 'static) -> R {
+        Self::join(Self::spawn(main))
+    }
+    fn spawn<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> TaskHandle<T> {
+        Self::executor().submit(job)
+    }
     fn join<T: Send + 'static>(handle: TaskHandle<T>) -> T {
         Greenlets::join(handle)
     }

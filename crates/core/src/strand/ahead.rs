@@ -8,8 +8,8 @@ use super::run_queue::RunQueue;
 use super::slot::Slot;
 use std::sync::Arc;
 
-/// Fewer greenlets than this find their memory in the second cache anyway.
-pub(super) const CROWD: usize = 128;
+/// The memory of fewer greenlets than this is mostly in the second cache, and asking would cost more than it saves.
+pub(super) const CROWD: usize = 256;
 /// How far ahead in the queue a header is asked for, and what that leads to.
 const HEADERS: usize = 8;
 const STACKS: usize = 4;
