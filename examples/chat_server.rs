@@ -11,11 +11,8 @@
 use ropewalk::greenlet::{self, Group, join_all};
 use ropewalk::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use ropewalk::sync::{Barrier, Mutex, Queue};
-use std::collections::HashMap;
-use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 const LAG_MAX: usize = 100;
 const SPEAKERS: usize = 10;
@@ -69,24 +66,23 @@ fn client(server: SocketAddr, everybody: &Barrier, speaks: bool) -> io::Result<u
 /// How many descriptors are open, and how many may be; zeros where the system does not tell.
 fn descriptors() -> (usize, usize) {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let limit =
-        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
-    (std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count), limit.unwrap_or(0))
+    let words = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
+    let limit = words.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    (std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count), limit)
 }
 
 #[ropewalk::main]
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (room, served) = (Arc::new(Room::default()), Arc::new(Group::new()));
-    if let Some(address) = std::env::args().nth(1) {
-        let listener = TcpListener::bind(address)?;
-        println!("the room is open at {}; Ctrl-\\ shows who is in it", listener.local_addr()?);
-        ropewalk::dump_on_sigquit()?;
+    let address = std::env::args().nth(1);
+    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:0"))?;
+    if address.is_some() {
+        ropewalk::dump_on_sigquit()?; // Ctrl-\ shows who is in the room
+        println!("the room is open at {}", listener.local_addr()?);
         serve_all(&listener, &room, &served);
     }
-    let listener = TcpListener::bind("127.0.0.1:0")?;
     let (server, group, (before, limit)) = (listener.local_addr()?, Arc::clone(&served), descriptors());
     let accepts = greenlet::spawn(move || serve_all(&listener, &room, &group));
-
     // A client has a descriptor, and the server has one for it. Not every machine gives a program so many.
     let everybody = Arc::new(Barrier::new((limit.max(256) / 2 - 50).min(1000)));
     let clients = (0..everybody.parties()).map(|number| {

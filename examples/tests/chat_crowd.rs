@@ -114,7 +114,7 @@ fn crowd_that_is_killed_leaves_nothing_in_the_room() {
     let mut first = String::new();
     BufReader::new(child.stdout.take().expect("is piped")).read_line(&mut first).expect("it says where it is");
     let room = Room { child, errors };
-    let address = first.strip_prefix("the room is open at ").and_then(|rest| rest.split(';').next()).expect(&first);
+    let address = first.trim_end().strip_prefix("the room is open at ").expect(&first);
     let (host, port) = address.rsplit_once(':').expect("an address has a port");
 
     let before = room.descriptors();

@@ -75,3 +75,34 @@ pub fn yield_now() {
     }
     park::yield_now();
 }
+
+/// What every greenlet and every pool worker of the process does at this moment, one a line, by hub and by pool: name, where
+/// it was spawned or its job submitted, what it waits on, where and since when.
+///
+/// A hub that does not answer within a second is blocked, and is said to be. A worker that waits elsewhere than in our
+/// primitives, in a system call for instance, is one that runs.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(all(unix, feature = "greenlet"))] {
+/// let text = ropewalk::run(|| {
+///     let nap = ropewalk::spawn(|| ropewalk::sleep(std::time::Duration::from_secs(60)));
+///     ropewalk::yield_now();
+///     let text = ropewalk::dump();
+///     nap.kill();
+///     text
+/// });
+/// assert!(text.contains("waits on sleep at"), "{text}");
+/// # }
+/// ```
+pub fn dump() -> String {
+    let mut text = String::new();
+    #[cfg(all(unix, feature = "greenlet"))]
+    crate::greenlet::dump(&mut text);
+    crate::executor::dump(&mut text);
+    if text.is_empty() {
+        text.push_str("no hub and no pool in this process\n");
+    }
+    text
+}

@@ -65,8 +65,8 @@ pub use executor::{
     Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait, wait_async,
 };
 #[cfg(all(unix, feature = "greenlet"))]
-pub use greenlet::{AsyncExecutor, GreenletExecutor, dump, dump_on_sigquit, run};
-pub use here::{sleep, spawn, yield_now};
+pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};
+pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
 pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
 

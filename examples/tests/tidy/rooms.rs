@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("ropewalk", "greenlet", &["sync", "task", "io", "thread", "executor"]),
     ("ropewalk", "net", &["sync", "task", "io", "greenlet"]),
     // The verbs at the root, which act on whoever calls them.
-    ("ropewalk", "here", &["sync", "task", "io", "thread", "greenlet"]),
+    ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet"]),
     ("profile", "timeline", &[]),
     ("profile", "picture", &["timeline"]),
     ("cli", "exit", &[]),

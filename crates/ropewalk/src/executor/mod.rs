@@ -7,6 +7,7 @@
 pub(crate) mod borrowed;
 mod completed;
 mod map;
+#[cfg(all(unix, feature = "greenlet"))]
 pub(crate) mod roster;
 mod scope;
 pub mod thread_pool;
@@ -15,7 +16,6 @@ pub(crate) mod verbs;
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_async};
 pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
-#[cfg(all(unix, feature = "greenlet"))]
 pub(crate) use thread_pool::dump;
 pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
 

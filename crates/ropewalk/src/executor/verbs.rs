@@ -3,6 +3,7 @@
 use super::{Chunk, ChunkJob, Executor, Map, Submit, TryMap};
 use crate::task::{TaskError, TaskHandle};
 use ropewalk_core::park;
+#[cfg(all(unix, feature = "greenlet"))]
 use ropewalk_core::task::harness;
 
 /// An executor that can run the chunks of a map with results `R`.
@@ -64,6 +65,7 @@ where
 }
 
 /// The handle of a job that came after shutdown.
+#[cfg(all(unix, feature = "greenlet"))]
 pub(crate) fn refused<T: Send + 'static>() -> TaskHandle<T> {
     let (task, handle) = harness::new_task(0, || Err(TaskError::Shutdown));
     task.cancel(TaskError::Shutdown);

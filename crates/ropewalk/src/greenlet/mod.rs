@@ -66,7 +66,8 @@ pub use ropewalk_core::strand::{StackError, SwitchHook, in_greenlet, no_switch, 
 pub use scope::{Scope, scope};
 pub use wait::{Handles, Sequence, Tuple, gather, iwait, join_all, kill_all, wait_any};
 
-pub use watch::{dump, dump_on_sigquit, set_reports};
+pub(crate) use watch::dump;
+pub use watch::{dump_on_sigquit, set_reports};
 
 use crate::executor::{Submit, ThreadPoolExecutor};
 use crate::task::{CancelToken, Interrupted, TaskHandle};

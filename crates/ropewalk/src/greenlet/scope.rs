@@ -77,6 +77,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// # Panics
     ///
     /// On a thread that is no hub.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ropewalk::greenlet;
+    ///
+    /// let word = "hemp".to_owned();
+    /// let length = ropewalk::run(|| greenlet::scope(|scope| scope.spawn(|| word.len()).join().unwrap()));
+    /// assert_eq!(length, 4);
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, job: F) -> TaskHandle<T>
     where

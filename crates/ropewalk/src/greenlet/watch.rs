@@ -215,7 +215,7 @@ static DUMPS: AtomicBool = AtomicBool::new(false);
 /// How soon a watcher that sleeps notices a signal: a handler may not wake it.
 const NOTICE: Duration = Duration::from_millis(200);
 
-/// Makes the process write [`dump`] to its standard error on SIGQUIT (Ctrl-\\ on a terminal), instead of ending.
+/// Makes the process write [`ropewalk::dump`](crate::dump) to its standard error on SIGQUIT (Ctrl-\\ on a terminal), instead of ending.
 ///
 /// # Errors
 ///
@@ -262,7 +262,10 @@ fn watch() {
     loop {
         std::thread::park_timeout(TICK);
         if DUMP_ASKED.swap(false, Ordering::Relaxed) {
-            eprint!("{}", dump());
+            let mut text = String::new();
+            dump(&mut text);
+            executor::dump(&mut text);
+            eprint!("{text}");
         }
         let hubs: Vec<_> = lock(&HUBS).clone();
         before.retain(|key, _| hubs.iter().any(|watched| Arc::as_ptr(watched).addr() == *key));
@@ -398,28 +401,10 @@ fn line(text: &mut String, seen: &Seen) {
     text.push('\n');
 }
 
-/// What every greenlet and every pool worker of the process does at this moment, one a line, by hub and by pool: name, where
-/// it was spawned or its job submitted, what it waits on, where and since when.
-///
-/// A hub that does not answer within a second is blocked, and is said to be. A worker that waits elsewhere than in our
-/// primitives, in a system call for instance, is one that runs.
-///
-/// # Examples
-///
-/// ```
-/// let text = ropewalk::run(|| {
-///     let nap = ropewalk::spawn(|| ropewalk::sleep(std::time::Duration::from_secs(60)));
-///     ropewalk::yield_now();
-///     let text = ropewalk::dump();
-///     nap.kill();
-///     text
-/// });
-/// assert!(text.contains("waits on sleep at"), "{text}");
-/// ```
-pub fn dump() -> String {
+/// What every greenlet of the process does at this moment, one a line, by hub.
+pub(crate) fn dump(text: &mut String) {
     let hubs: Vec<_> = lock(&HUBS).clone();
     let here = Hub::current();
-    let mut text = String::new();
     for watched in &hubs {
         let _ = writeln!(text, "hub on thread \"{}\", {} switches", watched.thread, watched.hub.switches());
         let seen = if here.is_some_and(|here| std::ptr::eq(here, watched.hub)) {
@@ -428,7 +413,7 @@ pub fn dump() -> String {
             ask(watched).recv_timeout(ANSWER)
         };
         match seen {
-            Ok(seen) => seen.iter().for_each(|seen| line(&mut text, seen)),
+            Ok(seen) => seen.iter().for_each(|seen| line(text, seen)),
             Err(_) => {
                 let _ = writeln!(text, "  does not answer: it is blocked in a greenlet");
                 if let Some(place) = watched.hub.running() {
@@ -437,9 +422,4 @@ pub fn dump() -> String {
             }
         }
     }
-    executor::dump(&mut text);
-    if text.is_empty() {
-        text.push_str("no hub and no pool in this process\n");
-    }
-    text
 }

@@ -13,7 +13,6 @@ use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError, verbs};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 pub(super) use pool::Pool;
 use ropewalk_core::park;
-#[cfg(all(unix, feature = "greenlet"))]
 pub(crate) use seat::dump;
 use std::fmt;
 use std::panic::Location;
@@ -183,6 +182,11 @@ impl ThreadPoolExecutor {
     }
 
     /// Runs `body` with a scope whose jobs may borrow, and waits for them all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Whoever is cancelled in here, in the body or in the wait for the jobs, cancels the jobs, waits until they have ended, and
+    /// unwinds then.
     ///
     /// # Panics
     ///
