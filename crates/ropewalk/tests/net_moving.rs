@@ -2,26 +2,17 @@
 
 #![cfg(all(unix, feature = "net"))]
 
+#[path = "support/sockets.rs"]
+mod sockets;
 mod support;
 
-use ropewalk::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
+use ropewalk::net::{Shutdown, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream};
 use ropewalk::{Submit, ThreadPoolExecutor, greenlet};
+use sockets::{here, pair};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-fn here() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has a loopback");
-    let address = listener.local_addr().expect("it is bound");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = here();
-    let one = TcpStream::connect(address).expect("somebody listens");
-    (one, listener.accept().expect("somebody connects").0)
-}
 
 /// One question and its answer, with a wait for it.
 #[track_caller]

@@ -2,10 +2,13 @@
 
 #![cfg(all(unix, feature = "net"))]
 
+#[path = "support/sockets.rs"]
+mod sockets;
 mod support;
 
-use ropewalk::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use ropewalk::{Submit, TaskError, TaskHandle, ThreadPoolExecutor, greenlet};
+use ropewalk::net::{Shutdown, TcpStream, UdpSocket};
+use ropewalk::{TaskError, TaskHandle, greenlet};
+use sockets::{everywhere, here, pair};
 use std::io::{self, BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,28 +17,9 @@ use support::panic_text;
 /// More than any buffer of the system holds, so that both sides have to wait in the middle.
 const LARGE: usize = 8 << 20;
 
-fn here() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has a loopback");
-    let address = listener.local_addr().expect("it is bound");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = here();
-    let one = TcpStream::connect(address).expect("somebody listens");
-    (one, listener.accept().expect("somebody connects").0)
-}
-
 /// Bytes that show where they belong.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
-}
-
-/// Runs `body` as a greenlet, as a plain thread, and as a task of a pool.
-fn everywhere(body: fn()) {
-    ropewalk::run(body);
-    std::thread::spawn(body).join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
-    ThreadPoolExecutor::new(1).submit(body).join().unwrap_or_else(|error| error.resume());
 }
 
 /// Answers with what it gets, until the other side ends. Returns how much that was.

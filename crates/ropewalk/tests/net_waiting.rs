@@ -2,36 +2,20 @@
 
 #![cfg(all(unix, feature = "net"))]
 
+#[path = "support/sockets.rs"]
+mod sockets;
 mod support;
 
 use ropewalk::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use ropewalk::sync::Event;
 use ropewalk::task::Shutdown;
 use ropewalk::{CancelToken, Interrupted, Submit, TaskError, ThreadPoolExecutor, greenlet};
+use sockets::{everywhere, here, pair};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::{HANG, SHORT, joined};
-
-fn here() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("the machine has a loopback");
-    let address = listener.local_addr().expect("it is bound");
-    (listener, address)
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let (listener, address) = here();
-    let one = TcpStream::connect(address).expect("somebody listens");
-    (one, listener.accept().expect("somebody connects").0)
-}
-
-/// Runs `body` as a greenlet, as a plain thread, and as a task of a pool.
-fn everywhere(body: fn()) {
-    ropewalk::run(body);
-    std::thread::spawn(body).join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
-    ThreadPoolExecutor::new(1).submit(body).join().unwrap_or_else(|error| error.resume());
-}
 
 /// A listener that has all the connections that may wait for it, so that nobody else gets in.
 fn full() -> (TcpListener, SocketAddr, Vec<TcpStream>) {

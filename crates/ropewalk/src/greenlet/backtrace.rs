@@ -56,10 +56,10 @@ impl Asked {
             if noted != NOT_YET {
                 return show(noted);
             }
-            if (sent != 0 || Instant::now() > deadline)
-                && ASKED.compare_exchange(self.0, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            {
-                return None; // and the handler, should it come later, is not meant any more
+            if sent != 0 || Instant::now() > deadline {
+                // A handler that comes later is not meant any more. One that has begun and hangs is left behind.
+                let _ = ASKED.compare_exchange(self.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+                return None;
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }
