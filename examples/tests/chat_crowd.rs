@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// How long the room may take to notice that everybody has gone.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Connects that many times, says so after each hundred, and then lets somebody speak now and then, for ever.
+/// Connects that many times, says so after each hundred and once more when all have been welcomed, and then lets somebody
+/// speak now and then, for ever.
 const CROWD: &str = r#"
 import resource, socket, sys, time
 host, port, clients = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -28,6 +29,9 @@ for number in range(clients):
     crowd.append(socket.create_connection((host, port)))
     if number % 100 == 99:
         print(number + 1, flush=True)
+for member in crowd:
+    member.recv(len(b"welcome\n"))
+print("all are in", flush=True)
 while True:
     crowd[int(time.monotonic() * 1000) % clients].sendall(b"hemp is dear today\n")
     time.sleep(0.002)
@@ -125,10 +129,11 @@ fn crowd_that_is_killed_leaves_nothing_in_the_room() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3 is installed (apt install python3)");
-        // The first crowd is complete, and in the middle of a talk; the others have got as far as chance will have it.
+        // The first crowd is complete, and in the middle of a talk: a connection alone may still wait to be accepted, and
+        // no later crowd shall need more stacks. The others have got as far as chance will have it.
         let hundreds = clients / 100;
         let random = RandomState::new().hash_one(round) as usize;
-        let last = if round == 0 { hundreds } else { 1 + random % hundreds };
+        let last = if round == 0 { hundreds + 1 } else { 1 + random % hundreds };
         let mut progress = BufReader::new(crowd.stdout.take().expect("is piped")).lines();
         assert_eq!(progress.by_ref().take(last).map_while(Result::ok).count(), last, "the crowd came in");
         ropewalk::sleep(Duration::from_millis(random as u64 / 7 % 100));
