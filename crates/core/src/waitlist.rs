@@ -31,6 +31,7 @@
 use crate::model::cell::UnsafeCell;
 use crate::model::sync::atomic::{AtomicUsize, Ordering};
 use crate::model::time::Instant;
+use crate::model::weaken;
 use std::any::Any;
 use std::marker::PhantomPinned;
 use std::panic::resume_unwind;
@@ -112,10 +113,11 @@ impl Node {
         }
     }
 
-    /// Whether it was ever on a list; an untouched node needs no lock to be dropped.
+    /// Whether no list knows it: it was never on one, or the last has [let go](List::pop_one_for_good) of it. Such a node
+    /// needs no lock to be dropped.
     pub(crate) fn is_fresh(&self) -> bool {
-        // Relaxed: only the owner pushes, and only the owner asks.
-        self.list.load(Ordering::Relaxed) == 0
+        // Acquire: pairs with the Release of the list that lets go. (Only the owner pushes, and only the owner asks.)
+        self.list.load(weaken::ordering("waitlist.let_go", Ordering::Acquire)) == 0
     }
 
     pub(crate) fn waiting(&self) -> Waiting {
@@ -125,12 +127,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if !self.is_fresh()
-            && self.fields.with_mut(|fields| {
-                // SAFETY: unlinked nodes are the owner's alone; a linked one is only compared, and ends the process.
-                unsafe { (*fields).given == Given::Linked }
-            })
-        {
+        let linked = self.fields.with_mut(|fields| {
+            // SAFETY: unlinked nodes are the owner's alone; a linked one is only compared, and ends the process.
+            unsafe { (*fields).given == Given::Linked }
+        });
+        if linked {
             // A pointer to this memory is in a list. Unwinding would free it.
             eprintln!("ropewalk: a waiter was freed while linked; this is a bug in ropewalk");
             std::process::abort();
@@ -277,6 +278,20 @@ impl List {
     #[inline]
     pub(crate) fn pop_one(&mut self, given: Given) -> Option<Waker> {
         if self.head.is_null() { None } else { self.pop_one_linked(given) }
+    }
+
+    /// Takes the first waiter off for good: for news that need no answer. Its owner finds it [fresh](Node::is_fresh) and
+    /// need not come back under the lock to ask what it was given.
+    pub(crate) fn pop_one_for_good(&mut self) -> Option<Waker> {
+        let head = self.head;
+        if head.is_null() {
+            return None;
+        }
+        let waker = self.pop_one_linked(Given::Woken);
+        // SAFETY: its owner drops it only after this store, or comes under the lock that we hold.
+        // Release: whatever was done to the node is done before its owner may drop it without the lock.
+        unsafe { &*head }.list.store(0, Ordering::Release);
+        waker
     }
 
     #[cold]

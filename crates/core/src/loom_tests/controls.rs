@@ -89,6 +89,7 @@ controls! {
     task_finish: "task.finish" fails "task::notify_between_check_and_park" by RACE;
     task_phase: "task.phase" fails "task::notify_between_check_and_park" by RACE;
     task_wait: "task.wait" fails "task::notify_between_check_and_park" by RACE;
+    waitlist_let_go: "waitlist.let_go" fails "task::timeout_races_with_notify" by RACE;
 }
 
 /// Weakens a site and expects the model to fail for this reason.

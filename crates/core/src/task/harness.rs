@@ -122,7 +122,7 @@ impl Header {
     fn wake_all(&self) {
         let mut waiters = self.waiters.lock();
         if waiters.list.len() == 1 {
-            let waker = waiters.list.pop_one(Given::Woken);
+            let waker = waiters.list.pop_one_for_good();
             drop(waiters);
             waker.into_iter().for_each(Waker::wake);
         } else {

@@ -1,4 +1,4 @@
-//! Where a task is: one word, changed by read-modify-write only.
+//! Where a task is: one word, changed by read-modify-write only until it is FINISHED.
 //!
 //! ```text
 //! PENDING ──start──▶ RUNNING ──outcome stored──▶ TELLING ──callbacks ran──▶ FINISHED
@@ -148,9 +148,13 @@ impl State {
         before & PHASE == FINISHED
     }
 
-    /// Takes the right to the outcome. False when it was taken before. Only the handle calls this, after `may_take`.
+    /// Takes the right to the outcome. False when it was taken before. Only the handle calls this, after `may_take`, and
+    /// while nobody else uses the handle.
     pub(super) fn take(&self) -> bool {
-        self.0.fetch_or(TAKEN, Ordering::Relaxed) & TAKEN == 0
+        // Not a read-modify-write: in FINISHED only the handle writes the word.
+        let word = self.0.load(Ordering::Relaxed);
+        self.0.store(word | TAKEN, Ordering::Relaxed);
+        word & TAKEN == 0
     }
 
     /// The handle is dropped. True when the outcome is left to it.

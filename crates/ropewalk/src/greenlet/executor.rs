@@ -3,9 +3,11 @@
 //! # How work spreads
 //!
 //! A submitted job lies in one queue until a hub takes it; from then on it stays on that hub. A hub takes its share when
-//! it has its turn, and wakes the next sleeping hub if it left some. Whoever submits wakes one sleeping hub. A hub that
-//! is about to sleep arms its inbox first and looks into the queue afterwards, and whoever submits puts the job into the
-//! queue first and looks for an armed hub afterwards, with a fence on either side: one of them sees the other.
+//! it has its turn, and wakes the next sleeping hub if it left some. Whoever submits wakes one sleeping hub. A hub that is
+//! busy and has more greenlets than its share leaves the rest to the others for a while: they may be waking up just now.
+//!
+//! A hub that is about to sleep arms its inbox first and looks into the queue afterwards, and whoever submits puts the job
+//! into the queue first and looks for an armed hub afterwards, with a fence on either side: one of them sees the other.
 
 use super::hub::{self, Supply};
 use crate::executor::roster::{Member, Refused, Roster};
@@ -16,6 +18,7 @@ use crate::thread::{self, Close, close_at_exit};
 use ropewalk_core::park;
 use ropewalk_core::strand::{Hub, Start};
 use ropewalk_core::task::harness::{self, drop_quietly};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -23,9 +26,13 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// The most a hub takes at once: the rest is left to hubs that wake up.
 const SHARE_MAX: usize = 64;
+/// For how long a busy hub leaves to the others what would be beyond its share. They wake up within that, unless one of
+/// their greenlets blocks or computes.
+const LEAVE_MAX: Duration = Duration::from_millis(5);
 
 /// Runs closures as greenlets on several cores, one hub a core by default.
 ///
@@ -140,24 +147,46 @@ impl Close for Shared {
 }
 
 /// One hub's view of the queue.
-struct Share(Arc<Shared>);
+struct Share {
+    shared: Arc<Shared>,
+    /// Since when this hub has left jobs to the others.
+    leaves_since: Cell<Option<Instant>>,
+}
+
+impl Share {
+    /// How many of `queued` jobs are for a hub with `live` greenlets, `ready` of them to run at once.
+    fn fair(&self, queued: usize, live: usize, ready: usize, now: Instant) -> usize {
+        let hubs = &self.shared.hubs;
+        let all: usize = hubs.iter().filter_map(OnceLock::get).map(|hub| hub.population()).sum();
+        let fair = (all + queued).div_ceil(hubs.len()).saturating_sub(live);
+        if fair == 0 && queued > 0 && ready > 0 {
+            let since = self.leaves_since.get().unwrap_or(now);
+            self.leaves_since.set(Some(since));
+            if now - since < LEAVE_MAX {
+                return 0;
+            }
+        }
+        self.leaves_since.set(None);
+        fair.max(queued.div_ceil(hubs.len())).min(queued).min(SHARE_MAX)
+    }
+}
 
 impl Supply for Share {
-    fn take(&self, _: usize) -> Vec<Start> {
-        let mut queue = self.0.queue();
-        let share = queue.len().div_ceil(self.0.hubs.len()).min(SHARE_MAX);
+    fn take(&self, live: usize, ready: usize, now: Instant) -> Vec<Start> {
+        let mut queue = self.shared.queue();
+        let share = self.fair(queue.len(), live, ready, now);
         let taken = queue.drain(..share).collect();
-        self.0.queued.store(queue.len(), Ordering::Relaxed);
+        self.shared.queued.store(queue.len(), Ordering::Relaxed);
         let left = !queue.is_empty();
         drop(queue);
         if left {
-            self.0.ring_one();
+            self.shared.ring_one();
         }
         taken
     }
 
     fn is_empty(&self) -> bool {
-        self.0.queued.load(Ordering::Relaxed) == 0
+        self.shared.queued.load(Ordering::Relaxed) == 0
     }
 }
 
@@ -418,7 +447,8 @@ impl Builder {
             let started = builder.start(move || {
                 let over = Arc::clone(&shared);
                 let begin = |hub| shared.hubs[index].set(hub).expect("each hub begins once");
-                hub::live(Rc::new(Share(Arc::clone(&shared))), begin, move || over.over.load(Ordering::Relaxed));
+                let share = Share { shared: Arc::clone(&shared), leaves_since: Cell::new(None) };
+                hub::live(Rc::new(share), begin, move || over.over.load(Ordering::Relaxed));
                 // What came after the end of the last hub.
                 for start in std::mem::take(&mut *shared.queue()) {
                     start.task.cancel(TaskError::Shutdown);

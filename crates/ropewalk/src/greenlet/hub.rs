@@ -66,8 +66,8 @@ impl Suspend for Greenlets {
 
 /// More greenlets for a hub that has room: what [`GreenletExecutor`](super::GreenletExecutor)'s hubs share.
 pub(super) trait Supply {
-    /// The next greenlets for a hub that has `live`, if there are any.
-    fn take(&self, live: usize) -> Vec<Start>;
+    /// The next greenlets for a hub that has `live`, `ready` of them to run at once, if there are any for it at `now`.
+    fn take(&self, live: usize, ready: usize, now: Instant) -> Vec<Start>;
     /// Whether there are any; exact after a fence.
     fn is_empty(&self) -> bool;
 }
@@ -76,7 +76,7 @@ pub(super) trait Supply {
 pub(super) struct Nothing;
 
 impl Supply for Nothing {
-    fn take(&self, _: usize) -> Vec<Start> {
+    fn take(&self, _: usize, _: usize, _: Instant) -> Vec<Start> {
         Vec::new()
     }
 
@@ -192,7 +192,8 @@ async fn drive(hub: &'static Hub, watch: Rc<Watch>, supply: Rc<dyn Supply>, over
                 hub.cancel_all();
             }
         } else if !supply.is_empty() {
-            supply.take(hub.load().0).into_iter().for_each(|start| hub.start(start));
+            let (live, ready) = hub.load();
+            supply.take(live, ready, started).into_iter().for_each(|start| hub.start(start));
         }
         let ready = hub.load().1;
         let round_ends = hub.switches() + ready as u64;
