@@ -17,7 +17,7 @@ pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_asyn
 pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
 pub(crate) use thread_pool::dump;
-pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
+pub use thread_pool::{BuildError, Builder, IntoParts, Progress, Stats, ThreadPoolExecutor};
 
 use crate::task::{Shutdown, TaskError, TaskHandle};
 use std::fmt;
