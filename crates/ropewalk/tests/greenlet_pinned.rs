@@ -147,7 +147,7 @@ fn waits() -> Vec<Named> {
         ("join", Box::new(move || ignore(handle.join()))),
         (
             "join of a pool's task",
-            Box::new(move || ignore(pool.submit(|| std::thread::sleep(Duration::from_millis(50))).join())),
+            Box::new(move || ignore(pool.submit(|| std::thread::sleep(HANG)).join())),
         ),
         ("future", Box::new(|| ropewalk::block_on(std::future::pending()))),
     ]
