@@ -36,8 +36,9 @@ pub(crate) mod thread;
 pub use interrupt::{Interrupt, Reason};
 pub use place::AtomicPlace;
 pub use record::{
-    Blocked, EndsBy, ExecutionId, Pause, Record, Suspend, current_executor, execution_id, inline_depth,
-    only_task_can_cancel, out_of_reach, polling_tasks, run_as, with_scope, with_suspend, with_task, with_worker,
+    Blocked, EndsBy, ExecutionId, Pause, Record, Runs, Suspend, current_executor, execution_id, inline_depth,
+    only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend, with_task,
+    with_task_deadline, with_worker,
 };
 
 use crate::model::time::{Duration, Instant};

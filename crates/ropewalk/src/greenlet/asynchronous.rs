@@ -1,14 +1,16 @@
 //! Async tasks on tokio's multi-threaded runtime, behind the verbs and the handle of every executor.
 
 use crate::executor::roster::{Member, Roster};
-use crate::executor::{Executor, Submit, TrySubmitError, verbs};
-use crate::io::{ManyThreads, TokioHandle, watch_for_async};
+use crate::executor::verbs::{self, own_verbs};
+use crate::executor::{Executor, Submit, TrySubmitError};
+use crate::io::{ManyThreads, TokioHandle, polled_at, watch_for_async};
 use crate::task::{Call, Shutdown, TaskHandle};
 use ropewalk_core::park;
-use ropewalk_core::task::harness::Runnable;
+use ropewalk_core::task::harness::{self, Runnable};
 use ropewalk_core::task::promise::{AsyncJob, FutureTask, StartAsync};
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 
 /// Runs futures on a tokio runtime with threads of its own.
@@ -65,6 +67,8 @@ impl AsyncExecutor {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Self { runtime: ManyThreads::start(threads)?, threads, roster: Arc::default() })
     }
+
+    own_verbs!("AsyncExecutor::new(2)", "(0..3).map(|n| async move { 10 * n })");
 
     /// tokio's handle to the runtime, for what wants one.
     pub fn handle(&self) -> &TokioHandle {
@@ -156,18 +160,23 @@ impl StartAsync for Starter<'_> {
         let (task, runnable, handle) = FutureTask::new(future);
         executor.roster.list(&runnable);
         let leaves = Leaves { _runnable: runnable, _member: member };
+        let deadline = task.deadline();
         drop(executor.runtime.handle().spawn(async move {
             // Dropped after the task, whether it ends or the runtime drops it.
             let _leaves = leaves;
-            task.await;
+            match deadline {
+                None => task.await,
+                Some(deadline) => polled_at(deadline, task).await,
+            }
         }));
         handle
     }
 
     fn start_call<A: Send + 'static, R: Send + 'static>(self, call: Call<A, R>) -> TaskHandle<R> {
-        let handle = super::offload_pool().submit(call);
-        let member = self.1;
-        handle.on_finish(move |_| drop(member));
+        let Self(executor, member) = self;
+        let (task, handle) = harness::new_guarded_task(0, move || call.run(), member);
+        executor.roster.list(&task);
+        super::offload_pool().run(task, Location::caller());
         handle
     }
 }
