@@ -217,7 +217,9 @@ async fn drive(hub: &'static Hub, watch: Rc<Watch>, supply: Rc<dyn Supply>, over
             }
         }
         watch.leave_turn(Instant::now(), idle);
-        if !idle || !hub.sleep(context) || !supply.is_empty() {
+        // The last looks come after `sleep` has armed the inbox, through which whoever adds to the supply, or ends the hub's
+        // life, wakes it.
+        if !idle || !hub.sleep(context) || !supply.is_empty() || (!was_over && over()) {
             context.waker().wake_by_ref();
         }
         Poll::Pending
