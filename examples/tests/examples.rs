@@ -254,6 +254,18 @@ fn async_gather_keeps_order_cancels_and_gives_back() {
 }
 
 #[test]
+fn one_task_every_model_says_the_same_on_each() {
+    let lines = run("one_task_every_model");
+    let models = ["inline   : ", "threads  : ", "greenlets: ", "async    : "];
+    assert_eq!(lines.len(), 3 * models.len(), "{lines:#?}");
+    for (model, lines) in models.into_iter().zip(lines.chunks(3)) {
+        assert!(lines[0].starts_with(&format!("{model}[120, 90, 60, 30], 300 in all, 120 at most; ")), "{}", lines[0]);
+        assert_eq!(lines[1].trim(), "task failed: invalid digit found in string (core::num::error::ParseIntError)");
+        assert_eq!(lines[2].trim(), "time limit passed before the task was finished");
+    }
+}
+
+#[test]
 fn crawl_urls_gives_up_one_page_and_prints_the_others_in_order() {
     let lines = run("crawl_urls");
     assert_eq!(lines.len(), 21, "{lines:#?}");

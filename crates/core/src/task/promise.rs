@@ -82,6 +82,15 @@ impl<T> fmt::Debug for Promise<T> {
 /// A job for an async executor: a future, or a [`Call`], whose function is an ordinary one and may block.
 ///
 /// It lives beside `Call` because only this crate can know that a `Call` is no future.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no job for an async executor, which polls futures",
+    label = "neither a future that is `Send` and `'static`, nor a call",
+    note = "for a closure write `async move {{ .. }}`, with `.await` where it waits: a closure that blocks would stop every \
+            task of its thread",
+    note = "a closure that blocks or computes runs on a `ThreadPoolExecutor`, a `GreenletExecutor`, or with \
+            `AsyncExecutor::spawn_blocking`",
+    note = "a `Call`, made by `#[ropewalk::task]` as `function::call(arguments)`, runs on every executor"
+)]
 pub trait AsyncJob {
     /// What its handle gives.
     type Output: Send + 'static;

@@ -8,6 +8,7 @@ pub(crate) mod borrowed;
 mod completed;
 mod inline;
 mod map;
+pub mod pipeline;
 #[cfg_attr(
     not(all(unix, feature = "greenlet")),
     expect(dead_code, reason = "only greenlets and async tasks wait for a place, and kill")
@@ -21,6 +22,7 @@ pub(crate) mod verbs;
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_async};
 pub use inline::InlineExecutor;
 pub use map::{Chunk, ChunkJob, Map, TryMap};
+pub use pipeline::Pipeline;
 pub use scope::Scope;
 pub(crate) use thread_pool::dump;
 pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
@@ -50,6 +52,25 @@ use std::time::Duration;
 ///
 /// assert_eq!(twice(&ThreadPoolExecutor::new(2)), 42);
 /// ```
+///
+/// Given an executor that cannot, the function does not compile:
+///
+/// ```compile_fail,E0277
+/// use ropewalk::{AsyncExecutor, Submit};
+///
+/// fn once<E: Submit<fn() -> u32, Output = u32>>(executor: &E) -> u32 {
+///     executor.submit(|| 42).join().unwrap()
+/// }
+///
+/// once(&AsyncExecutor::new(2)); // `fn() -> u32` is not a future
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot run a job of type `{J}`",
+    label = "not a job for `{Self}`",
+    note = "threads, greenlets and the inline executor take closures `FnOnce() -> T` that are `Send` and `'static`; \
+            `AsyncExecutor` takes futures, `async move {{ .. }}`, that are `Send` and `'static`",
+    note = "a `Call`, made by `#[ropewalk::task]` as `function::call(arguments)`, runs on every executor"
+)]
 pub trait Submit<J> {
     /// What the job's handle gives.
     type Output;

@@ -35,6 +35,14 @@ use std::sync::Arc;
 /// let all = executor.block_on(gather((0..3).map(|n| executor.submit(async move { n * n }))));
 /// assert_eq!(all.unwrap(), [0, 1, 4]);
 /// ```
+///
+/// A closure is no future, and one that blocks would stop every task of its thread: the compiler refuses it, and says so.
+///
+/// ```compile_fail,E0277
+/// use ropewalk::{AsyncExecutor, Submit};
+///
+/// AsyncExecutor::new(1).submit(|| 20 + 22);
+/// ```
 #[doc(alias = "asyncio")]
 pub struct AsyncExecutor {
     runtime: ManyThreads,
