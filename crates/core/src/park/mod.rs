@@ -392,6 +392,22 @@ impl Drop for Told<'_> {
     }
 }
 
+/// Whether somebody is told when this thread sleeps: it is the worker of a pool.
+pub fn is_worker() -> bool {
+    me(|me| me.blocked.get().is_some())
+}
+
+/// Tells whoever wants to know ([`Blocked`]) that this thread is about to sleep elsewhere than in a wait of ours.
+/// [`tell_goes_on`] follows, with the same pause.
+pub fn tell_sleeps(pause: &Pause) {
+    std::mem::forget(Told::tell(pause));
+}
+
+/// Tells that this thread runs again; after [`tell_sleeps`].
+pub fn tell_goes_on(pause: &Pause) {
+    drop(me(|me| me.blocked.get()).map(|hook| Told(hook, pause)));
+}
+
 /// One level of nested waits.
 struct Depth<'a> {
     waker: &'a Waker,

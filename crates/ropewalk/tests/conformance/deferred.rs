@@ -1,7 +1,7 @@
 //! Hazards of executors whose jobs may have to wait for their turn.
 
 use crate::subject::Queues;
-use crate::support::{HANG, eventually, joined};
+use crate::support::{HANG, eventually, ignore, joined};
 use ropewalk::sync::Event;
 use ropewalk::task::TaskGroup;
 use ropewalk::{Executor, ReturnWhen, Shutdown, Submit, TaskError, TaskHandle, as_completed, wait};
@@ -93,7 +93,7 @@ pub(crate) fn detached_jobs_are_finished<S: Queues>() {
     executor.shutdown(Shutdown::Detach);
     assert!(handles.iter().all(|handle| !handle.is_finished()));
     gate.set();
-    handles.into_iter().for_each(|handle| drop(joined(handle)));
+    handles.into_iter().for_each(|handle| ignore(joined(handle)));
     assert_eq!(ran.load(Ordering::Relaxed), 5);
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn as_completed_in_the_order_of_ends<S: Queues>() {
 
     let mut completed = as_completed([executor.submit(never::<S>())]).timeout(Duration::from_millis(5));
     assert!(completed.next().is_none() && completed.timed_out());
-    completed.into_remaining().iter().for_each(|handle| drop(handle.cancel()));
+    completed.into_remaining().iter().for_each(|handle| ignore(handle.cancel()));
 }
 
 pub(crate) fn wait_ends_with_the_first<S: Queues>() {
