@@ -21,7 +21,7 @@ pub(crate) mod verbs;
 
 pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_async};
 pub use inline::InlineExecutor;
-pub use map::{Chunk, ChunkJob, Map, TryMap};
+pub use map::{Chunk, ChunkFuture, ChunkJob, Map, TryMap};
 pub use pipeline::Pipeline;
 pub use scope::Scope;
 pub(crate) use thread_pool::dump;

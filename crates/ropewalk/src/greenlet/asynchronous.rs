@@ -2,7 +2,7 @@
 
 use crate::executor::roster::{Member, Roster};
 use crate::executor::verbs::{self, own_verbs};
-use crate::executor::{Executor, Submit, TrySubmitError};
+use crate::executor::{ChunkFuture, Executor, Map, Submit, TryMap, TrySubmitError};
 use crate::io::{ManyThreads, TokioHandle, polled_at, watch_for_async};
 use crate::task::{Call, Shutdown, TaskHandle};
 use ropewalk_core::park;
@@ -12,6 +12,9 @@ use std::fmt;
 use std::io;
 use std::panic::Location;
 use std::sync::Arc;
+
+/// How many tasks a thread has under way at once as far as maps are concerned.
+const TASKS_PER_THREAD: usize = 64;
 
 /// Runs futures on a tokio runtime with threads of its own.
 ///
@@ -77,6 +80,52 @@ impl AsyncExecutor {
     }
 
     own_verbs!("AsyncExecutor::new(2)", "(0..3).map(|n| async move { 10 * n })");
+
+    /// Polls the future that `function` makes of each item, and gives the results in order, as they are asked for: lazy and
+    /// bounded as [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map), with a task for each item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let executor = ropewalk::AsyncExecutor::new(2);
+    /// let squares: Vec<u64> = executor.map(|n| async move { n * n }, 1..).take(3).collect();
+    /// assert_eq!(squares, [1, 4, 9]);
+    ///
+    /// let sum = executor.block_on(async {
+    ///     let (mut lengths, mut sum) = (executor.map(async |word: &str| word.len(), ["hemp", "jute"]), 0);
+    ///     while let Some(length) = lengths.next_async().await {
+    ///         sum += length;
+    ///     }
+    ///     sum
+    /// });
+    /// assert_eq!(sum, 8);
+    /// ```
+    pub fn map<F, I, U>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Map<'_, Self, F, I::IntoIter, U::Output, ChunkFuture<U::Output>>
+    where
+        F: Fn(I::Item) -> U + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        U: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Map::new(self.try_map(function, items))
+    }
+
+    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
+    pub fn try_map<F, I, U>(
+        &self,
+        function: F,
+        items: I,
+    ) -> TryMap<'_, Self, F, I::IntoIter, U::Output, ChunkFuture<U::Output>>
+    where
+        F: Fn(I::Item) -> U + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        U: Future<Output: Send + 'static> + Send + 'static,
+    {
+        TryMap::of_futures(self, function, items.into_iter()).chunk(1)
+    }
 
     /// tokio's handle to the runtime, for what wants one.
     pub fn handle(&self) -> &TokioHandle {
@@ -224,8 +273,13 @@ impl Executor for AsyncExecutor {
         }
     }
 
+    /// Tasks wait rather than compute, so many more than there are threads run at once.
     fn parallelism(&self) -> usize {
-        self.threads
+        self.threads * TASKS_PER_THREAD
+    }
+
+    fn splits_chunks(&self) -> bool {
+        false
     }
 }
 
