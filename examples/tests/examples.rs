@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 14] = [
+const EXAMPLES: [&str; 15] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -25,6 +25,7 @@ const EXAMPLES: [&str; 14] = [
     "greenlet_events",
     "mixed_strands",
     "async_gather",
+    "one_task_every_model",
     "crawl_urls",
     "chat_server",
     "io_bound",

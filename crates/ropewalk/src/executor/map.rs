@@ -105,6 +105,7 @@ fn run_chunk<T, R>(function: &(impl Fn(T) -> R + ?Sized), items: Vec<T>) -> Chun
 }
 
 /// The same for a function that makes a future of each item; they are polled one after another.
+#[cfg_attr(not(all(unix, feature = "greenlet")), expect(dead_code, reason = "the async executor comes with greenlets"))]
 async fn poll_chunk<T, F: Future>(function: Arc<impl Fn(T) -> F>, items: Vec<T>) -> Chunk<F::Output> {
     let start = Instant::now();
     let mut values = Vec::with_capacity(items.len());
