@@ -86,3 +86,6 @@ conforms!(inline, Inline: InProcess, every, isolated, in_process, closures);
 conforms!(threads, Threads: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(greenlets, Greenlets: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(async_tasks, AsyncTasks: InProcess, every, isolated, in_process, deferred);
+// Until there are executors of these tiers.
+conforms!(elsewhere, Elsewhere: Isolated, every, isolated);
+conforms!(far_away, FarAway: Remote, every);

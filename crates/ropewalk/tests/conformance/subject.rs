@@ -3,16 +3,22 @@
 use ropewalk::executor::{Maps, Scope};
 use ropewalk::sync::Event;
 use ropewalk::{
-    AsyncExecutor, Call, Executor, GreenletExecutor, InlineExecutor, Submit, TaskHandle, ThreadPoolExecutor,
+    AsyncExecutor, Call, Executor, GreenletExecutor, InlineExecutor, Shutdown, Submit, TaskHandle, ThreadPoolExecutor,
+    TrySubmitError,
 };
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Jobs share memory with their submitter.
 pub(crate) struct InProcess;
+/// Jobs run in other processes, whose workers can be reached.
+pub(crate) struct Isolated;
+/// Jobs run wherever somebody takes them from a queue.
+pub(crate) struct Remote;
 
 #[ropewalk::task]
 pub(crate) fn square(n: u64) -> u64 {
@@ -170,6 +176,52 @@ impl Local for AsyncTasks {
             }
             sum
         })
+    }
+}
+
+/// An executor that takes calls and nothing else. It stands in for those that run elsewhere: what the suites of their tiers
+/// ask for beyond a call does not compile.
+pub(crate) struct CallsOnly<T> {
+    pool: ThreadPoolExecutor,
+    tier: PhantomData<fn() -> T>,
+}
+
+pub(crate) type Elsewhere = CallsOnly<Isolated>;
+pub(crate) type FarAway = CallsOnly<Remote>;
+
+impl<T, A: Send + 'static, R: Send + 'static> Submit<Call<A, R>> for CallsOnly<T> {
+    type Output = R;
+
+    fn submit(&self, call: Call<A, R>) -> TaskHandle<R> {
+        self.pool.submit(call)
+    }
+
+    fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
+        self.pool.try_submit(call)
+    }
+
+    fn submit_async(&self, call: Call<A, R>) -> impl Future<Output = TaskHandle<R>> {
+        self.pool.submit_async(call)
+    }
+}
+
+impl<T> Executor for CallsOnly<T> {
+    fn shutdown(&self, how: Shutdown) {
+        self.pool.shutdown(how);
+    }
+
+    fn parallelism(&self) -> usize {
+        self.pool.parallelism()
+    }
+}
+
+impl<T: 'static> Subject for CallsOnly<T> {
+    type Tier = T;
+    type Job = Call<square, u64>;
+    type Executor = Self;
+
+    fn new(at_once: usize) -> Self {
+        Self { pool: ThreadPoolExecutor::new(at_once), tier: PhantomData }
     }
 }
 
