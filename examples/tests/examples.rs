@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 15] = [
+const EXAMPLES: [&str; 16] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -26,6 +26,7 @@ const EXAMPLES: [&str; 15] = [
     "greenlet_events",
     "mixed_strands",
     "async_gather",
+    "one_task_every_model",
     "crawl_urls",
     "chat_server",
     "io_bound",
@@ -252,6 +253,18 @@ fn async_gather_keeps_order_cancels_and_gives_back() {
     // One that was cancelled before its first poll, on a very busy machine, is dropped a little later than it is told.
     in_order(&lines[gathered..], &["Task 3: gave back what it held", "Task 5: gave back what it held"]);
     assert!(lines.last().is_some_and(|line| figure(line, "bytes") > 0.0));
+}
+
+#[test]
+fn one_task_every_model_says_the_same_on_each() {
+    let lines = run("one_task_every_model");
+    let models = ["inline   : ", "threads  : ", "greenlets: ", "async    : "];
+    assert_eq!(lines.len(), 3 * models.len(), "{lines:#?}");
+    for (model, lines) in models.into_iter().zip(lines.chunks(3)) {
+        assert!(lines[0].starts_with(&format!("{model}[120, 90, 60, 30], 300 in all, 120 at most; ")), "{}", lines[0]);
+        assert_eq!(lines[1].trim(), "task failed: invalid digit found in string (core::num::error::ParseIntError)");
+        assert_eq!(lines[2].trim(), "time limit passed before the task was finished");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use ropewalk_core::park::{task_deadline, with_task_deadline};
 use ropewalk_core::sync::Event;
 use ropewalk_core::task::harness::{Runnable, new_task};
 use ropewalk_core::task::{CancelToken, Interrupted, TaskError, TaskGroup, TaskHandle, is_cancelled};
@@ -184,6 +185,95 @@ fn group_first_failure_cancels_the_others() {
         other => panic!("{other:?}"),
     }
     runner.join().expect("no panic");
+}
+
+/// An error that a task returns fails the group like a panic does, also when the task had ended before it was added.
+#[test]
+fn group_fails_with_an_error_that_a_task_returns() {
+    for ends_before in [false, true] {
+        let mut group = TaskGroup::new();
+        let (_never_runs, pending) = task(|| 1);
+        let (fails, failing) = task(|| "hemp".parse::<i32>().map_err(Outer));
+        let (ends_well, good) = task(|| "7".parse::<i32>().map_err(Outer));
+        group.add(pending);
+        ends_well.run();
+        group.add_fallible(good);
+        if ends_before {
+            fails.run();
+        }
+        group.add_fallible(failing);
+        fails.run();
+        let (late, late_handle) = task(|| 2);
+        group.add(late_handle);
+        assert!(!late.is_pending(), "cancelled when it was added");
+        match group.join() {
+            Err(TaskError::Failed { message, chain, .. }) => {
+                assert_eq!((message.as_str(), chain.len()), ("no number", 1));
+            }
+            other => panic!("not the failure: {other:?}"),
+        }
+    }
+    let mut group = TaskGroup::new();
+    let (runs, handle) = task(|| "7".parse::<i32>().map_err(Outer));
+    group.add_fallible(handle);
+    runs.run();
+    assert_eq!(group.join().unwrap(), [7]);
+}
+
+/// A task with a deadline does not start after it; its waits end at it; what it makes itself has none.
+#[test]
+fn deadline_of_a_task() {
+    let at_once = Instant::now();
+    let (runs, handle) = with_task_deadline(at_once, || task(|| 1));
+    runs.run();
+    assert!(matches!(handle.join(), Err(TaskError::TimedOut)));
+
+    let soon = Instant::now() + SHORT;
+    let (runs, handle) = with_task_deadline(soon, || task(|| Event::new().wait()));
+    runs.run();
+    assert!(matches!(handle.join(), Err(TaskError::TimedOut)) && Instant::now() >= soon);
+
+    let soon = Instant::now() + SHORT;
+    let (runs, handle) = with_task_deadline(soon, || {
+        task(move || {
+            assert!(!is_cancelled() || Instant::now() >= soon);
+            while !is_cancelled() {
+                std::hint::spin_loop();
+            }
+            task_deadline().is_none()
+        })
+    });
+    runs.run();
+    assert!(handle.join().unwrap(), "one that ends well all the same is not too late");
+
+    // The earlier one is in force; and outside there is none.
+    let later = at_once + HANG;
+    let inner = with_task_deadline(at_once, || with_task_deadline(later, task_deadline));
+    let outer = with_task_deadline(later, || with_task_deadline(at_once, task_deadline));
+    assert_eq!((inner, outer, task_deadline()), (Some(at_once), Some(at_once), None));
+}
+
+/// A task that runs on its submitter's strand ends with the scopes around it, and leaves the submitter to end with them.
+#[test]
+fn scope_of_the_submitter_reaches_a_task_that_runs_here() {
+    let token = CancelToken::new().with_timeout(SHORT);
+    let (runs, handle) = task(|| Event::new().wait());
+    let ended = token.run(|| {
+        runs.run_here();
+        assert!(handle.is_finished());
+        Event::new().wait();
+    });
+    assert_eq!(ended, Err(Interrupted::TimedOut));
+    assert!(matches!(handle.join(), Err(TaskError::TimedOut)));
+
+    // And none reaches one that runs apart.
+    let event = Arc::new(Event::new());
+    let sets = Arc::clone(&event);
+    let (runs, handle) = task(move || sets.is_set() || is_cancelled());
+    let token = CancelToken::new();
+    token.cancel();
+    assert_eq!(token.run(|| runs.run()), Ok(()));
+    assert!(!handle.join().unwrap());
 }
 
 #[test]

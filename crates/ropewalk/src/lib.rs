@@ -31,6 +31,8 @@
 //! | I want | look at |
 //! | --- | --- |
 //! | run work on other threads and get its results | [`ThreadPoolExecutor`], [`Submit`] |
+//! | the same jobs one after another, without concurrency | [`InlineExecutor`] |
+//! | producer, stages and consumer, each stage on its own executor | [`Pipeline`] |
 //! | a thread of my own, daemon or not | [`thread`] |
 //! | many strands that wait, on one thread | `run`, `greenlet`, `GreenletExecutor` |
 //! | futures on several cores | `AsyncExecutor` |
@@ -62,7 +64,8 @@ pub mod thread;
 pub use ropewalk_core::{sync, task};
 
 pub use executor::{
-    Executor, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed, wait, wait_async,
+    Executor, InlineExecutor, Pipeline, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed,
+    wait, wait_async,
 };
 #[cfg(all(unix, feature = "greenlet"))]
 pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};

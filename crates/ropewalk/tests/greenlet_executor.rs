@@ -2,7 +2,7 @@
 
 use ropewalk::greenlet::GreenletExecutor;
 use ropewalk::sync::Event;
-use ropewalk::{Submit, yield_now};
+use ropewalk::{Shutdown, Submit, yield_now};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -89,4 +89,14 @@ fn many_waiters_are_spread_and_woken_by_a_thread() {
     let places: Vec<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
     let here = places.iter().filter(|place| **place == places[0]).count();
     assert!((JOBS / 10..=JOBS - JOBS / 10).contains(&here), "{here} of {JOBS} were on one of two hubs");
+}
+
+/// The end of the last job and the shutdown meet: the hub looks whether its life is over, and goes to sleep.
+#[test]
+fn shutdown_between_the_last_look_and_the_sleep() {
+    for _ in 0..2_000 {
+        let executor = GreenletExecutor::new(1);
+        drop(executor.submit(|| ()));
+        executor.shutdown(Shutdown::Wait);
+    }
 }

@@ -36,8 +36,9 @@ pub(crate) mod thread;
 pub use interrupt::{Interrupt, Reason};
 pub use place::AtomicPlace;
 pub use record::{
-    Blocked, EndsBy, ExecutionId, Pause, Record, Suspend, current_executor, execution_id, inline_depth,
-    only_task_can_cancel, out_of_reach, polling_tasks, run_as, with_scope, with_suspend, with_task, with_worker,
+    Blocked, EndsBy, ExecutionId, Pause, Record, Runs, Suspend, current_executor, execution_id, inline_depth,
+    only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend, with_task,
+    with_task_deadline, with_worker,
 };
 
 use crate::model::time::{Duration, Instant};
@@ -389,6 +390,22 @@ impl Drop for Told<'_> {
     fn drop(&mut self) {
         self.call(|hook| hook.unblocked(self.1));
     }
+}
+
+/// Whether somebody is told when this thread sleeps: it is the worker of a pool.
+pub fn is_worker() -> bool {
+    me(|me| me.blocked.get().is_some())
+}
+
+/// Tells whoever wants to know ([`Blocked`]) that this thread is about to sleep elsewhere than in a wait of ours.
+/// [`tell_goes_on`] follows, with the same pause.
+pub fn tell_sleeps(pause: &Pause) {
+    std::mem::forget(Told::tell(pause));
+}
+
+/// Tells that this thread runs again; after [`tell_sleeps`].
+pub fn tell_goes_on(pause: &Pause) {
+    drop(me(|me| me.blocked.get()).map(|hook| Told(hook, pause)));
 }
 
 /// One level of nested waits.

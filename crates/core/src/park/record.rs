@@ -124,8 +124,10 @@ pub struct Record {
     pub(super) depth: Cell<u32>,
     /// How deep in tasks that run inside the wait for them.
     inline: Cell<u32>,
-    /// The scope of the task that runs.
+    /// The scope of the task that runs; null where something besides the task may end its waits.
     task: Cell<*const Scope>,
+    /// The deadline of the tasks that are made here.
+    deadline: Cell<Option<Instant>>,
     pub(super) polling_tasks: Cell<bool>,
 }
 
@@ -141,6 +143,7 @@ impl Record {
             depth: Cell::new(0),
             inline: Cell::new(0),
             task: Cell::new(std::ptr::null()),
+            deadline: Cell::new(None),
             polling_tasks: Cell::new(false),
         }
     }
@@ -275,17 +278,42 @@ pub fn with_scope<R>(interrupt: &Interrupt, deadline: Option<Instant>, body: imp
     body()
 }
 
-/// Runs `body` as a task: its waits end when `interrupt` is raised. Scopes further out do not reach in, except for that
-/// of the worker.
-///
-/// `inline` when the task runs inside the wait for it, which [`inline_depth`] counts.
-pub fn with_task<R>(interrupt: &Interrupt, inline: bool, body: impl FnOnce() -> R) -> R {
-    let outer = me(|me| me.base.get());
-    let scope = Scope::new(interrupt, None, outer);
+/// On whose strand a task runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// Its executor's. Scopes further out do not reach in, except for that of the worker.
+    Apart,
+    /// That of somebody who waits for it, which [`inline_depth`] counts. The same scopes reach in.
+    InWait,
+    /// That of whoever submitted it, whose scopes reach in: there is nobody else who could go on.
+    Here,
+}
+
+/// Runs `body` as a task: its waits end when `interrupt` is raised, or at the deadline.
+pub fn with_task<R>(interrupt: &Interrupt, deadline: Option<Instant>, runs: Runs, body: impl FnOnce() -> R) -> R {
+    let (base, around) = me(|me| (me.base.get(), me.scope.get()));
+    let outer = if runs == Runs::Here { around } else { base };
+    let scope = Scope::new(interrupt, deadline, outer);
+    let only_by_cancel = deadline.is_none() && outer == base;
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
-    let _task = Swapped::new(|me| &me.task, &raw const scope);
-    let _inline = inline.then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
+    let _task = Swapped::new(|me| &me.task, if only_by_cancel { &raw const scope } else { std::ptr::null() });
+    let _inline = (runs == Runs::InWait).then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
+    // What the task makes itself has the deadlines that the task gives it.
+    let _deadline = task_deadline().is_some().then(|| Swapped::new(|me| &me.deadline, None));
     body()
+}
+
+/// Gives the tasks that `body` makes a deadline: they do not start after it, and their waits end at it. An earlier one that
+/// is in force stays.
+pub fn with_task_deadline<R>(deadline: Instant, body: impl FnOnce() -> R) -> R {
+    let deadline = task_deadline().map_or(deadline, |earlier| earlier.min(deadline));
+    let _deadline = Swapped::new(|me| &me.deadline, Some(deadline));
+    body()
+}
+
+/// The deadline of a task that is made here and now.
+pub fn task_deadline() -> Option<Instant> {
+    me(|me| me.deadline.get())
 }
 
 /// Runs `body` out of reach of every scope and task around it: as a plain thread, which nobody cancels.

@@ -4,12 +4,13 @@ use super::harness::Joinable;
 use super::{TaskError, TaskHandle};
 use crate::park;
 use crate::park::leaf::Leaf;
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 /// Tasks whose failure is a failure of all.
 ///
-/// When one fails, panics or is cancelled, the others are cancelled at once, from the thread on which it ended. Dropping
+/// When one panics, is cancelled or fails (returns an error, if it was added as one that [may](Self::add_fallible)), the others are cancelled at once, from the thread on which it ended. Dropping
 /// the group cancels what is left and waits for it. (In async code, and in a greenlet that unwinds, it does not wait: that
 /// would stop the whole thread, and with it those who are to end.)
 ///
@@ -64,8 +65,56 @@ impl<T: Send + 'static> TaskGroup<T> {
     }
 
     /// Adds a task. When the group has failed already, the task is cancelled.
+    ///
+    /// An `Err` that it returns is a result like any other; see [`add_fallible`](Self::add_fallible).
     pub fn add(&mut self, handle: TaskHandle<T>) {
+        let members = Arc::clone(&self.members);
         let number = self.handles.len();
+        handle.on_finish(move |outcome| {
+            if outcome.is_err() {
+                cancel_all(&members, number);
+            }
+        });
+        self.enlist(handle);
+    }
+
+    /// Adds a task that may return an error, which fails it: the others are cancelled, and [`join`](Self::join) gives the
+    /// error as [`TaskError::Failed`]. So does a task of asyncio's `TaskGroup` that raises.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk_core::task::{harness, TaskHandle};
+    /// # fn submit<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> TaskHandle<T> {
+    /// #     let (task, handle) = harness::new_task(0, || Ok(job()));
+    /// #     std::thread::spawn(move || task.run());
+    /// #     handle
+    /// # }
+    /// use ropewalk_core::sync::Event;
+    /// use ropewalk_core::task::{TaskError, TaskGroup};
+    ///
+    /// let mut group = TaskGroup::new();
+    /// group.add(submit(|| { Event::new().wait(); 0 })); // for ever, unless it is cancelled
+    /// group.add_fallible(submit(|| "hemp".parse::<u32>()));
+    /// assert!(matches!(group.join(), Err(TaskError::Failed { .. })));
+    /// ```
+    pub fn add_fallible<E>(&mut self, handle: TaskHandle<Result<T, E>>)
+    where
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let (members, task) = (Arc::clone(&self.members), Arc::downgrade(&handle.task));
+        let number = self.handles.len();
+        handle.on_finish(move |_| {
+            // The task is there: this is called by whoever ends it, or by the caller, who has the handle.
+            if task.upgrade().is_some_and(|task| task.has_failed(&Result::is_err)) {
+                cancel_all(&members, number);
+            }
+        });
+        self.enlist(handle.flatten());
+    }
+
+    /// After the callback, which may cancel those before: one that has failed by now has itself to be cancelled no more.
+    fn enlist(&mut self, handle: TaskHandle<T>) {
         let late = {
             let mut members = self.members.lock();
             members.cancels.push(Arc::downgrade(&handle.task));
@@ -74,12 +123,6 @@ impl<T: Send + 'static> TaskGroup<T> {
         if late {
             handle.cancel();
         }
-        let members = Arc::clone(&self.members);
-        handle.on_finish(move |outcome| {
-            if outcome.is_err() {
-                cancel_all(&members, number);
-            }
-        });
         self.handles.push(handle);
     }
 

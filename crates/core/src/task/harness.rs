@@ -23,8 +23,9 @@ use super::handle::TaskHandle;
 use super::outcome::{Outcome, TaskError};
 use super::state::{State, TaskId, ToFinished, ToRunning};
 use crate::model::cell::UnsafeCell;
+use crate::model::time::Instant;
 use crate::park::leaf::Leaf;
-use crate::park::{self, Interrupt, Reason};
+use crate::park::{self, Interrupt, Reason, Runs};
 use crate::waitlist::{Given, List, Node, Replaced};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -33,8 +34,10 @@ use std::task::{Context, Poll, Waker};
 
 /// A task as its executor sees it.
 pub trait Runnable: Send + Sync {
-    /// Runs the task, unless somebody else did or it was cancelled. Never panics.
+    /// Runs the task, unless somebody else did, it was cancelled or its deadline has passed. Never panics.
     fn run(&self);
+    /// The same on the strand of whoever submitted it, whose scopes reach in.
+    fn run_here(&self);
     /// The same inside a wait for the task, unless so many do that already on this stack that the wait had better wait.
     fn run_nested(&self);
     /// Ends the task without running it. False when it has started or ended already.
@@ -73,6 +76,8 @@ impl Waiters {
 pub(super) struct Header {
     pub(super) state: State,
     pub(super) interrupt: Interrupt,
+    /// Not started by then, it never is; and its waits end.
+    pub(super) deadline: Option<Instant>,
     /// The executor the task was submitted to, by address.
     pub(super) executor: usize,
     /// The job never leaves the thread it was made on: only that thread runs or drops it.
@@ -81,6 +86,21 @@ pub(super) struct Header {
 }
 
 impl Header {
+    fn new(executor: usize, pinned: bool) -> Self {
+        Self {
+            state: State::new(),
+            interrupt: Interrupt::new(),
+            deadline: park::task_deadline(),
+            executor,
+            pinned,
+            waiters: Leaf::new(Waiters::none()),
+        }
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     pub(super) fn id(&self) -> TaskId {
         TaskId::of_address(std::ptr::from_ref(self).addr())
     }
@@ -147,6 +167,9 @@ pub(super) trait Joinable<T>: Send + Sync {
     fn detach(&self);
     /// Answers a question about how it ended; after `may_take`, with the handle in hand.
     fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool;
+    /// Whether it ended without a result, or with one that `is_failure`; after `may_take`, with the handle in hand, or in
+    /// its callbacks.
+    fn has_failed(&self, is_failure: &dyn Fn(&T) -> bool) -> bool;
 }
 
 pub(super) struct Task<F, T, G> {
@@ -177,6 +200,10 @@ impl<F, T, G> Task<F, T, G> {
 
     pub(super) fn interrupt_of(&self) -> &Interrupt {
         &self.header.interrupt
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.header.deadline
     }
 
     fn take_job(&self) -> Option<(F, G)> {
@@ -246,18 +273,22 @@ impl<F, T, G> Task<F, T, G>
 where
     F: FnOnce() -> Result<T, TaskError>,
 {
-    fn start(&self, inline: bool) {
+    fn start(&self, runs: Runs) {
         if self.header.pinned && self.header.interrupt.reason().is_some() {
             // Cancelled from a thread that may not drop the job.
             self.abandon(TaskError::Cancelled);
+            return;
+        }
+        if self.header.is_too_late() {
+            self.abandon(TaskError::TimedOut);
             return;
         }
         if self.header.state.to_running(false) == ToRunning::NotPending {
             return;
         }
         let Some((job, guard)) = self.take_job() else { return };
-        let interrupt = &self.header.interrupt;
-        let outcome = match catch_unwind(AssertUnwindSafe(|| park::with_task(interrupt, inline, job))) {
+        let (interrupt, deadline) = (&self.header.interrupt, self.header.deadline);
+        let outcome = match catch_unwind(AssertUnwindSafe(|| park::with_task(interrupt, deadline, runs, job))) {
             Ok(outcome) => outcome,
             Err(payload) => Err(TaskError::of_unwind(payload)),
         };
@@ -277,12 +308,16 @@ where
     F: FnOnce() -> Result<T, TaskError>,
 {
     fn run(&self) {
-        self.start(false);
+        self.start(Runs::Apart);
+    }
+
+    fn run_here(&self) {
+        self.start(Runs::Here);
     }
 
     fn run_nested(&self) {
         if may_run_inline() {
-            self.start(true);
+            self.start(Runs::InWait);
         }
     }
 
@@ -308,7 +343,7 @@ where
     }
 
     fn run_inline(&self) {
-        self.start(true);
+        self.start(Runs::InWait);
     }
 
     fn cancel(&self) -> bool {
@@ -337,6 +372,16 @@ where
 
     fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool {
         self.with_outcome(question)
+    }
+
+    fn has_failed(&self, is_failure: &dyn Fn(&T) -> bool) -> bool {
+        self.outcome.with(|outcome| {
+            // SAFETY: in those phases nobody writes, and this is the strand that may look.
+            match unsafe { &*outcome } {
+                Some(Ok(value)) => is_failure(value),
+                Some(Err(_)) | None => true,
+            }
+        })
     }
 }
 
@@ -373,13 +418,7 @@ where
     F: FnOnce() -> Result<T, TaskError> + Send + 'static,
     T: Send + 'static,
 {
-    let header = Header {
-        state: State::new(),
-        interrupt: Interrupt::new(),
-        executor: 0,
-        pinned: false,
-        waiters: Leaf::new(Waiters::none()),
-    };
+    let header = Header::new(0, false);
     let task = Arc::new(Task { header, job: UnsafeCell::new(None), outcome: UnsafeCell::new(None) });
     (task.clone(), TaskHandle::new(task))
 }
@@ -439,13 +478,7 @@ where
     G: 'a,
 {
     let task = Arc::new(Task {
-        header: Header {
-            state: State::new(),
-            interrupt: Interrupt::new(),
-            executor,
-            pinned,
-            waiters: Leaf::new(Waiters::none()),
-        },
+        header: Header::new(executor, pinned),
         job: UnsafeCell::new(Some((job, guard))),
         outcome: UnsafeCell::new(None),
     });
@@ -487,5 +520,9 @@ where
 
     fn look(&self, question: &mut dyn FnMut(Outcome<'_>) -> bool) -> bool {
         self.0.look(question)
+    }
+
+    fn has_failed(&self, is_failure: &dyn Fn(&T) -> bool) -> bool {
+        self.0.has_failed(&|result| result.as_ref().map_or(true, is_failure))
     }
 }

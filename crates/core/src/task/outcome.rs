@@ -65,9 +65,16 @@ impl TaskError {
     /// What an unwind that reached the base of a task means.
     pub(crate) fn of_unwind(payload: Box<dyn Any + Send>) -> Self {
         match payload.downcast_ref::<Cancelled>() {
-            Some(cancelled) if cancelled.reason == Reason::Deadline => Self::TimedOut,
-            Some(_) => Self::Cancelled,
+            Some(cancelled) => Self::of_reason(cancelled.reason),
             None => Self::Panicked(Panic::from_payload(payload)),
+        }
+    }
+
+    /// What it means for a task that it was interrupted.
+    pub(crate) fn of_reason(reason: Reason) -> Self {
+        match reason {
+            Reason::Deadline => Self::TimedOut,
+            Reason::Cancelled => Self::Cancelled,
         }
     }
 }

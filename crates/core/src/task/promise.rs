@@ -5,7 +5,8 @@
 
 use super::harness::{Runnable, Task, drop_quietly, new_promised};
 use super::{Call, TaskError, TaskHandle};
-use crate::park::{self, Interrupt};
+use crate::model::time::Instant;
+use crate::park::{self, Interrupt, Reason, Runs};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -39,6 +40,11 @@ impl<T: Send + 'static> Promise<T> {
     /// What a cancel raises; leave a waker there and look at its reason.
     pub fn interrupt(&self) -> &Interrupt {
         self.task.interrupt_of()
+    }
+
+    /// When the work is to be over; the executor wakes it then, or ends it.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.task.deadline()
     }
 
     /// The work has ended.
@@ -76,6 +82,15 @@ impl<T> fmt::Debug for Promise<T> {
 /// A job for an async executor: a future, or a [`Call`], whose function is an ordinary one and may block.
 ///
 /// It lives beside `Call` because only this crate can know that a `Call` is no future.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no job for an async executor, which polls futures",
+    label = "neither a future that is `Send` and `'static`, nor a call",
+    note = "for a closure write `async move {{ .. }}`, with `.await` where it waits: a closure that blocks would stop every \
+            task of its thread",
+    note = "a closure that blocks or computes runs on a `ThreadPoolExecutor`, a `GreenletExecutor`, or with \
+            `AsyncExecutor::spawn_blocking`",
+    note = "a `Call`, made by `#[ropewalk::task]` as `function::call(arguments)`, runs on every executor"
+)]
 pub trait AsyncJob {
     /// What its handle gives.
     type Output: Send + 'static;
@@ -129,6 +144,11 @@ impl<F: Future<Output: Send + 'static>> FutureTask<F> {
         let runnable = promise.runnable();
         (Self { future: Some(future), promise: Some(promise) }, runnable, handle)
     }
+
+    /// When it is to be polled at the latest: it ends then.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.promise.as_ref().and_then(Promise::deadline)
+    }
 }
 
 impl<F: Future<Output: Send + 'static>> Future for FutureTask<F> {
@@ -140,14 +160,19 @@ impl<F: Future<Output: Send + 'static>> Future for FutureTask<F> {
         let Some(promise) = &mut this.promise else { return Poll::Ready(()) };
         let outcome = if promise.begin() {
             promise.interrupt().leave_waker(context.waker());
-            if promise.interrupt().reason().is_some() {
-                Err(TaskError::Cancelled)
+            if promise.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                promise.interrupt().raise(Reason::Deadline);
+            }
+            if let Some(reason) = promise.interrupt().reason() {
+                Err(TaskError::of_reason(reason))
             } else {
                 let future = this.future.as_mut().expect("it is there until it has ended");
                 // SAFETY: as above.
                 let future = unsafe { Pin::new_unchecked(future) };
-                let polled =
-                    || park::polling_tasks(|| park::with_task(promise.interrupt(), false, || future.poll(context)));
+                let (interrupt, deadline) = (promise.interrupt(), promise.deadline());
+                let polled = || {
+                    park::polling_tasks(|| park::with_task(interrupt, deadline, Runs::Apart, || future.poll(context)))
+                };
                 match catch_unwind(AssertUnwindSafe(polled)) {
                     Ok(Poll::Pending) => return Poll::Pending,
                     Ok(Poll::Ready(value)) => Ok(value),

@@ -1,18 +1,75 @@
-//! A pool's scope: jobs that borrow, and an end that waits for them.
+//! An executor's scope: jobs that borrow, and an end that waits for them.
 
 use super::borrowed::Jobs;
 use super::thread_pool::Pool;
-use crate::task::TaskHandle;
-use crate::task::harness;
+use crate::task::harness::{self, Runnable};
+use crate::task::{Outcome, TaskError, TaskHandle};
 use ropewalk_core::park;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
 
+/// An executor that jobs of a scope run on.
+pub(crate) trait Home: Send + Sync {
+    /// The identity by which its tasks and its workers know each other; 0 where workers do not help in a wait.
+    fn identity(&self) -> usize {
+        0
+    }
+
+    /// Takes a place for one more job, and waits for it if there is a limit. None after a shutdown.
+    fn enter(&self) -> Option<Place>;
+
+    /// Runs the task or cancels it, now or later, where its place was taken.
+    fn launch(&self, task: Arc<dyn Runnable>, place: &'static Location<'static>);
+
+    /// Who is told how the job ended, besides its handle.
+    fn listener(&self) -> Option<Listener> {
+        None
+    }
+}
+
+pub(crate) type Listener = Box<dyn FnOnce(Outcome<'_>) + Send>;
+
+/// A job's place in its executor, until the task has ended.
+pub(crate) struct Place {
+    _held: Option<Box<dyn Send>>,
+}
+
+impl Place {
+    /// A place that is nothing to hold.
+    fn free() -> Self {
+        Self { _held: None }
+    }
+
+    pub(crate) fn with(held: impl Send + 'static) -> Self {
+        Self { _held: Some(Box::new(held)) }
+    }
+}
+
+impl Home for Arc<Pool> {
+    fn identity(&self) -> usize {
+        Pool::identity(self)
+    }
+
+    fn enter(&self) -> Option<Place> {
+        self.take_room();
+        // The queue says whether it was shut down, when the task is put there.
+        Some(Place::free())
+    }
+
+    fn launch(&self, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
+        self.enqueue(task, place);
+    }
+
+    fn listener(&self) -> Option<Listener> {
+        self.listener()
+    }
+}
+
 /// Where jobs that borrow are submitted; see [`ThreadPoolExecutor::scope`](crate::ThreadPoolExecutor::scope).
 pub struct Scope<'scope, 'env: 'scope> {
-    pool: Arc<Pool>,
+    home: Box<dyn Home>,
     jobs: Arc<Jobs>,
     /// Both lifetimes invariant, as in std.
     scope: PhantomData<&'scope mut &'scope ()>,
@@ -29,13 +86,22 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.pool.take_room();
+        let place = self.home.enter();
+        let refused = place.is_none();
         // SAFETY: `run` does not return before the member is dropped, and what the job borrows outlives `run`.
-        let (task, handle) =
-            unsafe { harness::new_borrowing_task(self.pool.identity(), self.jobs.guarded(job), self.jobs.enter()) };
-        self.pool.watch(&handle);
-        self.jobs.list(&task);
-        self.pool.enqueue(task, Location::caller());
+        let (task, handle) = unsafe {
+            let guard = (self.jobs.enter(), place);
+            harness::new_borrowing_task(self.home.identity(), self.jobs.guarded(job), guard)
+        };
+        if let Some(listener) = self.home.listener() {
+            handle.on_finish(listener);
+        }
+        if refused {
+            task.cancel(TaskError::Shutdown);
+        } else {
+            self.jobs.list(&task);
+            self.home.launch(task, Location::caller());
+        }
         handle
     }
 
@@ -82,16 +148,19 @@ impl fmt::Debug for Scope<'_, '_> {
 }
 
 /// Runs the body and waits for its jobs.
-pub(super) fn run<'env, F, R>(pool: &Arc<Pool>, body: F) -> R
+#[track_caller]
+pub(crate) fn run<'env, F, R>(home: Box<dyn Home>, body: F) -> R
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
 {
+    park::refuse_in_async();
     let jobs = Jobs::new();
-    let scope = Scope { pool: Arc::clone(pool), jobs: Arc::clone(&jobs), scope: PhantomData, env: PhantomData };
+    let identity = home.identity();
+    let scope = Scope { home, jobs: Arc::clone(&jobs), scope: PhantomData, env: PhantomData };
     jobs.run(
         || body(&scope),
         || {
-            if park::current_executor() == pool.identity() {
+            if identity != 0 && park::current_executor() == identity {
                 // A worker helps with what has not started: its own jobs and nobody else's.
                 jobs.latest_first().for_each(|task| task.run_nested());
             }

@@ -1,15 +1,20 @@
 //! Async tasks on tokio's multi-threaded runtime, behind the verbs and the handle of every executor.
 
 use crate::executor::roster::{Member, Roster};
-use crate::executor::{Executor, Submit, TrySubmitError, verbs};
-use crate::io::{ManyThreads, TokioHandle, watch_for_async};
+use crate::executor::verbs::{self, own_verbs};
+use crate::executor::{ChunkFuture, Executor, Map, Submit, TryMap, TrySubmitError};
+use crate::io::{ManyThreads, TokioHandle, polled_at, watch_for_async};
 use crate::task::{Call, Shutdown, TaskHandle};
 use ropewalk_core::park;
-use ropewalk_core::task::harness::Runnable;
+use ropewalk_core::task::harness::{self, Runnable};
 use ropewalk_core::task::promise::{AsyncJob, FutureTask, StartAsync};
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
+
+/// How many tasks a thread has under way at once as far as maps are concerned.
+const TASKS_PER_THREAD: usize = 64;
 
 /// Runs futures on a tokio runtime with threads of its own.
 ///
@@ -32,6 +37,14 @@ use std::sync::Arc;
 ///
 /// let all = executor.block_on(gather((0..3).map(|n| executor.submit(async move { n * n }))));
 /// assert_eq!(all.unwrap(), [0, 1, 4]);
+/// ```
+///
+/// A closure is no future, and one that blocks would stop every task of its thread: the compiler refuses it, and says so.
+///
+/// ```compile_fail,E0277
+/// use ropewalk::{AsyncExecutor, Submit};
+///
+/// AsyncExecutor::new(1).submit(|| 20 + 22);
 /// ```
 #[doc(alias = "asyncio")]
 pub struct AsyncExecutor {
@@ -64,6 +77,54 @@ impl AsyncExecutor {
         }
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         Ok(Self { runtime: ManyThreads::start(threads)?, threads, roster: Arc::default() })
+    }
+
+    own_verbs!("AsyncExecutor::new(2)", "(0..3).map(|n| async move { 10 * n })");
+
+    /// Polls the future that `function` makes of each item, and gives the results in order, as they are asked for: lazy and
+    /// bounded as [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map), with a task for each item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let executor = ropewalk::AsyncExecutor::new(2);
+    /// let squares: Vec<u64> = executor.map(|n| async move { n * n }, 1..).take(3).collect();
+    /// assert_eq!(squares, [1, 4, 9]);
+    ///
+    /// let sum = executor.block_on(async {
+    ///     let (mut lengths, mut sum) = (executor.map(async |word: &str| word.len(), ["hemp", "jute"]), 0);
+    ///     while let Some(length) = lengths.next_async().await {
+    ///         sum += length;
+    ///     }
+    ///     sum
+    /// });
+    /// assert_eq!(sum, 8);
+    /// ```
+    pub fn map<F, I, U>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Map<'_, Self, F, I::IntoIter, U::Output, ChunkFuture<U::Output>>
+    where
+        F: Fn(I::Item) -> U + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        U: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Map::new(self.try_map(function, items))
+    }
+
+    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
+    pub fn try_map<F, I, U>(
+        &self,
+        function: F,
+        items: I,
+    ) -> TryMap<'_, Self, F, I::IntoIter, U::Output, ChunkFuture<U::Output>>
+    where
+        F: Fn(I::Item) -> U + Send + Sync + 'static,
+        I: IntoIterator<Item: Send + 'static>,
+        U: Future<Output: Send + 'static> + Send + 'static,
+    {
+        TryMap::of_futures(self, function, items.into_iter()).chunk(1)
     }
 
     /// tokio's handle to the runtime, for what wants one.
@@ -156,18 +217,23 @@ impl StartAsync for Starter<'_> {
         let (task, runnable, handle) = FutureTask::new(future);
         executor.roster.list(&runnable);
         let leaves = Leaves { _runnable: runnable, _member: member };
+        let deadline = task.deadline();
         drop(executor.runtime.handle().spawn(async move {
             // Dropped after the task, whether it ends or the runtime drops it.
             let _leaves = leaves;
-            task.await;
+            match deadline {
+                None => task.await,
+                Some(deadline) => polled_at(deadline, task).await,
+            }
         }));
         handle
     }
 
     fn start_call<A: Send + 'static, R: Send + 'static>(self, call: Call<A, R>) -> TaskHandle<R> {
-        let handle = super::offload_pool().submit(call);
-        let member = self.1;
-        handle.on_finish(move |_| drop(member));
+        let Self(executor, member) = self;
+        let (task, handle) = harness::new_guarded_task(0, move || call.run(), member);
+        executor.roster.list(&task);
+        super::offload_pool().run(task, Location::caller());
         handle
     }
 }
@@ -207,8 +273,13 @@ impl Executor for AsyncExecutor {
         }
     }
 
+    /// Tasks wait rather than compute, so many more than there are threads run at once.
     fn parallelism(&self) -> usize {
-        self.threads
+        self.threads * TASKS_PER_THREAD
+    }
+
+    fn splits_chunks(&self) -> bool {
+        false
     }
 }
 

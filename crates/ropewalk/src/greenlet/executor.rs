@@ -11,13 +11,15 @@
 
 use super::hub::{self, Supply};
 use crate::executor::roster::{Member, Refused, Roster};
-use crate::executor::{Executor, Map, Submit, TryMap, TrySubmitError, verbs};
+use crate::executor::scope::{Home, Place};
+use crate::executor::verbs::{self, own_maps, own_scope, own_verbs};
+use crate::executor::{Executor, Submit, TrySubmitError};
 use crate::io::watch_for_async;
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 use crate::thread::{self, Close, close_at_exit};
 use ropewalk_core::park;
 use ropewalk_core::strand::{Hub, Start};
-use ropewalk_core::task::harness::{self, drop_quietly};
+use ropewalk_core::task::harness::{self, Runnable, drop_quietly};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -139,6 +141,18 @@ impl Shared {
     }
 }
 
+impl Home for Arc<Shared> {
+    fn enter(&self) -> Option<Place> {
+        // There is no limit to wait for.
+        self.roster.try_enter(usize::MAX).ok().map(Place::with)
+    }
+
+    fn launch(&self, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
+        self.roster.list(&task);
+        self.put(Start { task, place, extra: None });
+    }
+}
+
 impl Close for Shared {
     fn close(&self) {
         self.shutdown(Shutdown::Wait);
@@ -231,54 +245,9 @@ impl GreenletExecutor {
         }
     }
 
-    /// Submits all jobs and waits for them; the results are in their order.
-    ///
-    /// # Panics
-    ///
-    /// In async code.
-    #[track_caller]
-    pub fn run_all<F, T>(&self, jobs: impl IntoIterator<Item = F>) -> Vec<Result<T, TaskError>>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        verbs::run_all(self, jobs)
-    }
-
-    /// Calls `function` for each item, each in a greenlet of its own, and gives the results in order, as they are asked
-    /// for; lazy and bounded as [`ThreadPoolExecutor::map`](crate::ThreadPoolExecutor::map).
-    pub fn map<F, I, R>(&self, function: F, items: I) -> Map<'_, Self, F, I::IntoIter, R>
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-        R: Send + 'static,
-    {
-        verbs::map(self, function, items)
-    }
-
-    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
-    pub fn try_map<F, I, R>(&self, function: F, items: I) -> TryMap<'_, Self, F, I::IntoIter, R>
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-        R: Send + 'static,
-    {
-        verbs::try_map(self, function, items)
-    }
-
-    /// Calls `function` for each item and waits until all are done.
-    ///
-    /// # Panics
-    ///
-    /// With the first panic of `function`, after what was under way has ended. In async code.
-    #[track_caller]
-    pub fn for_each<F, I, R>(&self, function: F, items: I)
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-    {
-        verbs::for_each(self, function, items);
-    }
+    own_verbs!("GreenletExecutor::new(2)", "(0..3).map(|n| move || 10 * n)");
+    own_maps!("GreenletExecutor::new(2)");
+    own_scope!("GreenletExecutor::new(2)", this => Box::new(Arc::clone(&this.shared)));
 
     /// Takes no more jobs and ends the executor; waits as `how` says.
     ///

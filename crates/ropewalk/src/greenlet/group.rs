@@ -188,7 +188,7 @@ impl Pool {
         I: IntoIterator<Item: Send + 'static>,
         R: Send + 'static,
     {
-        verbs::map(self, function, items)
+        Executor::map(self, function, items)
     }
 
     /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
@@ -198,7 +198,7 @@ impl Pool {
         I: IntoIterator<Item: Send + 'static>,
         R: Send + 'static,
     {
-        verbs::try_map(self, function, items)
+        Executor::try_map(self, function, items)
     }
 
     /// Calls `function` for each item and waits until all are done.
@@ -212,7 +212,7 @@ impl Pool {
         F: Fn(I::Item) -> R + Send + Sync + 'static,
         I: IntoIterator<Item: Send + 'static>,
     {
-        verbs::for_each(self, function, items);
+        Executor::for_each(self, function, items);
     }
 }
 

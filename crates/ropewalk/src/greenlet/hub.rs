@@ -12,7 +12,7 @@
 
 use super::watch::{Watch, Watched};
 use crate::io::watch_for_async;
-use ropewalk_core::park::{self, Pause, Suspend};
+use ropewalk_core::park::{self, EndsBy, Pause, Suspend};
 use ropewalk_core::strand::{self, Extra, Hub, Start, Turn};
 use ropewalk_core::task::harness::{self, drop_quietly};
 use ropewalk_core::task::{TaskError, TaskHandle};
@@ -148,6 +148,7 @@ where
 }
 
 /// Makes this thread a hub that lives until `over`, and then until its greenlets have been cancelled and have ended.
+#[track_caller]
 pub(super) fn live(
     supply: Rc<dyn Supply>,
     begin: impl FnOnce(&'static Hub),
@@ -156,11 +157,15 @@ pub(super) fn live(
     watch_for_async();
     strand::report_overflows();
     let _signal_stack = strand::signal_stack().expect("no memory for the signal stack of a hub");
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .event_interval(POLLS_PER_REACTOR_TURN)
-        .build_local(LocalOptions::default())
-        .expect("the system gave no reactor");
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().event_interval(POLLS_PER_REACTOR_TURN);
+    if park::is_worker() {
+        // All its greenlets may wait for jobs of the pool whose worker this is: when the hub sleeps, another takes its place.
+        let pause =
+            Pause { until: None, ends_by: Some(EndsBy::Others), on: "hub", cancellable: false, at: Location::caller() };
+        builder.on_thread_park(move || park::tell_sleeps(&pause)).on_thread_unpark(move || park::tell_goes_on(&pause));
+    }
+    let runtime = builder.build_local(LocalOptions::default()).expect("the system gave no reactor");
     #[cfg(feature = "net")]
     let _reactor = crate::io::descriptor::Reactor::of_this_thread();
     let adopted = Hub::adopt(&Greenlets);
@@ -217,7 +222,9 @@ async fn drive(hub: &'static Hub, watch: Rc<Watch>, supply: Rc<dyn Supply>, over
             }
         }
         watch.leave_turn(Instant::now(), idle);
-        if !idle || !hub.sleep(context) || !supply.is_empty() {
+        // The last looks come after `sleep` has armed the inbox, through which whoever adds to the supply, or ends the hub's
+        // life, wakes it.
+        if !idle || !hub.sleep(context) || !supply.is_empty() || (!was_over && over()) {
             context.waker().wake_by_ref();
         }
         Poll::Pending

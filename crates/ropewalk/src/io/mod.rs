@@ -12,9 +12,9 @@ pub(crate) mod handover;
 mod runtime;
 
 #[cfg(all(unix, feature = "greenlet"))]
-pub(crate) use runtime::ManyThreads;
-#[cfg(all(unix, feature = "greenlet"))]
 pub use runtime::TokioHandle;
+#[cfg(all(unix, feature = "greenlet"))]
+pub(crate) use runtime::{ManyThreads, polled_at};
 
 pub(crate) use context::watch_for_async;
 

@@ -1,7 +1,10 @@
 //! The runtime of the async executor: tokio's, with threads of its own.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 pub use tokio::runtime::Handle as TokioHandle;
 use tokio::runtime::{Builder, Runtime};
 
@@ -27,4 +30,15 @@ impl ManyThreads {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         runtime.into_iter().for_each(Runtime::shutdown_background);
     }
+}
+
+/// A future that is polled when `at` has come, if it has not ended before; in a runtime of tokio's.
+pub(crate) async fn polled_at<F: Future>(at: Instant, future: F) -> F::Output {
+    let (mut future, mut alarm) = (pin!(future), pin!(tokio::time::sleep_until(at.into())));
+    let mut rang = false;
+    poll_fn(|context| {
+        rang = rang || alarm.as_mut().poll(context).is_ready();
+        future.as_mut().poll(context)
+    })
+    .await
 }

@@ -23,6 +23,7 @@
 //! that task has ended.
 
 use super::pool::Pool;
+use crate::executor::scope;
 use crate::task::TaskHandle;
 use crate::task::harness::{self, Runnable, drop_quietly};
 use ropewalk_core::park;
@@ -136,7 +137,8 @@ pub(super) fn inside<R: Send>(pool: &Arc<Pool>, body: impl FnOnce() -> R + Send)
         return body();
     }
     park::refuse_in_async();
-    crate::executor::scope::run(pool, |scope| scope.submit(body).join().unwrap_or_else(|error| error.resume()))
+    let home = Box::new(Arc::clone(pool));
+    scope::run(home, |scope| scope.submit(body).join().unwrap_or_else(|error| error.resume()))
 }
 
 /// Takes a fork off the list when its other branch unwinds.

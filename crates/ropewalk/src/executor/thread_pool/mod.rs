@@ -12,10 +12,12 @@ mod seat;
 pub use builder::{BuildError, Builder, Progress};
 pub use par::IntoParts;
 
-use super::{Executor, Map, Scope, Submit, TryMap, TrySubmitError, verbs};
-use crate::task::{Call, Shutdown, TaskError, TaskHandle};
+use super::verbs::{own_maps, own_scope, own_verbs};
+use super::{Executor, Submit, TrySubmitError};
+#[cfg(all(unix, feature = "greenlet"))]
+use crate::task::harness::Runnable;
+use crate::task::{Call, Shutdown, TaskHandle};
 pub(super) use pool::Pool;
-use ropewalk_core::park;
 pub(crate) use seat::dump;
 use std::fmt;
 use std::panic::Location;
@@ -98,126 +100,20 @@ impl ThreadPoolExecutor {
         Builder::new()
     }
 
+    /// Runs a task that somebody else made. A full queue is waited for.
+    #[cfg(all(unix, feature = "greenlet"))]
+    pub(crate) fn run(&self, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
+        self.pool.take_room();
+        self.pool.enqueue(task, place);
+    }
+
     fn from_pool(pool: Arc<Pool>) -> Self {
         Self { pool }
     }
 
-    /// Runs all jobs and returns their results in order.
-    ///
-    /// # Panics
-    ///
-    /// In async code.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ropewalk::ThreadPoolExecutor;
-    /// let pool = ThreadPoolExecutor::new(2);
-    /// let results = pool.run_all((0..3).map(|n| move || 10 * n));
-    /// let results: Result<Vec<_>, _> = results.into_iter().collect();
-    /// assert_eq!(results.unwrap(), [0, 10, 20]);
-    /// ```
-    #[track_caller]
-    pub fn run_all<F, T>(&self, jobs: impl IntoIterator<Item = F>) -> Vec<Result<T, TaskError>>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        verbs::run_all(self, jobs)
-    }
-
-    /// Calls `function` for each item and gives the results in order, as they are asked for.
-    ///
-    /// Lazy and bounded: items are taken from the iterator only as far ahead as [`Map::buffer`] says, so an endless
-    /// iterator is no problem. Small items are sent in chunks whose size finds itself. A panic of `function` is
-    /// re-thrown at the place of its item. Dropping the map cancels what has not started, and does not wait.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ropewalk::ThreadPoolExecutor;
-    /// let pool = ThreadPoolExecutor::new(3);
-    /// let lengths: Vec<usize> = pool.map(|word: &str| word.len(), ["one", "three", "eleven"]).collect();
-    /// assert_eq!(lengths, [3, 5, 6]);
-    /// ```
-    pub fn map<F, I, R>(&self, function: F, items: I) -> Map<'_, Self, F, I::IntoIter, R>
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-        R: Send + 'static,
-    {
-        verbs::map(self, function, items)
-    }
-
-    /// [`map`](Self::map) that gives a panic as an error at its place and goes on.
-    pub fn try_map<F, I, R>(&self, function: F, items: I) -> TryMap<'_, Self, F, I::IntoIter, R>
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-        R: Send + 'static,
-    {
-        verbs::try_map(self, function, items)
-    }
-
-    /// Calls `function` for each item and waits until all are done; what it returns is dropped.
-    ///
-    /// # Panics
-    ///
-    /// With the first panic of `function`, after what was under way has ended. In async code.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ropewalk::ThreadPoolExecutor;
-    /// use std::sync::atomic::{AtomicU32, Ordering};
-    /// static SUM: AtomicU32 = AtomicU32::new(0);
-    ///
-    /// ThreadPoolExecutor::new(3).for_each(|n| { SUM.fetch_add(n, Ordering::Relaxed); }, 1..=4);
-    /// assert_eq!(SUM.load(Ordering::Relaxed), 10);
-    /// ```
-    #[track_caller]
-    pub fn for_each<F, I, R>(&self, function: F, items: I)
-    where
-        F: Fn(I::Item) -> R + Send + Sync + 'static,
-        I: IntoIterator<Item: Send + 'static>,
-    {
-        verbs::for_each(self, function, items);
-    }
-
-    /// Runs `body` with a scope whose jobs may borrow, and waits for them all.
-    ///
-    /// # Cancel safety
-    ///
-    /// Whoever is cancelled in here, in the body or in the wait for the jobs, cancels the jobs, waits until they have ended, and
-    /// unwinds then.
-    ///
-    /// # Panics
-    ///
-    /// When `body` or one of the jobs panicked: the first panic cancels the other jobs of the scope and is re-thrown
-    /// when all have ended. In async code.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # use ropewalk::ThreadPoolExecutor;
-    /// let pool = ThreadPoolExecutor::new(2);
-    /// let mut halves = [0, 0];
-    /// let numbers: Vec<u32> = (1..=100).collect();
-    /// let (left, right) = halves.split_at_mut(1);
-    /// pool.scope(|scope| {
-    ///     drop(scope.submit(|| left[0] = numbers[..50].iter().sum::<u32>()));
-    ///     drop(scope.submit(|| right[0] = numbers[50..].iter().sum::<u32>()));
-    /// });
-    /// assert_eq!(halves, [1275, 3775]);
-    /// ```
-    #[track_caller]
-    pub fn scope<'env, F, R>(&self, body: F) -> R
-    where
-        F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
-    {
-        park::refuse_in_async();
-        super::scope::run(&self.pool, body)
-    }
+    own_verbs!("ThreadPoolExecutor::new(2)", "(0..3).map(|n| move || 10 * n)");
+    own_maps!("ThreadPoolExecutor::new(3)");
+    own_scope!("ThreadPoolExecutor::new(2)", this => Box::new(Arc::clone(&this.pool)));
 
     /// Runs both functions, on two workers if one of them is idle, and returns both results.
     ///

@@ -10,6 +10,7 @@ use super::builder::{Builder, Initializer, OnProgress, Progress};
 use super::fork;
 use super::seat::{self, Seat};
 use crate::executor::TrySubmitError;
+use crate::executor::scope::Listener;
 use crate::task::harness::{self, Runnable, drop_quietly};
 use crate::task::{Panic, Shutdown, TaskError, TaskHandle};
 use crate::thread;
@@ -209,12 +210,17 @@ impl Pool {
     }
 
     /// Has the progress reported when the task ends, if somebody wants to know.
-    pub(in crate::executor) fn watch<T: Send>(self: &Arc<Self>, handle: &TaskHandle<T>) {
-        if let Some(progress) = &self.progress {
-            progress.submitted.fetch_add(1, Ordering::Relaxed);
-            let pool = Arc::clone(self);
-            handle.on_finish(move |outcome| pool.report(outcome.is_err()));
+    fn watch<T: Send>(self: &Arc<Self>, handle: &TaskHandle<T>) {
+        if let Some(listener) = self.listener() {
+            handle.on_finish(listener);
         }
+    }
+
+    /// Whoever reports the progress when one more task ends, if somebody wants to know.
+    pub(in crate::executor) fn listener(self: &Arc<Self>) -> Option<Listener> {
+        self.progress.as_ref()?.submitted.fetch_add(1, Ordering::Relaxed);
+        let pool = Arc::clone(self);
+        Some(Box::new(move |outcome| pool.report(outcome.is_err())))
     }
 
     /// Queues a task; its place under the limit is taken already.
