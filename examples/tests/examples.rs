@@ -14,11 +14,12 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 16] = [
+const EXAMPLES: [&str; 17] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
     "word_count",
+    "pipeline_thumbnails",
     "fake_database",
     "producer_consumer",
     "events",
@@ -322,6 +323,19 @@ fn word_count_adds_up_what_the_files_have() {
     assert_eq!(lines[0], "60 files, 21960 words, 10 different ones");
     let words: Vec<&str> = lines[1..].iter().map(|line| line.trim()).collect();
     assert_eq!(words, ["3660 rope", "3660 the", "1830 a", "1830 and", "1830 are"]);
+}
+
+#[test]
+fn pipeline_thumbnails_are_small_and_in_order() {
+    let lines = run("pipeline_thumbnails");
+    let side = |number: u32| (200 + 100 * number, 400);
+    let expected = (0..12).map(|number| {
+        let (width, height) = side(number);
+        let scale = 64.0 / f64::from(width.max(height));
+        let pixels = |side: u32| (f64::from(side) * scale).round().max(1.0);
+        format!("{number:02}.thumbnail.png {} x {}", pixels(width), pixels(height))
+    });
+    assert_eq!(lines, expected.collect::<Vec<_>>());
 }
 
 /// A line without its figures: what stays the same from run to run.
