@@ -18,6 +18,7 @@
 
 use super::{Executor, Submit, same_again};
 use crate::task::{Cancelled, Panic, TaskError, TaskHandle};
+use ropewalk_core::park;
 use ropewalk_core::sync::Mutex;
 use ropewalk_core::sync::channel::{self, Receiver, Sender};
 use std::collections::VecDeque;
@@ -456,6 +457,8 @@ where
             if let Some(result) = self.ready.next() {
                 return Some(result);
             }
+            // Also where the chunk has ended by chance: what blocks now and then is found at once.
+            park::refuse_in_async();
             self.fill();
             self.land()?;
             // The workers go on while this chunk is given out.
