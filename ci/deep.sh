@@ -2,6 +2,8 @@
 # The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, and the
 # test suite again and again with far more threads than cores. Writes the dated figures to ci/figures/, which are committed.
 #
+# A part that ran before on the same day stays in the figures until it runs again; each says at which commit it ran.
+#
 #   ci/deep.sh                                  everything (about an hour on two cores)
 #   DEEP_PARTS="loom stress" ci/deep.sh         some of it
 #   DEEP_LOOM_PREEMPTIONS=none DEEP_LOOM_LIMIT=4h ci/deep.sh
@@ -65,19 +67,22 @@ for name in $parts; do
     esac
 done
 
-python3 - "$lines" "ci/figures/$day-deep" "$(rustc --version)" "$(nproc)" <<'PY'
-import json, sys
-lines, out, rustc, cores = sys.argv[1:]
-parts = [json.loads(line) for line in open(lines)]
+python3 - "$lines" "ci/figures/$day-deep" "$(rustc --version)" "$(nproc)" "$(git rev-parse --short HEAD)" <<'PY'
+import json, os, sys
+lines, out, rustc, cores, commit = sys.argv[1:]
+parts = [{**json.loads(line), "commit": commit} for line in open(lines)]
+if os.path.exists(out + ".json"):
+    again = {part["job"] for part in parts}
+    parts = [part for part in json.load(open(out + ".json"))["parts"] if part["job"] not in again] + parts
 record = {"date": out.rsplit("/", 1)[1][:10], "rustc": rustc, "cores": int(cores), "parts": parts}
 with open(out + ".json", "w") as file:
     json.dump(record, file, indent=1)
     file.write("\n")
 with open(out + ".md", "w") as file:
-    file.write(f"# The big counts of {record['date']}\n\n{rustc}, {cores} cores, by `ci/deep.sh`.\n\n| part | ended well | minutes | figures |\n| --- | --- | ---: | --- |\n")
+    file.write(f"# The big counts of {record['date']}\n\n{rustc}, {cores} cores, by `ci/deep.sh`.\n\n| part | commit | ended well | minutes | figures |\n| --- | --- | --- | ---: | --- |\n")
     for part in parts:
-        rest = ", ".join(f"{key} {value}" for key, value in part.items() if key not in ("job", "ok", "seconds"))
-        file.write(f"| {part['job']} | {'yes' if part['ok'] else '**no**'} | {part['seconds'] / 60:.1f} | {rest} |\n")
+        rest = ", ".join(f"{key} {value}" for key, value in part.items() if key not in ("job", "ok", "seconds", "commit"))
+        file.write(f"| {part['job']} | {part['commit']} | {'yes' if part['ok'] else '**no**'} | {part['seconds'] / 60:.1f} | {rest} |\n")
 PY
 rm -f "$log" "$lines"
 echo "written: ci/figures/$day-deep.json and .md"

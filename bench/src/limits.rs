@@ -70,6 +70,8 @@ const fn at_least_best_of(work: &'static str, ours: &'static str, times: f64, pe
 }
 
 const LOCKS: &[&str] = &["std", "parking_lot"];
+/// Pools that give a handle for each task, or what they have instead.
+const HANDLES: &[&str] = &["rayon", "rayon:in-place", "rusty_pool", "tokio", "tokio:spawn", "tokio:joinset"];
 const CROSSBEAM: &[&str] = &["crossbeam"];
 /// With a processor a core, as it is installed, and with one, as a hub has.
 const GO: &[&str] = &["go", "go:1p"];
@@ -102,8 +104,13 @@ pub const LIMITS: &[Limit] = &[
     best_of("queue.unbounded.4x4", "ropewalk:queue", 1.5, CROSSBEAM),
     best_of("queue.bounded64.1x1", "ropewalk:queue", 1.5, CROSSBEAM),
     best_of("queue.bounded64.4x4", "ropewalk:queue", 1.5, CROSSBEAM),
-    best_of("submit-join.1m", "ropewalk", 0.5, &["tokio"]),
-    best_of("submit-join.1m", "ropewalk", 1.0, &["rayon"]),
+    best_of("submit-join.1m", "ropewalk", 0.4, &["tokio"]),
+    best_of("submit-join.1m", "ropewalk", 0.75, HANDLES),
+    best_of("par-map.10m-small", "ropewalk", 1.0, &["rayon"]),
+    best_of("par-map.into-slice", "ropewalk", 1.2, &["paralight"]),
+    best_of("map.10k-50us", "ropewalk", 1.02, &["rayon"]),
+    best_of("map.ordered-lazy", "ropewalk", 0.35, &["pariter"]),
+    best_of("join.fib30", "ropewalk", 0.6, &["rayon"]),
     best_of("yield.2", "ropewalk", 0.2, GO),
     best_of("yield.2", "ropewalk", 0.45, TOKIO),
     best_of("yield.2", "ropewalk", 0.4, MAY_ONE),

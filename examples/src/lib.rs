@@ -14,6 +14,12 @@ mod pages {
     #[doc = include_str!("../../guide/src/introduction.md")]
     mod introduction {}
 
+    #[doc = include_str!("../../guide/src/which-executor.md")]
+    mod which_executor {}
+
+    #[doc = include_str!("../../guide/src/beside-rayon-and-tokio.md")]
+    mod beside_rayon_and_tokio {}
+
     #[doc = include_str!("../../guide/src/threads-and-pools.md")]
     mod threads_and_pools {}
 

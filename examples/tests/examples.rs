@@ -18,6 +18,7 @@ const EXAMPLES: [&str; 15] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
+    "word_count",
     "fake_database",
     "producer_consumer",
     "events",
@@ -312,6 +313,15 @@ fn cpu_bound_gets_the_same_sums_on_all_cores() {
     assert!(lines[0].starts_with("20 sums of 10 million squares, "));
     assert!(figure(&lines[1], "s") > 0.0 && figure(&lines[2], "s") > 0.0, "the compiler skipped the work");
     assert_eq!(lines[3], "same sums: true");
+}
+
+#[test]
+fn word_count_adds_up_what_the_files_have() {
+    let lines = run("word_count");
+    // Files of 1 to 60 lines with 12 words each, of which 10 are different.
+    assert_eq!(lines[0], "60 files, 21960 words, 10 different ones");
+    let words: Vec<&str> = lines[1..].iter().map(|line| line.trim()).collect();
+    assert_eq!(words, ["3660 rope", "3660 the", "1830 a", "1830 and", "1830 are"]);
 }
 
 /// A line without its figures: what stays the same from run to run.

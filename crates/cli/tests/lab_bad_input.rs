@@ -173,6 +173,7 @@ fn options_that_contradict_each_other() {
     refused(&["--only", "io", "--files", "/tmp"], 2, &["--files", "--only io"]);
     refused(&["--only", "neither"], 2, &["neither"]);
     refused(&["--with", "cobol"], 2, &["cobol"]);
+    refused(&["--only", "cpu", "--mixed"], 2, &["--only cpu", "--mixed"]);
 }
 
 #[test]

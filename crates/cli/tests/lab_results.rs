@@ -19,7 +19,8 @@ fn quick() -> &'static Ran {
     RAN.get_or_init(|| {
         let files = directory("quick");
         let (svg, html) = (files.join("svg"), files.join("lab.html"));
-        let output = run(&["--quick", "--json", "--svg", &svg.to_string_lossy(), "--html", &html.to_string_lossy()]);
+        let (svg, html) = (svg.to_string_lossy(), html.to_string_lossy());
+        let output = run(&["--quick", "--mixed", "--json", "--svg", &svg, "--html", &html]);
         assert!(output.status.success(), "{}", complaint(&output));
         assert_eq!(complaint(&output), "", "nothing to complain about, and no bar without a terminal");
         Ran { json: serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else"), files }
@@ -41,11 +42,13 @@ fn json_has_the_keys_that_scripts_rely_on() {
     assert!(json["machine"]["effective_cores"].as_f64().is_some_and(|c| c > 0.0));
     let names: Vec<&str> =
         json["experiments"].as_array().expect("an array").iter().filter_map(|e| e["name"].as_str()).collect();
-    assert_eq!(names, ["io-bound", "cpu-bound"]);
+    assert_eq!(names, ["io-bound", "cpu-bound", "mixed"]);
     for experiment in json["experiments"].as_array().expect("an array") {
         assert_eq!(keys(experiment), ["ideal_speedup", "name", "rows", "unit_of_work", "verdict"]);
         let models: Vec<&str> = rows(experiment).iter().filter_map(|r| r["model"].as_str()).collect();
-        assert_eq!(models, ["sequential", "threads-5", "threads-per-core", "thread-pool-160", "greenlets", "async"]);
+        let expected =
+            ["sequential", "threads-5", "threads-per-core", "thread-pool-160", "work-stealing", "greenlets", "async"];
+        assert_eq!(models, expected);
         for row in rows(experiment) {
             let expected = [
                 "cpu_percent",
@@ -91,16 +94,16 @@ fn overlapping_waits_is_seen() {
     // Not a limit of speed: a lab that ran its rows one unit after the other would stay at 1.
     let io = &quick().json["experiments"][0];
     assert!(rows(io)[1]["speedup"].as_f64().is_some_and(|s| s > 2.0), "{io}");
-    for model in 3..=5 {
+    for model in [3, 5, 6] {
         assert!(rows(io)[model]["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "{io}");
     }
 }
 
 #[test]
 fn svg_is_well_formed_and_needs_nothing_from_elsewhere() {
-    for name in ["io-bound", "cpu-bound"] {
+    for name in ["io-bound", "cpu-bound", "mixed"] {
         let path = quick().files.join("svg").join(format!("{name}.svg"));
-        let text = std::fs::read_to_string(&path).expect("--svg writes both");
+        let text = std::fs::read_to_string(&path).expect("--svg writes each");
         let tree = roxmltree::Document::parse(&text).expect("well-formed XML");
         let texts: String = tree.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).collect();
         for needed in
@@ -124,7 +127,7 @@ fn svg_is_well_formed_and_needs_nothing_from_elsewhere() {
 #[test]
 fn page_is_self_contained() {
     let page = std::fs::read_to_string(quick().files.join("lab.html")).expect("--html writes it");
-    assert_eq!(page.matches("<svg ").count(), 2);
+    assert_eq!(page.matches("<svg ").count(), 3);
     let elsewhere = page.replace("http://www.w3.org/2000/svg", "");
     for foreign in ["://", "<script", " src=", "@import", "url(http"] {
         assert!(!elsewhere.contains(foreign), "the page contains {foreign}");
@@ -163,18 +166,24 @@ fn text_fits_80_columns_and_has_no_colour_in_a_pipe() {
 }
 
 #[test]
-fn python_does_the_same_io() {
+fn python_does_the_same_io_and_the_same_mixed_work() {
     if !has_python() {
         return;
     }
-    let output = run(&["--quick", "--only", "io", "--with", "python", "--json"]);
-    assert!(output.status.success(), "{}", complaint(&output));
-    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let io = &json["experiments"][0];
-    assert_eq!(rows(io).len(), 10);
-    assert!(rows(io).iter().all(|r| r["lost"] == 0), "{io}");
-    assert_eq!(rows(io)[8]["switching"], "cooperative");
-    assert!(rows(io)[8]["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "asyncio overlaps: {io}");
+    for which in ["io", "mixed"] {
+        let output = run(&["--quick", "--only", which, "--with", "python", "--json"]);
+        assert!(output.status.success(), "{}", complaint(&output));
+        let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let experiment = &json["experiments"][0];
+        assert!(rows(experiment).iter().all(|r| r["lost"] == 0), "{experiment}");
+        let of = |model: &str| rows(experiment).iter().find(|r| r["model"] == model).expect("its row");
+        assert!(
+            ["python-sequential", "python-threading", "python-multiprocessing"].into_iter().all(|m| of(m)["lost"] == 0)
+        );
+        let asyncio = of("python-asyncio");
+        assert_eq!(asyncio["switching"], "cooperative");
+        assert!(asyncio["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "asyncio overlaps: {experiment}");
+    }
 }
 
 #[test]

@@ -533,9 +533,13 @@ fn group(naps: [Duration; 2]) -> Group {
 #[test]
 fn member_leaves_when_it_has_ended() {
     greenlets(|| {
-        let group = group([SHORT, 8 * SHORT]);
-        ropewalk::sleep(2 * SHORT);
+        let (group, goes_on) = (Group::new(), Arc::new(Event::new()));
+        let (short, long) = (group.spawn(|| ropewalk::sleep(SHORT)), Arc::clone(&goes_on));
+        drop(group.spawn(move || long.wait()));
+        assert_eq!(group.len(), 2);
+        short.join().unwrap();
         assert_eq!(group.len(), 1);
+        goes_on.set();
         group.join();
         assert!(group.is_empty());
     });

@@ -145,10 +145,7 @@ fn waits() -> Vec<Named> {
         ("recv", Box::new(move || ignore((receiver.recv(), &_sender)))),
         ("lock", Box::new(move || drop(mutex.lock()))),
         ("join", Box::new(move || ignore(handle.join()))),
-        (
-            "join of a pool's task",
-            Box::new(move || ignore(pool.submit(|| std::thread::sleep(Duration::from_millis(50))).join())),
-        ),
+        ("join of a pool's task", Box::new(move || ignore(pool.submit(|| std::thread::sleep(HANG)).join()))),
         ("future", Box::new(|| ropewalk::block_on(std::future::pending()))),
     ]
 }

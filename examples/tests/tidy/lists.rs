@@ -42,6 +42,8 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/task/outcome.rs",
     "crates/core/src/waitlist.rs",
     "crates/ropewalk/src/executor/scope.rs",
+    "crates/ropewalk/src/executor/thread_pool/fork.rs",
+    "crates/ropewalk/src/executor/thread_pool/par.rs",
     "crates/core/src/task/promise.rs",
     "crates/ropewalk/src/greenlet/backtrace.rs",
     "crates/ropewalk/src/greenlet/hub.rs",

@@ -7,9 +7,9 @@ use std::hint::black_box;
 use crate::harness::{Effort, Judge, Sample, Work};
 use crate::measure::{cores, timed};
 
-/// The work. ropewalk has no join of its own yet.
+/// The work.
 pub fn work() -> Work {
-    Work::new("pool", "join.fib30", "ns/op", Judge::CpuBound)
+    let work = Work::new("pool", "join.fib30", "ns/op", Judge::CpuBound)
         .by("sequential", |effort| repeat(effort, || sequential(black_box(N))))
         .by("rayon", |effort| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(cores()).build().expect("a pool can be built");
@@ -23,7 +23,13 @@ pub fn work() -> Work {
             });
             let mut scope = pool.scope();
             repeat(effort, || chili_fib(N, &mut scope))
-        })
+        });
+    #[cfg(feature = "ours")]
+    let work = work.by("ropewalk", |effort| {
+        let pool = super::ours::open();
+        repeat(effort, || super::ours::fib(&pool, N))
+    });
+    work
 }
 
 const N: u32 = 30;

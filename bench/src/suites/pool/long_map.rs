@@ -39,10 +39,15 @@ pub fn works() -> Vec<Work> {
             })
         });
     #[cfg(feature = "ours")]
-    let long = long.by("ropewalk", |effort| {
-        let pool = super::ours::open();
-        tasks(effort, |count, grain| super::ours::long_map(&pool, count, grain))
-    });
+    let long = long
+        .by("ropewalk", |effort| {
+            let pool = super::ours::open();
+            tasks(effort, |count, grain| super::ours::long_map(&pool, count, grain))
+        })
+        .by("ropewalk:map", |effort| {
+            let pool = super::ours::open();
+            tasks(effort, |count, grain| super::ours::long_map_lazily(&pool, count, grain))
+        });
 
     let lazy = Work::new("pool", "map.ordered-lazy", "ns/op", Judge::TwoCores);
     let lazy = lazy

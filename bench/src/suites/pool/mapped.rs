@@ -46,13 +46,9 @@ pub fn works() -> Vec<Work> {
             let pool = super::ours::open();
             into_vec(effort, |input| super::ours::map(&pool, input))
         })
-        .by("ropewalk:scope", |effort| {
+        .by("ropewalk:map", |effort| {
             let pool = super::ours::open();
-            into_vec(effort, |input| {
-                let mut output = vec![0; input.len()];
-                super::ours::map_into(&pool, input, &mut output);
-                output
-            })
+            into_vec(effort, |input| super::ours::map_lazily(&pool, input))
         });
 
     let existing = Work::new("pool", "par-map.into-slice", "ms", Judge::CpuBound);

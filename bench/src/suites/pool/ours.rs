@@ -30,28 +30,38 @@ pub fn open() -> Executor {
     executor
 }
 
+/// `par_map` into a new vector.
+pub fn map(executor: &Executor, input: &[u64]) -> Vec<u64> {
+    executor.0.par_map(|&x| small_hash(x), input)
+}
+
 /// The lazy `map`, item by item, collected.
-pub fn map(executor: &Executor, input: &'static [u64]) -> Vec<u64> {
+pub fn map_lazily(executor: &Executor, input: &'static [u64]) -> Vec<u64> {
     executor.0.map(small_hash, input.iter().copied()).collect()
 }
 
-/// A scope with a few parts a worker, each writing its own part of the output.
+/// `par_map` into places that are there.
 pub fn map_into(executor: &Executor, input: &[u64], output: &mut [u64]) {
-    let part = input.len().div_ceil(4 * cores());
-    executor.0.scope(|scope| {
-        for (input, output) in input.chunks(part).zip(output.chunks_mut(part)) {
-            drop(scope.submit(move || {
-                for (out, &x) in output.iter_mut().zip(input) {
-                    *out = small_hash(x);
-                }
-            }));
-        }
-    });
+    executor.0.par_map_into(|&x| small_hash(x), input, output);
+}
+
+/// `par_map` of long tasks.
+pub fn long_map(executor: &Executor, count: u64, grain: Grain) -> Vec<u64> {
+    executor.0.par_map(|seed| grain.work(seed), 0..count)
 }
 
 /// The lazy `map` of long tasks.
-pub fn long_map(executor: &Executor, count: u64, grain: Grain) -> Vec<u64> {
+pub fn long_map_lazily(executor: &Executor, count: u64, grain: Grain) -> Vec<u64> {
     executor.0.map(move |seed| grain.work(seed), 0..count).collect()
+}
+
+/// Fibonacci by `join`, again and again on the workers.
+pub fn fib(executor: &Executor, n: u32) -> u64 {
+    if n < 2 {
+        return u64::from(n);
+    }
+    let (a, b) = executor.0.join(|| fib(executor, n - 1), || fib(executor, n - 2));
+    a + b
 }
 
 /// The lazy `map` with a bound, read one by one.

@@ -1,11 +1,11 @@
-//! The two experiments: what their units are, what every answer must be, and what the ideal is.
+//! The experiments: what their units are, what every answer must be, and what the ideal is.
 
 use std::path::PathBuf;
 
 use super::Options;
 use super::child::{self, Child, Role};
 use super::work::cpu::{self, Calibration};
-use super::work::{Task, Unit, files, io};
+use super::work::{self, Task, Unit, files, io};
 use super::{python, server};
 use crate::exit::Expected;
 
@@ -19,6 +19,10 @@ const SUMS: u64 = 20;
 /// Milliseconds that one sum shall take, so that the sequential row takes 2 s, or a fifth of that.
 const SUM_MS: u64 = 100;
 const SUM_MS_QUICK: u64 = 20;
+/// Units of the mixed experiment, and of its quick form. Each waits for half as long as one sum of the CPU-bound experiment
+/// takes, and then sums for as long.
+const MIXED: u64 = 40;
+const MIXED_QUICK: u64 = 12;
 
 /// What is measured: the same for every row.
 #[derive(Debug)]
@@ -77,9 +81,7 @@ impl Experiment {
         let wanted = if options.quick { GETS_QUICK } else { GETS };
         if inputs.urls.is_empty() {
             let wrong = matches!(options.fault, Some(super::Fault::WrongBody)).then_some(wanted / 2);
-            let request = server::Request { delay_ms: DELAY_MS, wrong };
-            let mut server = Child::start(Role::Server.command()?, "the server", &request)?;
-            let port = server.answer::<server::Listening>(|_| {})?.port;
+            let (server, port) = serve(DELAY_MS, wrong)?;
             let get = |id| Unit { id, task: Task::Get { url: server::url(port, id) } };
             return Ok(Experiment {
                 name: "io-bound",
@@ -171,23 +173,68 @@ impl Experiment {
         })
     }
 
-    /// What the work would gain if nothing but its waits, or nothing but its cores, mattered.
+    /// Waits and computing by turns: half of each unit is one, half the other.
+    ///
+    /// # Errors
+    /// When the server cannot be started, or python cannot be calibrated.
+    pub fn mixed(
+        options: &Options,
+        calibration: Calibration,
+        python: Option<&python::Python>,
+    ) -> Result<Experiment, Expected> {
+        let wanted = if options.quick { MIXED_QUICK } else { MIXED };
+        let half_ms = sum_ms(options.quick) / 2;
+        let (server, port) = serve(half_ms, None)?;
+        let units = |bound: u64| -> (Vec<Unit>, Vec<Option<String>>) {
+            let both = |id| Unit { id, task: Task::Both { url: server::url(port, id), bound: bound + id } };
+            let sums = cpu::sums(&(0..wanted).map(|id| bound + id).collect::<Vec<_>>());
+            let answers = (0..).zip(sums).map(|(id, sum)| Some(work::both(&server::expected(id), sum)));
+            ((0..wanted).map(both).collect(), answers.collect())
+        };
+        let (mine, expected) = units(calibration.bound / 2);
+        let for_python = python.map(|python| python.calibrate(half_ms)).transpose()?.map(units);
+        Ok(Experiment {
+            name: "mixed",
+            title: "Mixed",
+            unit_of_work: format!(
+                "{wanted} GETs, each answered after {half_ms} ms, and after each {half_ms} ms of sums"
+            ),
+            units: mine,
+            expected,
+            for_python,
+            notes: Vec::new(),
+            server: Some(server),
+        })
+    }
+
+    /// What the work would gain if nothing but its waits and its cores mattered: waits overlap without end, and computing
+    /// is shared by the cores.
     pub fn ideal(&self, effective_cores: f64) -> f64 {
+        let (units, cores) = (self.units.len() as f64, effective_cores.max(1.0));
         match self.name {
-            "io-bound" => self.units.len() as f64,
-            _ => effective_cores.max(1.0),
+            "io-bound" => units,
+            // Half of each unit is a wait: the first wait, and then what there is to compute.
+            "mixed" => 2.0 * units / (1.0 + units / cores),
+            _ => cores,
         }
     }
 
     /// Whether the rows compute, so that processors are worth measuring beside them.
     pub fn computes(&self) -> bool {
-        self.name == "cpu-bound"
+        self.name != "io-bound"
     }
 
     /// Ends the server; the rows are done.
     pub fn close(&mut self) {
         self.server = None;
     }
+}
+
+/// The lab's own server, which answers after `delay_ms`; and its port.
+fn serve(delay_ms: u64, wrong: Option<u64>) -> Result<(Child, u16), Expected> {
+    let mut server = Child::start(Role::Server.command()?, "the server", &server::Request { delay_ms, wrong })?;
+    let port = server.answer::<server::Listening>(|_| {})?.port;
+    Ok((server, port))
 }
 
 /// How long one sum shall take.
@@ -230,6 +277,23 @@ mod tests {
     #[test]
     fn big_numbers_are_grouped_by_three() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn ideal_of_mixed_work_is_its_waits_overlapped_and_its_sums_shared() {
+        let unit = Unit { id: 0, task: Task::Sum { bound: 1 } };
+        let mixed = Experiment {
+            name: "mixed",
+            title: "",
+            unit_of_work: String::new(),
+            units: vec![unit; 40],
+            expected: Vec::new(),
+            for_python: None,
+            notes: Vec::new(),
+            server: None,
+        };
+        // 40 × (1 + 1) one after another; 1 + 40 / 2 at best on two cores.
+        assert!((mixed.ideal(2.0) - 80.0 / 21.0).abs() < 1e-9);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `ropewalk lab`: the two experiments of every concurrency course, on real work, on this machine.
+//! `ropewalk lab`: the two experiments of every concurrency course, and one that is half of each, on real work, on this
+//! machine.
 //!
 //! [`experiment`] says what the work is and what its results must be, [`model`] how it can be run, [`row`] runs one model
 //! in a process of its own and checks every result, [`verdict`] puts the figures into words, [`report`] shows them. The
@@ -53,7 +54,11 @@ pub struct Options {
     #[arg(long, value_name = "WHOM", value_enum, value_delimiter = ',', verbatim_doc_comment)]
     pub with: Vec<With>,
 
-    /// Run one of the two experiments
+    /// Add a third experiment: work that waits half of its time
+    #[arg(long)]
+    pub mixed: bool,
+
+    /// Run one of the experiments
     #[arg(long, value_name = "WHICH", value_enum)]
     pub only: Option<Only>,
 
@@ -69,7 +74,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Write io-bound.svg and cpu-bound.svg: what each worker did when
+    /// Write io-bound.svg, cpu-bound.svg ..: what each worker did when
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
 
@@ -87,6 +92,7 @@ Examples:
   ropewalk lab                             the whole tour, about 25 seconds
   ropewalk lab --quick --with python       beside CPython, in a few seconds
   ropewalk lab --svg . --html lab.html     pictures of who did what when
+  ropewalk lab --mixed                     and work that is half of each
   ropewalk lab --only io --url http://intranet/status
   ropewalk lab --only cpu --files ~/photos
   ropewalk lab --json | jq '.experiments[].rows[] | {model, speedup}'";
@@ -105,6 +111,8 @@ pub enum Only {
     Io,
     /// The one that computes.
     Cpu,
+    /// The one that does both.
+    Mixed,
 }
 
 /// What the hidden `--fault` makes wrong.
@@ -134,13 +142,14 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
 
     let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();
-    for which in [Only::Io, Only::Cpu] {
-        if options.only.is_some_and(|only| only != which) {
+    for which in [Only::Io, Only::Cpu, Only::Mixed] {
+        if !options.only.map_or(which != Only::Mixed || options.mixed, |only| only == which) {
             continue;
         }
         let mut experiment = match which {
             Only::Io => Experiment::io_bound(options, &inputs)?,
             Only::Cpu => Experiment::cpu_bound(options, &inputs, calibration, python.as_ref())?,
+            Only::Mixed => Experiment::mixed(options, calibration, python.as_ref())?,
         };
         let mut rows = measure(&experiment, python.as_ref(), &mut spins)?;
         experiment.close();
@@ -180,16 +189,18 @@ pub fn run(options: &Options) -> Result<(), Expected> {
 
 /// What can be said before anything takes time.
 fn check(options: &Options) -> Result<(), Expected> {
-    let conflict =
-        |what: &str| Err(Expected::Usage(format!("{what}; leave one of them away, or see `ropewalk lab --help`")));
-    match options.only {
-        Some(Only::Cpu) if !options.url.is_empty() => {
-            return conflict("--url is for the I/O-bound experiment, and --only cpu leaves it out");
+    let for_one = [
+        ("--url is for the I/O-bound experiment", !options.url.is_empty(), Only::Io),
+        ("--files is for the CPU-bound experiment", options.files.is_some(), Only::Cpu),
+        ("--mixed adds an experiment", options.mixed, Only::Mixed),
+    ];
+    for (what, given, which) in for_one {
+        if let Some(only) = options.only.filter(|only| given && *only != which) {
+            let only = only.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            return Err(Expected::Usage(format!(
+                "{what}, and --only {only} leaves it out; leave one of them away, or see `ropewalk lab --help`"
+            )));
         }
-        Some(Only::Io) if options.files.is_some() => {
-            return conflict("--files is for the CPU-bound experiment, and --only io leaves it out");
-        }
-        _ => {}
     }
     let unwritable = |option: &str, path: &Path, e: std::io::Error| {
         Expected::Unwritable(format!(

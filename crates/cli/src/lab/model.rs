@@ -8,6 +8,7 @@ mod sequential;
 mod tasks;
 mod thread_pool;
 mod threads;
+mod work_stealing;
 
 use serde::Serialize;
 
@@ -49,12 +50,13 @@ pub trait Model: Sync {
 }
 
 /// All models, the reference first.
-pub fn all() -> [&'static dyn Model; 6] {
+pub fn all() -> [&'static dyn Model; 7] {
     [
         &sequential::Sequential,
         &threads::Threads { name: "threads-5", count: || 5 },
         &threads::Threads { name: "threads-per-core", count: super::cores::available },
         &thread_pool::Pool { name: "thread-pool-160", workers: 160 },
+        &work_stealing::WorkStealing,
         &greenlets::Greenlets,
         &tasks::Tasks,
     ]

@@ -80,6 +80,26 @@ pub fn sentence(name: &str, rows: &[Row], ideal: f64) -> String {
             share(f.cpu_percent),
         );
     }
+    if name == "mixed" {
+        if f.speedup < GAIN_MIN {
+            return format!(
+                "Neither overlapping the waits nor more cores helped: {from} one after another, {to} at best ({}).",
+                f.model
+            );
+        }
+        let mut text = format!(
+            "Do both: {from} one after another, {to} at best ({}), {:.1}x of {ideal:.1}x possible.",
+            f.model, f.speedup
+        );
+        // Each half alone, where it was measured.
+        if let Some(row) = find(rows, "threads-per-core") {
+            text += &format!(" A thread per core leaves its core idle while it waits: {:.1}x.", row.figures.speedup);
+        }
+        if let Some(row) = find(rows, "greenlets") {
+            text += &format!(" Greenlets of one thread overlap the waits on one core: {:.1}x.", row.figures.speedup);
+        }
+        return text;
+    }
     if ideal < GAIN_MIN {
         return "Nothing to gain here: hardly more than one processor was to be had, and more threads do not change that."
             .to_owned();

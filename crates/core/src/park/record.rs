@@ -347,6 +347,7 @@ fn erase_blocked(hook: &dyn Blocked) -> NonNull<dyn Blocked> {
 }
 
 /// The executor whose worker calls, by address; 0 for none.
+#[inline]
 pub fn current_executor() -> usize {
     me(|me| me.executor.get())
 }

@@ -148,6 +148,12 @@ impl Crew {
         self.blocked.load(Ordering::Relaxed) + self.stuck.load(Ordering::Relaxed)
     }
 
+    /// Whether one more job would find a worker, at some moment: for whoever has work to share but need not.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) > 0 || self.runnable.load(Ordering::Relaxed) < self.max_workers
+    }
+
     /// Before a job is put: takes one off the count of the idle.
     #[inline]
     pub fn claim_idle(&self) -> Claim {

@@ -9,7 +9,9 @@
 //! # Bound
 //!
 //! Items taken from the input and not yet given out are at most `buffer`, or [`CHUNKS_PER_WORKER`] chunks for each
-//! worker if nothing is said.
+//! worker if nothing is said. No more chunks than that are sent either before anything is known of the items, and none
+//! smaller than it should be while others are under way: a buffer that is filled with single items once is filled with
+//! single items for ever, as each makes room for one.
 //!
 //! # Cancelled in the middle
 //!
@@ -151,6 +153,8 @@ pub struct TryMap<'e, E, F, I: Iterator, R, J = ChunkJob<R>> {
     buffer: Option<usize>,
     fixed_chunk: Option<usize>,
     chunk: usize,
+    /// A chunk has come back: `chunk` is not only a guess.
+    has_learned: bool,
     next_number: usize,
     flights: VecDeque<Flight<R>>,
     in_flight: usize,
@@ -215,6 +219,7 @@ impl<'e, E, F, I: Iterator, R, J> TryMap<'e, E, F, I, R, J> {
             buffer: None,
             fixed_chunk: None,
             chunk: 1,
+            has_learned: false,
             next_number: 0,
             flights: VecDeque::new(),
             in_flight: 0,
@@ -312,6 +317,11 @@ where
         let at_once = self.executor.parallelism().saturating_mul(CHUNKS_PER_WORKER);
         let bound = self.buffer.unwrap_or(chunk.saturating_mul(at_once));
         let room = bound.saturating_sub(self.in_flight).min(chunk);
+        let waits_for_room = room < chunk && !self.flights.is_empty();
+        let knows_too_little = !self.has_learned && self.fixed_chunk.is_none() && self.flights.len() >= at_once;
+        if waits_for_room || knows_too_little {
+            return None;
+        }
         if let Some(items) = &mut self.items {
             self.taken.extend(items.take(room.saturating_sub(self.taken.len())));
             if self.taken.len() < room {
@@ -407,6 +417,7 @@ where
     }
 
     fn grow(&mut self, took: Duration, items: usize) {
+        self.has_learned = true;
         let each = (took.as_nanos() / items as u128).max(1);
         let ideal = usize::try_from(CHUNK_TIME.as_nanos() / each).unwrap_or(CHUNK_ITEMS_MAX);
         self.chunk = ideal.clamp(1, CHUNK_ITEMS_MAX).min(self.chunk.saturating_mul(GROWTH));

@@ -90,6 +90,8 @@ def perform(unit):
             answer = get(task["url"], waits)
         elif kind == "sum":
             answer = str(sum_of_squares(task["bound"]))
+        elif kind == "both":
+            answer = get(task["url"], waits) + " " + str(sum_of_squares(task["bound"]))
         else:
             cause = "disk"
             answer = digest(task["path"], waits)
@@ -148,11 +150,15 @@ async def fetch(url, kept, waits):
 
 
 async def perform_async(unit, kept):
-    if "get" not in unit["task"]:
+    ((kind, task),) = unit["task"].items()
+    if kind not in ("get", "both"):
         return perform(unit)
     start, waits = clock(), []
     try:
-        answer = {"Ok": await fetch(unit["task"]["get"]["url"], kept, waits)}
+        answer = await fetch(task["url"], kept, waits)
+        if kind == "both":
+            answer += " " + str(sum_of_squares(task["bound"]))
+        answer = {"Ok": answer}
     except Exception as error:
         answer = {"Err": f"{type(error).__name__}: {error}"}
     return report(unit, start, waits, "network", answer)

@@ -39,6 +39,13 @@ pub enum Task {
         /// How many squares.
         bound: u64,
     },
+    /// Fetch a URL, and then sum; the answer is that of the one and that of the other.
+    Both {
+        /// From where.
+        url: String,
+        /// How many squares.
+        bound: u64,
+    },
     /// Hash a file; the answer is the SHA-256 of its content.
     Hash {
         /// Which file.
@@ -72,6 +79,7 @@ impl Unit {
         let answer = match &self.task {
             Task::Get { url } => io::get(url, &mut waits),
             Task::Sum { bound } => Ok(cpu::sum_of_squares(*bound).to_string()),
+            Task::Both { url, bound } => io::get(url, &mut waits).map(|hash| both(&hash, cpu::sum_of_squares(*bound))),
             Task::Hash { path } => files::hash(path, &mut waits),
         };
         self.report(start, waits, answer)
@@ -84,6 +92,10 @@ impl Unit {
         let answer = match &self.task {
             Task::Get { url } => tasks::get(url, &mut waits).await,
             Task::Sum { .. } => return self.perform(),
+            Task::Both { url, bound } => {
+                let hash = tasks::get(url, &mut waits).await;
+                hash.map(|hash| both(&hash, cpu::sum_of_squares(*bound)))
+            }
             Task::Hash { .. } => {
                 // No system offers files to async tasks: a thread reads.
                 let unit = self.clone();
@@ -98,6 +110,11 @@ impl Unit {
         FINISHED.fetch_add(1, Ordering::Relaxed);
         Done { timing: timeline::Unit { id: self.id, thread: usage::thread_id(), start, end, waits }, answer }
     }
+}
+
+/// The answer of a unit that fetches and sums.
+pub fn both(hash: &str, sum: u64) -> String {
+    format!("{hash} {sum}")
 }
 
 /// Bytes as lower-case hexadecimal digits.

@@ -1,13 +1,16 @@
 //! A pool of threads: `ThreadPoolExecutor`.
 //!
-//! `builder` holds what can be chosen, `pool` the workers and how many of them may run, `seat` what others see of a worker, this
-//! file the public face.
+//! `builder` holds what can be chosen, `pool` the workers and how many of them may run, `seat` what others see of a worker,
+//! `fork` what divides among them by `join`, `par` the maps made of it, this file the public face.
 
 mod builder;
+mod fork;
+mod par;
 mod pool;
 mod seat;
 
 pub use builder::{BuildError, Builder, Progress};
+pub use par::IntoParts;
 
 use super::verbs::{own_maps, own_scope, own_verbs};
 use super::{Executor, Submit, TrySubmitError};
@@ -111,6 +114,133 @@ impl ThreadPoolExecutor {
     own_verbs!("ThreadPoolExecutor::new(2)", "(0..3).map(|n| move || 10 * n)");
     own_maps!("ThreadPoolExecutor::new(3)");
     own_scope!("ThreadPoolExecutor::new(2)", this => Box::new(Arc::clone(&this.pool)));
+
+    /// Runs both functions, on two workers if one of them is idle, and returns both results.
+    ///
+    /// For work that divides itself, such as a recursion over a tree. A `join` costs a few nanoseconds, as no task is made
+    /// unless a worker has nothing to do; still the smallest pieces should do more than an addition. Called on a worker of
+    /// this pool it runs `a` right there, and `b` after it unless another worker has taken it meanwhile; called elsewhere
+    /// it first goes to a worker and waits.
+    ///
+    /// `a` must not wait for something that `b` does, unless there are two workers.
+    ///
+    /// # Cancel safety
+    ///
+    /// A caller that is cancelled cancels `b`, if another worker runs it, waits until it has ended, and unwinds then.
+    ///
+    /// # Panics
+    ///
+    /// When one of them does, after the other has ended; with the panic of `a` if both do. In async code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// fn sort(pool: &ThreadPoolExecutor, numbers: &mut [u32]) {
+    ///     if numbers.len() <= 1_000 {
+    ///         return numbers.sort();
+    ///     }
+    ///     let middle = numbers.len() / 2;
+    ///     let (left, _, right) = numbers.select_nth_unstable(middle);
+    ///     pool.join(|| sort(pool, left), || sort(pool, right));
+    /// }
+    ///
+    /// let mut numbers: Vec<u32> = (0..10_000).map(|n| n * 7_919 % 10_007).collect();
+    /// sort(&ThreadPoolExecutor::new(2), &mut numbers);
+    /// assert!(numbers.is_sorted());
+    /// ```
+    #[track_caller]
+    pub fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        fork::join(&self.pool, a, b)
+    }
+
+    /// Calls `function` for each item of a slice, a vector or a range, on all workers, and returns the results in order.
+    ///
+    /// The items are divided as workers have time: pieces whose size is measured (about ten microseconds each) stay
+    /// together, and a worker that has nothing to do gets half of what another has left. Function and items may borrow.
+    /// For an iterator, or for results as they come, use [`map`](Self::map).
+    ///
+    /// # Cancel safety
+    ///
+    /// As with [`join`](Self::join).
+    ///
+    /// # Panics
+    ///
+    /// With a panic of `function`, when what was under way has ended; the results that were there are dropped. In async
+    /// code.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let words = ["rope", "walk", "strand"];
+    /// assert_eq!(pool.par_map(|word| word.len(), &words), [4, 4, 6]);
+    /// assert_eq!(pool.par_map(|n| n * n, 0..4), [0, 1, 4, 9]);
+    /// ```
+    #[track_caller]
+    pub fn par_map<I, F, R>(&self, function: F, items: I) -> Vec<R>
+    where
+        I: IntoParts,
+        F: Fn(I::Item) -> R + Sync,
+        R: Send,
+    {
+        par::map(&self.pool, function, items.into_parts())
+    }
+
+    /// [`par_map`](Self::par_map) into places that are there already, which saves the memory for new ones.
+    ///
+    /// # Panics
+    ///
+    /// As [`par_map`](Self::par_map), and when there are not as many places as items.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let mut squares = [0; 5];
+    /// ThreadPoolExecutor::new(2).par_map_into(|n| n * n, 0..5, &mut squares);
+    /// assert_eq!(squares, [0, 1, 4, 9, 16]);
+    /// ```
+    #[track_caller]
+    pub fn par_map_into<I, F, R>(&self, function: F, items: I, results: &mut [R])
+    where
+        I: IntoParts,
+        F: Fn(I::Item) -> R + Sync,
+        R: Send,
+    {
+        par::map_into(&self.pool, function, items.into_parts(), results);
+    }
+
+    /// Calls `function` for each item of a slice, a vector or a range, on all workers; divided as by
+    /// [`par_map`](Self::par_map).
+    ///
+    /// # Panics
+    ///
+    /// As [`par_map`](Self::par_map).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use ropewalk::ThreadPoolExecutor;
+    /// let mut numbers = vec![1, 2, 3];
+    /// ThreadPoolExecutor::new(2).par_for_each(|n| *n *= 10, &mut numbers);
+    /// assert_eq!(numbers, [10, 20, 30]);
+    /// ```
+    #[track_caller]
+    pub fn par_for_each<I, F>(&self, function: F, items: I)
+    where
+        I: IntoParts,
+        F: Fn(I::Item) + Sync,
+    {
+        par::for_each(&self.pool, function, items.into_parts());
+    }
 
     /// Takes no more jobs and ends the pool; waits as `how` says.
     ///

@@ -7,6 +7,7 @@
 
 use super::Stats;
 use super::builder::{Builder, Initializer, OnProgress, Progress};
+use super::fork;
 use super::seat::{self, Seat};
 use crate::executor::TrySubmitError;
 use crate::executor::scope::Listener;
@@ -35,11 +36,15 @@ struct Queued {
     limited: bool,
     /// Whether its submit counted on an idle worker.
     claim: Claim,
+    /// It is lent by a strand that runs it itself if nobody else does: it is never refused or cancelled.
+    lent: bool,
 }
 
 impl Queued {
     fn cancel(&self, error: TaskError) {
-        if let Some(task) = &self.task {
+        if let Some(task) = &self.task
+            && !self.lent
+        {
             task.cancel(error);
         }
     }
@@ -220,8 +225,24 @@ impl Pool {
 
     /// Queues a task; its place under the limit is taken already.
     pub(in crate::executor) fn enqueue(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
+        self.put(task, place, false);
+    }
+
+    /// Queues a task that the strand which lends it runs itself if nobody else does. The limit is not for such.
+    pub(super) fn lend(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>) {
+        self.put(task, place, true);
+    }
+
+    /// Whether one more job would find a worker.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.crew.has_room()
+    }
+
+    fn put(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>, lent: bool) {
         let claim = self.crew.claim_idle();
-        match self.queue.put(Queued { task: Some(task), place, limited: self.room.is_some(), claim }) {
+        let limited = !lent && self.room.is_some();
+        match self.queue.put(Queued { task: Some(task), place, limited, claim, lent }) {
             Ok(()) => self.call(self.crew.submitted(claim)),
             Err(PutError(refused)) => {
                 self.crew.refused(claim);
@@ -531,6 +552,7 @@ impl Blocked for Worker {
         self.seat.waits(pause);
         // Who only lets time pass needs no replacement.
         if let Some(ends_by) = pause.ends_by {
+            fork::lend_all(&self.pool, pause.at);
             self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
         }
     }
@@ -541,7 +563,11 @@ impl Blocked for Worker {
             Back::Fits => {}
             Back::SendOneHome => {
                 let claim = Claim::Claimed;
-                if self.pool.queue.put(Queued { task: None, place: Location::caller(), limited: false, claim }).is_err()
+                if self
+                    .pool
+                    .queue
+                    .put(Queued { task: None, place: Location::caller(), limited: false, claim, lent: false })
+                    .is_err()
                 {
                     // The queue was shut down: the workers end anyway.
                     self.pool.crew.refused(claim);

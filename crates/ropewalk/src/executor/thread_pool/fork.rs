@@ -1,0 +1,315 @@
+//! Fork and join: `join` runs two branches, on two workers when one has nothing to do.
+//!
+//! # How branches are shared
+//!
+//! `join(a, b)` notes `b` on its own stack, runs `a` and then `b`: two stores, a look at the pool and two more stores, and
+//! nothing that another thread can reach. Only when somebody is without work is a branch *lent*: the oldest one, which as a
+//! rule has the most work behind it, becomes a task of the pool. So the number of tasks follows the number of idle
+//! workers and not the number of joins. (Lazy task creation: Mohr, Kranz and Halstead 1990; splitting when others are
+//! idle instead of by a grain size: Tzannes, Caragea, Barua and Vishkin, "Lazy binary splitting", 2010.)
+//!
+//! Who comes back to a branch that was lent and that nobody has begun runs it after all. If somebody has, it waits, and
+//! runs meanwhile what *that* worker lends while it is at the branch, and nothing else (leapfrogging: Wagner and Calder
+//! 1993). Such a piece is a part of the branch it waits for: it needs no lock that the branch could have without it, the
+//! stack grows no deeper than the recursion, and nobody's unrelated job runs in the middle of another.
+//!
+//! A branch is also lent when its sibling waits for something (the worker's blocked hook): what it waits for may be in
+//! the branch.
+//!
+//! # What is shared with whom
+//!
+//! A [`Fork`] is touched by the strand alone that made it. To lend it moves the job out of it into a task of its own;
+//! the handle stays. Whatever the job borrows outlives the `join`, which does not return, and does not unwind, before
+//! that task has ended.
+
+use super::pool::Pool;
+use crate::task::TaskHandle;
+use crate::task::harness::{self, Runnable, drop_quietly};
+use ropewalk_core::park;
+use ropewalk_core::sync::Queue;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The least time between two branches that a worker lends. To lend one costs about a microsecond, and whoever takes it
+/// some more to wake up; where the pieces are smaller than that they had better stay.
+const LEND_PAUSE: Duration = Duration::from_micros(10);
+
+/// What a worker that runs a lent branch lends in turn to the one who waits for that branch.
+struct Help {
+    /// Shut down when the branch has ended.
+    lent: Queue<Arc<dyn Runnable>>,
+    /// Whoever waits for the branch has nothing to do. A hint.
+    hungry: AtomicBool,
+}
+
+/// A branch that has been lent.
+struct Lent<T> {
+    task: Arc<dyn Runnable>,
+    handle: TaskHandle<T>,
+    help: Arc<Help>,
+}
+
+/// What does not depend on the types of a [`Fork`].
+struct Link {
+    older: *const Link,
+    is_lent: Cell<bool>,
+    /// Lends the fork that this is the head of.
+    lend: unsafe fn(*const Link, &Arc<Pool>, Where<'_>, &'static Location<'static>),
+}
+
+/// Whom a branch is lent to.
+#[derive(Clone, Copy)]
+enum Where<'a> {
+    /// Whichever worker is idle.
+    Pool,
+    /// The one who waits for what runs here.
+    Waiter(&'a Help),
+}
+
+/// A branch that has not begun, on the stack of its `join`.
+#[repr(C)]
+struct Fork<B, T> {
+    /// First, so that a pointer to it is one to the fork.
+    link: Link,
+    job: Cell<Option<B>>,
+    lent: Cell<Option<Lent<T>>>,
+}
+
+/// The forks of the strand that runs on this thread: those since the innermost lent branch began.
+struct Forks {
+    newest: Cell<*const Link>,
+    /// The branch that runs here was lent, and this goes to whoever waits for it.
+    help: Cell<*const Help>,
+    /// When a branch was lent last.
+    last: Cell<Option<Instant>>,
+}
+
+thread_local! {
+    static FORKS: Forks =
+        const { Forks { newest: Cell::new(ptr::null()), help: Cell::new(ptr::null()), last: Cell::new(None) } };
+}
+
+/// Runs both, and returns both results.
+#[inline]
+#[track_caller]
+pub(super) fn join<A, B, RA, RB>(pool: &Arc<Pool>, a: A, b: B) -> (RA, RB)
+where
+    A: FnOnce() -> RA + Send,
+    B: FnOnce() -> RB + Send,
+    RA: Send,
+    RB: Send,
+{
+    if park::current_executor() != pool.identity() {
+        return inside(pool, || join(pool, a, b));
+    }
+    let forks = Forks::here();
+    // Nothing is left in it on the way that is taken a million times, and nothing is dropped there.
+    let fork = ManuallyDrop::new(Fork {
+        link: Link { older: forks.newest.get(), is_lent: Cell::new(false), lend: lend::<B, RB> },
+        job: Cell::new(Some(b)),
+        lent: Cell::new(None),
+    });
+    forks.newest.set(&raw const fork.link);
+    forks.look(pool, Location::caller());
+    let unwinds = Unwinds { fork: &fork, forks };
+    let a = a();
+    std::mem::forget(unwinds);
+    forks.newest.set(fork.link.older);
+    let b = if fork.link.is_lent.get() {
+        come_back(fork.lent.take().expect("who lends a branch keeps its handle"))
+    } else {
+        fork.job.take().expect("a branch that was not lent has its job")()
+    };
+    (a, b)
+}
+
+/// Runs `body` on a worker of the pool and waits for it.
+#[cold]
+#[track_caller]
+pub(super) fn inside<R: Send>(pool: &Arc<Pool>, body: impl FnOnce() -> R + Send) -> R {
+    if park::current_executor() == pool.identity() {
+        return body();
+    }
+    park::refuse_in_async();
+    crate::executor::scope::run(Box::new(Arc::clone(pool)), |scope| {
+        scope.submit(body).join().unwrap_or_else(|error| error.resume())
+    })
+}
+
+/// Takes a fork off the list when its other branch unwinds.
+struct Unwinds<'a, B, T> {
+    fork: &'a Fork<B, T>,
+    forks: &'a Forks,
+}
+
+impl<B, T> Drop for Unwinds<'_, B, T> {
+    fn drop(&mut self) {
+        self.forks.newest.set(self.fork.link.older);
+        drop(self.fork.job.take());
+        if let Some(lent) = self.fork.lent.take() {
+            // Nobody wants it any more, but it must not outlive what it borrows.
+            lent.handle.cancel();
+            lent.handle.wait_finished_shielded();
+        }
+    }
+}
+
+impl Forks {
+    /// Those of this thread.
+    #[inline]
+    fn here() -> &'static Self {
+        // SAFETY: nothing in it is dropped, so it is there until the very end of its thread; and no caller is, or sends the
+        // reference, on another one: it is not `Sync`.
+        FORKS.with(|forks| unsafe { &*std::ptr::from_ref(forks) })
+    }
+
+    /// Lends a branch if somebody has nothing to do.
+    #[inline]
+    fn look(&self, pool: &Arc<Pool>, place: &'static Location<'static>) {
+        // SAFETY: `Branch::begin` names it for as long as it lives.
+        let help = unsafe { self.help.get().as_ref() };
+        if help.is_some_and(|help| help.hungry.load(Ordering::Relaxed)) || pool.has_room() {
+            self.share(pool, help, place);
+        }
+    }
+
+    #[cold]
+    fn share(&self, pool: &Arc<Pool>, help: Option<&Help>, place: &'static Location<'static>) {
+        let now = Instant::now();
+        if self.last.get().is_some_and(|last| now - last < LEND_PAUSE) {
+            return;
+        }
+        let Some(oldest) = self.oldest() else { return };
+        self.last.set(Some(now));
+        // The waiter first: it is there already, and may run nothing else.
+        let to = match help {
+            Some(help) if help.hungry.swap(false, Ordering::Relaxed) => Where::Waiter(help),
+            _ => Where::Pool,
+        };
+        // SAFETY: a fork in the list is on this thread's stack, below, in a `join` that has not returned.
+        unsafe { ((*oldest).lend)(oldest, pool, to, place) };
+    }
+
+    /// The oldest branch that was not lent. They are lent from the oldest on, so the walk is as long as the list of
+    /// those that are left.
+    fn oldest(&self) -> Option<*const Link> {
+        let mut oldest = None;
+        let mut next = self.newest.get();
+        // SAFETY: as in `share`.
+        while let Some(link) = unsafe { next.as_ref() }
+            && !link.is_lent.get()
+        {
+            oldest = Some(next);
+            next = link.older;
+        }
+        oldest
+    }
+}
+
+/// This strand is about to sleep: whatever it has noted for later is lent.
+pub(super) fn lend_all(pool: &Arc<Pool>, place: &'static Location<'static>) {
+    while let Some(oldest) = Forks::here().oldest() {
+        // SAFETY: as in `Forks::share`.
+        unsafe { ((*oldest).lend)(oldest, pool, Where::Pool, place) };
+    }
+}
+
+/// Makes a task of a fork's job and lends it.
+///
+/// # Safety
+///
+/// `link` is that of a `Fork<B, T>` on this thread's stack whose `join` has not returned, and that has its job.
+unsafe fn lend<B, T>(link: *const Link, pool: &Arc<Pool>, to: Where<'_>, place: &'static Location<'static>)
+where
+    B: FnOnce() -> T + Send,
+    T: Send,
+{
+    // SAFETY: the caller's promise; the link is first in the fork.
+    let fork = unsafe { &*link.cast::<Fork<B, T>>() };
+    let Some(job) = fork.job.take() else { return };
+    let help = Arc::new(Help { lent: Queue::unbounded(), hungry: AtomicBool::new(false) });
+    let branch = Branch::new(Arc::clone(&help));
+    let job = move || {
+        let _branch = branch.begin();
+        Ok(job())
+    };
+    // SAFETY: `join` neither returns nor unwinds before the task has ended; then the job is gone and the result taken.
+    let (task, handle) = unsafe { harness::new_borrowing_task(pool.identity(), job, ()) };
+    match to {
+        Where::Pool => pool.lend(Arc::clone(&task), place),
+        Where::Waiter(help) => drop(help.lent.put(Arc::clone(&task))),
+    }
+    fork.link.is_lent.set(true);
+    fork.lent.set(Some(Lent { task, handle, help }));
+}
+
+/// A lent branch that runs here: the forks below it belong to somebody else's work.
+struct Branch {
+    help: Arc<Help>,
+    before: Option<(*const Link, *const Help)>,
+}
+
+// SAFETY: the pointers are there between `begin` and the drop only, which are on one thread.
+unsafe impl Send for Branch {}
+
+impl Branch {
+    fn new(help: Arc<Help>) -> Self {
+        Self { help, before: None }
+    }
+
+    fn begin(mut self) -> Self {
+        let help = Arc::as_ptr(&self.help);
+        let forks = Forks::here();
+        self.before = Some((forks.newest.replace(ptr::null()), forks.help.replace(help)));
+        self
+    }
+}
+
+impl Drop for Branch {
+    fn drop(&mut self) {
+        if let Some((newest, help)) = self.before {
+            let forks = Forks::here();
+            forks.newest.set(newest);
+            forks.help.set(help);
+        }
+        // Also if it never began.
+        self.help.lent.shutdown();
+    }
+}
+
+/// The sibling has ended: runs the branch if nobody else does, or waits for it.
+#[cold]
+fn come_back<T>(lent: Lent<T>) -> T {
+    lent.task.run();
+    if !lent.handle.is_finished()
+        && let Err(cancelled) = catch_unwind(AssertUnwindSafe(|| lent.help_until_it_ends()))
+    {
+        lent.handle.cancel();
+        lent.handle.wait_finished_shielded();
+        drop_quietly(lent.handle);
+        resume_unwind(cancelled);
+    }
+    lent.handle.join().unwrap_or_else(|error| {
+        // Whoever shut the pool down with `Kill` meant this strand too.
+        park::check_cancelled();
+        error.resume()
+    })
+}
+
+impl<T> Lent<T> {
+    fn help_until_it_ends(&self) {
+        loop {
+            // Before the wait, so that whoever is asked sees it before it could be told that this worker sleeps.
+            self.help.hungry.store(true, Ordering::Relaxed);
+            match self.help.lent.get() {
+                Ok(piece) => piece.run(),
+                Err(_) => return self.handle.wait_finished(),
+            }
+        }
+    }
+}
