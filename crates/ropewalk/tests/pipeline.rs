@@ -11,8 +11,11 @@ use ropewalk::{
     AsyncExecutor, CancelToken, Executor, GreenletExecutor, InlineExecutor, Interrupted, Pipeline, Shutdown, Submit,
     TaskError, ThreadPoolExecutor,
 };
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use support::{eventually, ignore, joined, panic_text};
 
@@ -326,4 +329,31 @@ fn consumer_that_panics_cancels_all() {
     pool.shutdown(Shutdown::Wait);
     assert!(began.load(Ordering::Relaxed) <= 6);
     eventually("the pool has ended", || pool.stats().workers == 0);
+}
+
+/// The same pipeline, asked in async code; a question that is dropped loses no item.
+#[test]
+fn consumer_is_an_async_task() {
+    let (tasks, pool) = (AsyncExecutor::new(1), ThreadPoolExecutor::new(2));
+    let results = tasks.block_on(async {
+        let doubled =
+            Pipeline::from(0..50).stage(&pool, 4, |n: usize| n).stage_with(&tasks, 4, |n| async move { 2 * n });
+        let (mut asked, mut results) = (doubled.into_iter(), Vec::new());
+        loop {
+            let at_once = poll_fn(|context| Poll::Ready(pin!(asked.next_async()).poll(context)));
+            let next = match at_once.await {
+                Poll::Ready(next) => next,
+                Poll::Pending => asked.next_async().await,
+            };
+            match next {
+                Some(result) => results.push(result.unwrap()),
+                None => return results,
+            }
+        }
+    });
+    assert_eq!(results, (0..50).map(|n| 2 * n).collect::<Vec<_>>());
+
+    let text =
+        panic_text(|| tasks.block_on(async { ignore(Pipeline::from(0..2).stage(&pool, 1, |n| n).into_iter().next()) }));
+    assert!(text.starts_with("blocking call in async context"), "{text}");
 }

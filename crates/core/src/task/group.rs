@@ -10,9 +10,10 @@ use std::sync::{Arc, Weak};
 
 /// Tasks whose failure is a failure of all.
 ///
-/// When one panics, is cancelled or fails (returns an error, if it was added as one that [may](Self::add_fallible)), the others are cancelled at once, from the thread on which it ended. Dropping
-/// the group cancels what is left and waits for it. (In async code, and in a greenlet that unwinds, it does not wait: that
-/// would stop the whole thread, and with it those who are to end.)
+/// When one panics, is cancelled or fails (returns an error, if it was added as one that [may](Self::add_fallible)), the
+/// others are cancelled at once, from the thread on which it ended. Dropping the group cancels what is left and waits for it.
+/// (In async code, and in a greenlet that unwinds, it does not wait: that would stop the whole thread, and with it those who
+/// are to end.)
 ///
 /// # Examples
 ///

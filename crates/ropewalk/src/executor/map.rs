@@ -474,6 +474,8 @@ where
             if let Some(result) = self.ready.next() {
                 return Some(result);
             }
+            // Also where the chunk has ended by chance: what blocks now and then is found at once.
+            park::refuse_in_async();
             self.fill();
             self.land()?;
             // The workers go on while this chunk is given out.

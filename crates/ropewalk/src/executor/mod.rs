@@ -1,8 +1,11 @@
 //! Executors: they run tasks, each on its own model of concurrency.
 //!
 //! [`Submit`] says which jobs an executor can run: the *type of the job* carries what the model needs. A closure that is
-//! `Send` runs on threads. A [`Call`](crate::Call), made by `#[ropewalk::task]`, runs on every model. Whatever an
-//! executor ran, the handle is the same [`TaskHandle`].
+//! `Send` runs on threads, on greenlets and inline; a future on the async executor. A [`Call`](crate::Call), made by
+//! `#[ropewalk::task]`, runs on every model. Whatever an executor ran, the handle is the same [`TaskHandle`].
+//!
+//! The verbs are written once, over [`Submit`] and [`Executor`]: `run_all`, `map`, `for_each`, [`Executor::timeout`],
+//! [`as_completed`], [`wait`], [`Scope`], [`Pipeline`]. The [`InlineExecutor`] is the model that the others are measured by.
 
 pub(crate) mod borrowed;
 mod completed;

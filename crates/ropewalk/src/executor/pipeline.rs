@@ -18,6 +18,7 @@ use ropewalk_core::park;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,7 @@ type Polled<T> = Poll<Option<Result<T, TaskError>>>;
 /// # Panics
 ///
 /// A panic of the producer goes on in the consumer, unless the producer runs [on an executor](Self::on). Waiting for a result
-/// in async code is a panic.
+/// in async code is a panic; use [`Results::next_async`] there.
 ///
 /// # Examples
 ///
@@ -284,6 +285,38 @@ impl<F: Flow> fmt::Debug for Pipeline<F> {
 #[must_use = "the pipeline is lazy: nothing happens before its results are asked for"]
 pub struct Results<F: Flow> {
     flow: F,
+}
+
+impl<F: Flow> Results<F> {
+    /// The next result, in async code.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses no item: the next one goes on where it was.
+    ///
+    /// # Panics
+    ///
+    /// When a stage would have to wait for a place in the full queue of its executor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ropewalk::{Pipeline, ThreadPoolExecutor, block_on};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut lengths = Pipeline::from(["hemp", "sisal"]).stage(&pool, 2, str::len).into_iter();
+    /// assert_eq!(block_on(lengths.next_async()).unwrap()?, 4);
+    /// # Ok::<(), ropewalk::TaskError>(())
+    /// ```
+    pub async fn next_async(&mut self) -> Option<Result<F::Item, TaskError>> {
+        poll_fn(|context| {
+            let polling = Polling(&mut self.flow);
+            let polled = polling.0.poll_next(context);
+            std::mem::forget(polling);
+            polled
+        })
+        .await
+    }
 }
 
 /// Cancels the flow, unless the poll came back.

@@ -27,7 +27,8 @@ pub(crate) fn map_is_lazy<S: Closures>() {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
-/// A consumer that is slow for ever: what was taken is never more than was given out and one buffer.
+/// A consumer that is slow for ever: what was taken is never more than was given out, one buffer, and the chunk that is being
+/// given out, of which a buffer holds two at least.
 pub(crate) fn map_over_an_endless_iterator_is_bounded<S: Closures>() {
     const BUFFER: usize = 8;
     let executor = S::new(2);
@@ -36,7 +37,7 @@ pub(crate) fn map_over_an_endless_iterator_is_bounded<S: Closures>() {
     let mut map = executor.map(|n: u64| n, items).buffer(BUFFER);
     for given in 1..200 {
         assert_eq!(map.next(), Some(given as u64 - 1));
-        assert!(taken.load(Ordering::Relaxed) <= given + BUFFER, "after {given}: {taken:?}");
+        assert!(taken.load(Ordering::Relaxed) <= given + BUFFER + BUFFER / 2, "after {given}: {taken:?}");
     }
 }
 
