@@ -35,6 +35,20 @@
 //! A worker that comes back from being blocked may be one too many. If another is idle just then, it claims that one with a
 //! job that is none, which makes it step down.
 //!
+//! # Another size
+//!
+//! `max_workers` may change at any time. Nothing that is queued is left lying, and no worker is one too many for long:
+//!
+//! * When it *grows*, whoever changes it passes through the queue's lock afterwards and adds a worker for each job that lies
+//!   there, as far as there is room. A job that is put later finds the new number, since its submit passed through the same
+//!   lock before it looked; one that was put before is seen. So of the two at least one adds the worker. Both may: then one
+//!   of the two finds nothing, and is idle, which is what it was hired for.
+//! * When it *shrinks*, each worker looks at the number between two jobs and steps down if there are too many; one that is
+//!   idle is claimed with a job that is none, as above. A worker never steps down as the last that can go on, whatever the
+//!   number is, so there is always one who comes by the queue.
+//!
+//! Two that change it at once would be a race about which number holds, so one at a time does it.
+//!
 //! # Shutdown
 //!
 //! Shutting the queue down ends every worker when the queue is empty. Spares end at once: as many calls as there are spares
@@ -111,7 +125,7 @@ pub enum Left {
 /// How many workers are in which condition.
 #[derive(Debug)]
 pub struct Crew {
-    max_workers: usize,
+    max_workers: AtomicUsize,
     runnable: AtomicUsize,
     idle: AtomicIsize,
     blocked: AtomicUsize,
@@ -124,7 +138,7 @@ impl Crew {
     /// Nobody yet.
     pub fn new(max_workers: usize) -> Self {
         Self {
-            max_workers,
+            max_workers: AtomicUsize::new(max_workers),
             runnable: AtomicUsize::new(0),
             idle: AtomicIsize::new(0),
             blocked: AtomicUsize::new(0),
@@ -134,8 +148,37 @@ impl Crew {
     }
 
     /// How many may be runnable.
+    #[inline]
     pub fn max_workers(&self) -> usize {
-        self.max_workers
+        self.max_workers.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many may be runnable. Nobody comes or goes by that alone: [`looks`](Self::looks) and
+    /// [`sends_home`](Self::sends_home) say who.
+    pub fn set_max_workers(&self, max_workers: usize) {
+        self.max_workers.store(max_workers, Ordering::Relaxed);
+    }
+
+    /// After there may be more: who is needed for one of the jobs that wait. `work_waits` looks at the queue, through its lock.
+    pub fn looks(&self, work_waits: impl FnOnce() -> bool) -> Needed {
+        if weaken::keep("crew.looks") && work_waits() { self.add() } else { Needed::Nobody }
+    }
+
+    /// After there may be fewer: claims an idle worker, if there is one and all that are runnable but `sent` are still too
+    /// many. It has to step down: put a job that is none.
+    pub fn sends_home(&self, sent: usize) -> bool {
+        let runnable = self.runnable.load(Ordering::Relaxed);
+        runnable.saturating_sub(sent) > self.max_workers() && self.claim_idle() == Claim::Claimed
+    }
+
+    /// How many count as runnable, at some moment: those that run, are idle or are stuck.
+    pub fn runnable(&self) -> usize {
+        self.runnable.load(Ordering::Relaxed)
+    }
+
+    /// How many have a job that waits for a lock or a permit, at some moment.
+    pub fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// How many are idle, at some moment.
@@ -182,7 +225,7 @@ impl Crew {
         let mut runnable = self.runnable.load(Ordering::Relaxed);
         loop {
             let one_goes_on = self.stuck.load(Ordering::Relaxed) < runnable || !weaken::keep("crew.all_stuck");
-            if runnable >= self.max_workers && one_goes_on {
+            if runnable >= self.max_workers() && one_goes_on {
                 return Needed::Nobody;
             }
             match self.runnable.compare_exchange_weak(runnable, runnable + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -246,7 +289,7 @@ impl Crew {
             EndsBy::Others => {
                 self.blocked.fetch_sub(1, Ordering::Relaxed);
                 let before = self.runnable.fetch_add(1, Ordering::Relaxed);
-                if before >= self.max_workers && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed {
+                if before >= self.max_workers() && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed {
                     return Back::SendOneHome;
                 }
             }
@@ -260,14 +303,14 @@ impl Crew {
     /// Between two jobs: makes a spare of the worker if there are too many and another can go on.
     #[inline]
     pub fn step(&self) -> Step {
-        if self.runnable.load(Ordering::Relaxed) <= self.max_workers { Step::On } else { self.step_down() }
+        if self.runnable.load(Ordering::Relaxed) <= self.max_workers() { Step::On } else { self.step_down() }
     }
 
     #[cold]
     fn step_down(&self) -> Step {
         let down = self.runnable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runnable| {
             let others_go_on = runnable - 1 > self.stuck.load(Ordering::Relaxed);
-            (runnable > self.max_workers && others_go_on && weaken::keep("crew.step")).then(|| runnable - 1)
+            (runnable > self.max_workers() && others_go_on && weaken::keep("crew.step")).then(|| runnable - 1)
         });
         if down.is_err() {
             return Step::On;
