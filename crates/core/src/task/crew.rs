@@ -289,7 +289,8 @@ impl Crew {
             EndsBy::Others => {
                 self.blocked.fetch_sub(1, Ordering::Relaxed);
                 let before = self.runnable.fetch_add(1, Ordering::Relaxed);
-                if before >= self.max_workers() && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed {
+                if before >= self.max_workers() && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed
+                {
                     return Back::SendOneHome;
                 }
             }

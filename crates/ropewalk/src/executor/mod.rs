@@ -17,7 +17,9 @@ pub use completed::{Completed, ReturnWhen, Waited, as_completed, wait, wait_asyn
 pub use map::{Chunk, ChunkJob, Map, TryMap};
 pub use scope::Scope;
 pub(crate) use thread_pool::dump;
-pub use thread_pool::{BuildError, Builder, Progress, Stats, ThreadPoolExecutor};
+pub use thread_pool::{
+    BuildError, Builder, Progress, SizingDecision, SizingReason, Stats, ThreadPoolExecutor, Workers,
+};
 
 use crate::task::{Shutdown, TaskError, TaskHandle};
 use std::fmt;
