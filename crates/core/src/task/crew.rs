@@ -15,7 +15,9 @@
 //!   runnable: replacing it would only send the next job into the same queue (4,000 jobs that compute under a semaphore of
 //!   10 would become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock
 //!   may wait for a job that has not started. (Where the holders are outside the pool, or wait for others themselves, that
-//!   can still become a thread for each job.)
+//!   can still become a thread for each job.) Whoever was granted a lock is stuck until it runs again, so with one lock that
+//!   everybody wants all are stuck for moments on end. A *patient* crew therefore adds nobody by itself in that case: somebody
+//!   comes by while there is work, sees them stuck for a while, and [says so](Crew::long_stuck).
 //! * **spare**: it came back from being blocked and there were enough runnable ones. It waits to replace the next that
 //!   blocks, and ends after a while.
 //!
@@ -126,6 +128,7 @@ pub enum Left {
 #[derive(Debug)]
 pub struct Crew {
     max_workers: AtomicUsize,
+    patient: bool,
     runnable: AtomicUsize,
     idle: AtomicIsize,
     blocked: AtomicUsize,
@@ -139,12 +142,18 @@ impl Crew {
     pub fn new(max_workers: usize) -> Self {
         Self {
             max_workers: AtomicUsize::new(max_workers),
+            patient: false,
             runnable: AtomicUsize::new(0),
             idle: AtomicIsize::new(0),
             blocked: AtomicUsize::new(0),
             stuck: AtomicUsize::new(0),
             spares: AtomicUsize::new(0),
         }
+    }
+
+    /// Adds nobody because all are stuck before [`long_stuck`](Self::long_stuck) says that they are.
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     /// How many may be runnable.
@@ -154,21 +163,27 @@ impl Crew {
     }
 
     /// Changes how many may be runnable. Nobody comes or goes by that alone: [`looks`](Self::looks) and
-    /// [`sends_home`](Self::sends_home) say who.
+    /// [`sends_home`](Self::sends_home) say who does.
     pub fn set_max_workers(&self, max_workers: usize) {
         self.max_workers.store(max_workers, Ordering::Relaxed);
     }
 
     /// After there may be more: who is needed for one of the jobs that wait. `work_waits` looks at the queue, through its lock.
     pub fn looks(&self, work_waits: impl FnOnce() -> bool) -> Needed {
-        if weaken::keep("crew.looks") && work_waits() { self.add() } else { Needed::Nobody }
+        if weaken::keep("crew.looks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
     }
 
-    /// After there may be fewer: claims an idle worker, if there is one and all that are runnable but `sent` are still too
-    /// many. It has to step down: put a job that is none.
-    pub fn sends_home(&self, sent: usize) -> bool {
-        let runnable = self.runnable.load(Ordering::Relaxed);
-        runnable.saturating_sub(sent) > self.max_workers() && self.claim_idle() == Claim::Claimed
+    /// All were stuck for a while, in which no job was finished: adds one if they still are and work waits.
+    pub fn long_stuck(&self, work_waits: impl FnOnce() -> bool) -> Needed {
+        if work_waits() { self.add(false) } else { Needed::Nobody }
+    }
+
+    /// After there may be fewer: claims idle workers, as many as are too many. Each of them has to step down: put a job that is
+    /// none for each.
+    pub fn sends_home(&self) -> usize {
+        // Looked at once: those that step down meanwhile are among those that were claimed.
+        let surplus = self.runnable().saturating_sub(self.max_workers());
+        (0..surplus).take_while(|_| self.claim_idle() == Claim::Claimed).count()
     }
 
     /// How many count as runnable, at some moment: those that run, are idle or are stuck.
@@ -208,7 +223,7 @@ impl Crew {
     pub fn submitted(&self, claim: Claim) -> Needed {
         match claim {
             Claim::Claimed => Needed::Nobody,
-            Claim::Nobody => self.add(),
+            Claim::Nobody => self.add(self.patient),
         }
     }
 
@@ -219,13 +234,13 @@ impl Crew {
         }
     }
 
-    /// Adds a runnable worker, unless there are as many as may be and one of them can go on.
-    fn add(&self) -> Needed {
+    /// Adds a runnable worker, unless there are as many as may be and one of them can go on, or will be able to soon.
+    fn add(&self, patient: bool) -> Needed {
         // The loads come after a pass through the queue's lock; see the head of this file.
         let mut runnable = self.runnable.load(Ordering::Relaxed);
         loop {
             let one_goes_on = self.stuck.load(Ordering::Relaxed) < runnable || !weaken::keep("crew.all_stuck");
-            if runnable >= self.max_workers() && one_goes_on {
+            if runnable >= self.max_workers() && (one_goes_on || patient) {
                 return Needed::Nobody;
             }
             match self.runnable.compare_exchange_weak(runnable, runnable + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -280,7 +295,7 @@ impl Crew {
                 self.stuck.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if weaken::keep("crew.blocks") && work_waits() { self.add() } else { Needed::Nobody }
+        if weaken::keep("crew.blocks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
     }
 
     /// The job of a worker goes on after [`blocks`](Self::blocks).
@@ -322,7 +337,7 @@ impl Crew {
 
     /// After [`Step::Down`]: the others may have got stuck at the same moment. (This may call the very spare that asks.)
     pub fn spare_looks(&self, work_waits: impl FnOnce() -> bool) -> Needed {
-        if weaken::keep("crew.spare_looks") && work_waits() { self.add() } else { Needed::Nobody }
+        if weaken::keep("crew.spare_looks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
     }
 
     /// A spare waits no longer.

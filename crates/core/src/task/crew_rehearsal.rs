@@ -238,11 +238,9 @@ impl Pool {
                 needed => self.call(needed),
             }
         }
-        let mut sent = 0;
-        while self.crew.sends_home(sent) {
-            sent += 1;
+        for _ in 0..self.crew.sends_home() {
             if self.queue.put(Queued { job: None, claim: Claim::Claimed }).is_err() {
-                return self.crew.refused(Claim::Claimed);
+                self.crew.refused(Claim::Claimed);
             }
         }
     }

@@ -107,7 +107,8 @@ impl Pool {
             }),
             queue: Queue::unbounded(),
             room: builder.queue_limit.map(Semaphore::new),
-            crew: Crew::new(max_workers),
+            // The monitor comes by while there is work.
+            crew: if sizing.is_some() { Crew::new(max_workers).patient() } else { Crew::new(max_workers) },
             sizing,
             waits: Waits::new(),
             call_spare: Semaphore::new(0),
@@ -177,9 +178,7 @@ impl Pool {
                 needed => self.call(needed),
             }
         }
-        let mut sent = 0;
-        while self.crew.sends_home(sent) {
-            sent += 1;
+        for _ in 0..self.crew.sends_home() {
             self.send_one_home();
         }
     }
@@ -290,11 +289,8 @@ impl Pool {
         match self.queue.put(Queued { task: Some(task), place, limited: self.room.is_some(), claim, stamp }) {
             Ok(()) => {
                 let needed = self.crew.submitted(claim);
-                if claim == Claim::Nobody
-                    && needed == Needed::Nobody
-                    && let Some(sizing) = &self.sizing
-                {
-                    sizing.found_nobody(self);
+                if claim == Claim::Nobody && needed == Needed::Nobody {
+                    self.found_nobody();
                 }
                 self.call(needed);
             }
@@ -333,6 +329,19 @@ impl Pool {
             Needed::Spare => self.call_spare.release(1),
             Needed::Worker => self.start_worker(),
         }
+    }
+
+    /// There is something in the queue, and as many run as may: has that looked at, if the number may change.
+    #[inline]
+    fn found_nobody(self: &Arc<Self>) {
+        if let Some(sizing) = &self.sizing {
+            sizing.found_nobody(self);
+        }
+    }
+
+    /// All workers have been stuck for a while.
+    pub(super) fn long_stuck(self: &Arc<Self>) {
+        self.call(self.crew.long_stuck(|| self.work_waits()));
     }
 
     /// Whether there is something in the queue; passes through its lock.
@@ -616,7 +625,11 @@ impl Blocked for Worker {
         self.seat.waits(pause);
         // Who only lets time pass needs no replacement.
         if let Some(ends_by) = pause.ends_by {
-            self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
+            let needed = self.pool.crew.blocks(ends_by, || self.pool.work_waits());
+            if needed == Needed::Nobody && self.pool.sizing.is_some() && self.pool.work_waits() {
+                self.pool.found_nobody();
+            }
+            self.pool.call(needed);
         }
     }
 

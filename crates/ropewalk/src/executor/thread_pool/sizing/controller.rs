@@ -34,6 +34,8 @@ const HEADROOM: f64 = 1.25;
 const BUSY: f64 = 0.9;
 /// Among the workers, so many that wait for locks are too many for growth.
 const LOCKS_MAX: f64 = 0.125;
+/// Of the locks that were seen, this part is remembered at the next look: for a moment nobody may seem to wait.
+const LOCKS_REMEMBERED: f64 = 0.7;
 /// Among the workers, so few that wait outside are none.
 const OUTSIDE_MIN: f64 = 0.1;
 /// So many ready to run for each core are a crowd.
@@ -91,6 +93,8 @@ pub(super) struct Controller {
     changed: Duration,
     /// The parts of its time in which a worker ran, and was ready to, of late.
     load: Option<(f64, f64)>,
+    /// The part of the workers that waited for locks: now, or of late.
+    locked: f64,
     ceiling: Option<(usize, Duration)>,
     ceiling_lasts: Duration,
     window: Window,
@@ -145,6 +149,7 @@ impl Controller {
             now: Duration::ZERO,
             changed: Duration::ZERO,
             load: None,
+            locked: 0.0,
             ceiling: None,
             ceiling_lasts: CEILING.0,
             window: Window::default(),
@@ -205,6 +210,7 @@ impl Controller {
         (self.empty, self.busy_max) = (Duration::ZERO, 0);
         self.barren = if sample.finished == 0 { self.barren + passed } else { Duration::ZERO };
         let crowd = self.crowd(sample);
+        self.locked = crowd.locked.max(LOCKS_REMEMBERED * self.locked);
         self.window.add(passed, sample.finished, crowd.locked * sample.runnable as f64);
         if let Some(seen) = sample.seen.filter(|seen| seen.time_ns > 0) {
             let (ran, ready) = self.load.unwrap_or((seen.on_cpu(), seen.for_cpu()));
@@ -230,7 +236,7 @@ impl Controller {
     /// Rule 1.
     fn feed_forward(&self, sample: &Sample, crowd: &Crowd) -> Option<(usize, SizingReason)> {
         // The next ones may wait for a lock too, or those that were called have not come.
-        if crowd.locked >= LOCKS_MAX || sample.idle > 0 || sample.runnable < self.target {
+        if self.locked >= LOCKS_MAX || sample.idle > 0 || sample.runnable < self.target {
             return None;
         }
         let room = (self.target + sample.queued).min(self.ceiling()).min(self.limits.max);
@@ -241,7 +247,9 @@ impl Controller {
         let outside = share(seen.in_io, seen.workers);
         let cores = self.limits.cores as f64;
         let processors_are_busy = crowd.active * ran >= BUSY * cores || crowd.active * seen.for_cpu() >= cores;
-        let latest_not_begun = 4 * seen.newborn > seen.workers;
+        // Those that are ready now are not yet in any account of the time in which they were.
+        let ready_now = seen.workers - (seen.in_io + seen.in_lock + seen.in_unknown).min(seen.workers);
+        let latest_not_begun = 8 * seen.newborn > seen.workers || ready_now as f64 > CROWD * cores;
         if outside < OUTSIDE_MIN || processors_are_busy || latest_not_begun {
             return None;
         }
@@ -354,7 +362,7 @@ impl Controller {
         self.over = self.target <= self.limits.min.max(1);
         // What comes next may be other jobs.
         (self.empty, self.busy_max) = (PAUSE_MAX, 0);
-        (self.load, self.ceiling, self.ceiling_lasts) = (None, None, CEILING.0);
+        (self.load, self.locked, self.ceiling, self.ceiling_lasts) = (None, 0.0, None, CEILING.0);
         (self.next_trial, self.backoff, self.upwards) = (self.now, BACKOFF.0, true);
     }
 

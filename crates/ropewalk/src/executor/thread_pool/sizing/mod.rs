@@ -18,6 +18,8 @@ mod calls;
 mod controller;
 mod monitor;
 mod procfs;
+#[cfg(test)]
+mod recording;
 mod sample;
 
 use super::pool::Pool;
@@ -172,6 +174,8 @@ pub(super) struct Sizing {
     controller: Mutex<Controller>,
     /// Where the system describes the threads of this process.
     threads: PathBuf,
+    #[cfg(test)]
+    recording: Mutex<Vec<recording::Event>>,
 }
 
 impl Sizing {
@@ -192,6 +196,8 @@ impl Sizing {
             refused: AtomicBool::new(false),
             controller: Mutex::new(controller),
             threads: threads.unwrap_or_else(|| PathBuf::from(procfs::THREADS)),
+            #[cfg(test)]
+            recording: Mutex::default(),
         };
         (Some(sizing), first)
     }

@@ -10,6 +10,12 @@
 //! list. The monitor takes it back when the queue is empty, and looks at the queue once more afterwards, through the queue's
 //! lock; a submit puts its job, through the same lock, and looks at the mark afterwards. So of the two at the same time at least
 //! one sees the other.
+//!
+//! # All stuck
+//!
+//! Where all workers wait for locks or permits and whoever holds them may wait for a job that has not started, one more worker is
+//! needed. The crew of such a pool leaves that to this thread, which says so when it has seen it in two looks and no job was
+//! finished in between.
 
 use super::Sizing;
 use super::calls::Wait;
@@ -121,6 +127,8 @@ struct Watched {
     begins: bool,
     /// How many jobs had finished at the last look.
     finished: u64,
+    /// All workers were stuck at the last look.
+    stuck: bool,
     probes: Vec<Probed>,
     /// Which worker comes next, where there are more than can be looked at.
     turn: usize,
@@ -139,7 +147,16 @@ struct Probed {
 impl Watched {
     fn new(pool: Weak<Pool>) -> Self {
         let now = Instant::now();
-        Self { pool, due: now, begins: true, finished: 0, probes: Vec::new(), turn: 0, drift: 0x9E37_79B9 }
+        Self {
+            pool,
+            due: now,
+            begins: true,
+            finished: 0,
+            stuck: false,
+            probes: Vec::new(),
+            turn: 0,
+            drift: 0x9E37_79B9,
+        }
     }
 
     /// Looks at the pool and does what the controller says. False when it need not be looked at any more.
@@ -157,16 +174,25 @@ impl Watched {
         }
         if std::mem::take(&mut self.begins) {
             (self.due, self.finished) = (now + LOOK_LIVELY, pool.finished());
-            sizing.controller().begins(now.saturating_duration_since(sizing.since));
+            let at = now.saturating_duration_since(sizing.since);
+            #[cfg(test)]
+            sizing.record(super::recording::Event::Begins(at));
+            sizing.controller().begins(at);
             return true;
         }
         let sample = self.sample(pool, sizing, now);
+        #[cfg(test)]
+        sizing.record(super::recording::Event::Look(sample));
         let (target, pace) = {
             let mut controller = sizing.controller();
             controller.judge(&sample);
             (controller.target(), controller.pace())
         };
         pool.resize(target);
+        let all_stuck = sample.queued > 0 && sample.stuck >= sample.runnable;
+        if std::mem::replace(&mut self.stuck, all_stuck) && all_stuck && sample.finished == 0 {
+            pool.long_stuck();
+        }
         let after = match pace {
             Pace::Lively => LOOK_LIVELY,
             Pace::Steady => LOOK_STEADY,
@@ -182,7 +208,9 @@ impl Watched {
         if pool.work_waits() {
             watch(pool, sizing);
         }
-        pace == Pace::Quiet || sizing.watched.load(Ordering::Relaxed)
+        // One that became idle while the others were sent home is sent home next time.
+        let too_many = pool.crew().runnable() > target && pool.crew().idle() > 0;
+        pace == Pace::Quiet || too_many || sizing.watched.load(Ordering::Relaxed)
     }
 
     /// Between 7/8 and 9/8 of the time.
@@ -194,18 +222,20 @@ impl Watched {
     }
 
     fn sample(&mut self, pool: &Pool, sizing: &Sizing, now: Instant) -> Sample {
+        let crew = pool.crew();
         let queued = pool.queued();
+        // Before and after the looks at the threads, which take a while: who waits for a lock in between counts as well.
+        let stuck = crew.stuck();
         let finished = pool.finished();
         let before = std::mem::replace(&mut self.finished, finished);
         // Without jobs that wait nothing is decided by what workers do.
         let seen = if queued > 0 { self.see(pool, sizing) } else { None };
-        let crew = pool.crew();
         Sample {
             at: now.saturating_duration_since(sizing.since),
             queued,
             runnable: crew.runnable(),
             idle: crew.idle(),
-            stuck: crew.stuck(),
+            stuck: crew.stuck().max(stuck),
             finished: finished.saturating_sub(before),
             refused: sizing.refused.swap(false, Ordering::Relaxed),
             seen,
