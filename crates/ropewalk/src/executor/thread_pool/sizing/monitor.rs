@@ -31,7 +31,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Between two looks at a pool whose size changes, whose size stands, and whose queue has been empty for some time.
-const LOOK_LIVELY: Duration = Duration::from_millis(3);
+const LOOK_LIVELY: Duration = Duration::from_millis(2);
 const LOOK_STEADY: Duration = Duration::from_millis(20);
 const LOOK_QUIET: Duration = Duration::from_millis(100);
 /// What a thread did in its whole life counts as news when that is not longer than this.
