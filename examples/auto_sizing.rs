@@ -56,5 +56,5 @@ fn main() {
         0..100,
     );
     println!("100 queries to a database that bears 20 at once");
-    println!("  at most {} were under way", most.load(Ordering::Relaxed));
+    println!("  at most {} queries were under way", most.load(Ordering::Relaxed));
 }
