@@ -73,6 +73,17 @@ const LOCKS: &[&str] = &["std", "parking_lot"];
 /// Pools that give a handle for each task, or what they have instead.
 const HANDLES: &[&str] = &["rayon", "rayon:in-place", "rusty_pool", "tokio", "tokio:spawn", "tokio:joinset"];
 const CROSSBEAM: &[&str] = &["crossbeam"];
+/// Ours with a number, the best of which a pool without one is held against.
+const FIXED: &[&str] = &[
+    "ropewalk:fixed-2",
+    "ropewalk:fixed-4",
+    "ropewalk:fixed-8",
+    "ropewalk:fixed-10",
+    "ropewalk:fixed-16",
+    "ropewalk:fixed-64",
+    "ropewalk:fixed-160",
+    "ropewalk:fixed-512",
+];
 /// With a processor a core, as it is installed, and with one, as a hub has.
 const GO: &[&str] = &["go", "go:1p"];
 const MAY: &[&str] = &["may", "may:1w"];
@@ -111,6 +122,15 @@ pub const LIMITS: &[Limit] = &[
     best_of("map.10k-50us", "ropewalk", 1.02, &["rayon"]),
     best_of("map.ordered-lazy", "ropewalk", 0.35, &["pariter"]),
     best_of("join.fib30", "ropewalk", 0.6, &["rayon"]),
+    best_of("io.wall", "ropewalk", 1.6, FIXED),
+    at_most("io.time-to-100", "ropewalk", 150.0),
+    best_of("cpu.wall", "ropewalk", 1.2, FIXED),
+    best_of("mixed.wall", "ropewalk", 1.6, FIXED),
+    best_of("semaphore10.settled.wall", "ropewalk", 1.6, FIXED),
+    at_most("semaphore10.settled.peak", "ropewalk", 24.0),
+    best_of("mutex.settled.wall", "ropewalk", 1.6, FIXED),
+    at_most("mutex.settled.peak", "ropewalk", 8.0),
+    best_of("nested.wall", "ropewalk", 1.6, FIXED),
     best_of("yield.2", "ropewalk", 0.2, GO),
     best_of("yield.2", "ropewalk", 0.45, TOKIO),
     best_of("yield.2", "ropewalk", 0.4, MAY_ONE),

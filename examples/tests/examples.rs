@@ -14,12 +14,13 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 17] = [
+const EXAMPLES: [&str; 18] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
     "word_count",
     "pipeline_thumbnails",
+    "auto_sizing",
     "fake_database",
     "producer_consumer",
     "events",
@@ -141,6 +142,16 @@ fn thread_pool_map_gives_results_in_order() {
         in_order(&lines, &[before, &start, after]);
         in_order(&lines, &[&end, after]);
     }
+}
+
+#[test]
+fn auto_sizing_grows_for_waits_alone_and_keeps_a_limit() {
+    let lines = run("auto_sizing");
+    in_order(&lines, &["160 jobs that wait for 50 ms each", "100 jobs that compute"]);
+    let line = |part: &str| lines.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no {part}"));
+    assert!(figure(line("and came to"), "workers") > 10.0, "it did not grow: {lines:?}");
+    assert!(line("all sums equal").ends_with("true"));
+    assert!(figure(line("under way"), "queries") <= 20.0);
 }
 
 #[test]

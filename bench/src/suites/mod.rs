@@ -2,6 +2,7 @@
 
 mod greenlet;
 mod pool;
+mod sizing;
 mod sync;
 
 use crate::harness::Work;
@@ -9,13 +10,14 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 3] = ["sync", "pool", "greenlet"];
+pub const NAMES: [&str; 4] = ["sync", "pool", "sizing", "greenlet"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
     match suite {
         "sync" => sync::works(),
         "pool" => pool::works(),
+        "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
         _ => Vec::new(),
     }

@@ -46,8 +46,16 @@ fn json_has_the_keys_that_scripts_rely_on() {
     for experiment in json["experiments"].as_array().expect("an array") {
         assert_eq!(keys(experiment), ["ideal_speedup", "name", "rows", "unit_of_work", "verdict"]);
         let models: Vec<&str> = rows(experiment).iter().filter_map(|r| r["model"].as_str()).collect();
-        let expected =
-            ["sequential", "threads-5", "threads-per-core", "thread-pool-160", "work-stealing", "greenlets", "async"];
+        let expected = [
+            "sequential",
+            "threads-5",
+            "threads-per-core",
+            "thread-pool-160",
+            "thread-pool-auto",
+            "work-stealing",
+            "greenlets",
+            "async",
+        ];
         assert_eq!(models, expected);
         for row in rows(experiment) {
             let expected = [
@@ -94,7 +102,7 @@ fn overlapping_waits_is_seen() {
     // Not a limit of speed: a lab that ran its rows one unit after the other would stay at 1.
     let io = &quick().json["experiments"][0];
     assert!(rows(io)[1]["speedup"].as_f64().is_some_and(|s| s > 2.0), "{io}");
-    for model in [3, 5, 6] {
+    for model in [3, 4, 6, 7] {
         assert!(rows(io)[model]["peak_in_flight"].as_u64().is_some_and(|n| n > 5), "{io}");
     }
 }

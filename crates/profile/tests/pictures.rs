@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ropewalk_profile::picture::curves::{self, Curve, Curves};
 use ropewalk_profile::picture::{Comparison, Strip, html, svg, terminal};
 use ropewalk_profile::timeline::{Cause, Timeline, Unit, Wait};
 
@@ -136,4 +137,19 @@ fn text_of_a_page_cannot_become_markup() {
     let text = html::draw(&page);
     assert!(!text.contains("<script") && !text.contains("<b>"));
     assert!(text.contains("a &amp; b") && text.contains("1 &lt; 2") && text.contains("&quot;quoted&quot;"));
+}
+
+#[test]
+fn curves_stay_on_the_paper() {
+    inside(&curves::draw(&Curves::default()));
+    let long = (0..5_000).map(|at| (us(at * at), at % 7 * 1_000)).collect();
+    let curve = |points| Curve { name: "a <name>".to_owned(), points };
+    let picture = curves::draw(&Curves {
+        title: "A <title> & \"more\"".to_owned(),
+        subtitle: "numbers".to_owned(),
+        curves: vec![curve(long), curve(vec![(us(5), 3)]), curve(Vec::new())],
+        marks: vec![(us(1_000_000), "grow 2 -> 4".to_owned())],
+    });
+    inside(&picture);
+    assert!(picture.contains("grow 2 -&gt; 4"));
 }

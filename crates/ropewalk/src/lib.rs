@@ -64,8 +64,8 @@ pub mod thread;
 pub use ropewalk_core::{sync, task};
 
 pub use executor::{
-    Executor, InlineExecutor, Pipeline, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, as_completed,
-    wait, wait_async,
+    Executor, InlineExecutor, Pipeline, ReturnWhen, Submit, ThreadPoolExecutor, TrySubmitError, Waited, Workers,
+    as_completed, wait, wait_async,
 };
 #[cfg(all(unix, feature = "greenlet"))]
 pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};

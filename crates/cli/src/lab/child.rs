@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{cores, row, server, work::cpu};
+use super::{cores, row, server, sizing, work::cpu};
 use crate::exit::{self, Expected};
 
 /// The hidden command with which the executable is started again.
@@ -27,6 +27,8 @@ pub const SUBCOMMAND: &str = "__lab-child";
 pub enum Role {
     /// Runs one model.
     Row,
+    /// Runs the units on a pool that sizes itself.
+    Sizing,
     /// Serves the I/O-bound work.
     Server,
     /// Finds the bound of the CPU-bound work.
@@ -39,6 +41,7 @@ impl Role {
     fn word(self) -> &'static str {
         match self {
             Role::Row => "row",
+            Role::Sizing => "sizing",
             Role::Server => "server",
             Role::Calibrate => "calibrate",
             Role::Spin => "spin",
@@ -238,6 +241,10 @@ pub fn play(role: Role) -> Result<(), Expected> {
                 Ok(played) => Message::Done(played),
                 Err(why) => Message::Failed(why),
             });
+        }
+        Role::Sizing => {
+            let units = request()?;
+            say(&Message::Done(sizing::play(units)));
         }
         Role::Server => {
             let request = request()?;

@@ -13,6 +13,7 @@ pub mod python;
 pub mod report;
 pub mod row;
 pub mod server;
+pub mod sizing;
 pub mod usage;
 pub mod verdict;
 pub mod work;
@@ -78,6 +79,14 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
 
+    /// Show how a pool sizes itself, and why, instead of the comparison
+    ///
+    /// Runs the experiments on a pool about which nothing is said and prints
+    /// each change of its size with the reason; with --svg DIR the curves as
+    /// sizing-io-bound.svg and sizing-cpu-bound.svg, with --json as numbers.
+    #[arg(long, conflicts_with_all = ["with", "html"], verbatim_doc_comment)]
+    pub explain_sizing: bool,
+
     /// Make one result wrong, to prove that the lab notices
     #[arg(long, value_enum, hide = true)]
     pub fault: Option<Fault>,
@@ -93,6 +102,7 @@ Examples:
   ropewalk lab --quick --with python       beside CPython, in a few seconds
   ropewalk lab --svg . --html lab.html     pictures of who did what when
   ropewalk lab --mixed                     and work that is half of each
+  ropewalk lab --explain-sizing --svg .    how a pool finds its size
   ropewalk lab --only io --url http://intranet/status
   ropewalk lab --only cpu --files ~/photos
   ropewalk lab --json | jq '.experiments[].rows[] | {model, speedup}'";
@@ -139,6 +149,9 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     };
     let out = Out::detect();
     let calibration = experiment::calibrate(options.quick)?;
+    if options.explain_sizing {
+        return sizing::run(options, &inputs, calibration, out);
+    }
     let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
 
     let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();

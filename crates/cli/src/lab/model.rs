@@ -10,6 +10,7 @@ mod thread_pool;
 mod threads;
 mod work_stealing;
 
+use ropewalk::Workers;
 use serde::Serialize;
 
 use super::work::{Done, Unit};
@@ -50,12 +51,13 @@ pub trait Model: Sync {
 }
 
 /// All models, the reference first.
-pub fn all() -> [&'static dyn Model; 7] {
+pub fn all() -> [&'static dyn Model; 8] {
     [
         &sequential::Sequential,
         &threads::Threads { name: "threads-5", count: || 5 },
         &threads::Threads { name: "threads-per-core", count: super::cores::available },
-        &thread_pool::Pool { name: "thread-pool-160", workers: 160 },
+        &thread_pool::Pool { name: "thread-pool-160", workers: Workers::Fixed(160) },
+        &thread_pool::Pool { name: "thread-pool-auto", workers: Workers::Auto },
         &work_stealing::WorkStealing,
         &greenlets::Greenlets,
         &tasks::Tasks,

@@ -41,6 +41,7 @@ controls! {
     crew_busy_took: "crew.busy_took" fails "crew::two_waiters_one_notification" by WRONG;
     crew_hires: "crew.hires" fails "crew::owner_drop_races_with_wait" by WRONG;
     crew_idle_took: "crew.idle_took" fails "crew::notify_between_check_and_park" by WRONG;
+    crew_looks: "crew.looks" fails "crew::grows_while_a_job_comes" by WRONG;
     crew_spare_expires: "crew.spare_expires" fails "crew::timeout_races_with_notify" by WRONG;
     crew_spare_looks: "crew.spare_looks" fails "crew::stuck_while_another_steps_down" by WRONG;
     crew_step: "crew.step" fails "crew::replacement_steps_down" by WRONG;

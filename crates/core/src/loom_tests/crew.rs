@@ -261,3 +261,61 @@ fn spare_sees_the_shutdown() {
         assert!(pool.crew.is_square());
     });
 }
+
+/// The pool grows while a job comes that finds it full: one of the two brings a worker for it.
+#[test]
+fn grows_while_a_job_comes() {
+    model("crew: grows_while_a_job_comes", || {
+        let (pool, ran) = pool(Life::OneJob);
+        pool.hire();
+        let grows = play(&pool, |pool| pool.resize(2));
+        submit(&pool, &ran);
+        grows.join().unwrap();
+        pool.join();
+        assert_eq!((ran.get(), pool.started()), (1, 1));
+        assert_eq!(pool.crew.runnable_and_idle(), (2, 0));
+    });
+}
+
+/// The pool shrinks while a job comes that may claim the idle worker, which is one too many: the job is run, and it steps down.
+#[test]
+fn shrinks_while_a_job_comes() {
+    model("crew: shrinks_while_a_job_comes", || {
+        let ran = Arc::new(Number::new());
+        let pool = Pool::new(2, Life::OneJob, None);
+        pool.hire();
+        pool.hire();
+        pool.crew.idles();
+        let shrinks = play(&pool, |pool| pool.resize(1));
+        submit(&pool, &ran);
+        shrinks.join().unwrap();
+        assert!(pool.idle_takes(), "nobody told the idle one");
+        assert_eq!(pool.crew.step(), Step::Down);
+        // The other one's job is done.
+        while pool.takes() {}
+        assert_eq!((ran.get(), pool.started()), (1, 0));
+        assert_eq!(pool.crew.runnable_and_idle(), (1, 0));
+    });
+}
+
+/// The pool grows while a worker steps down that is no longer one too many: it is called back, or another one comes.
+#[test]
+fn grows_while_a_worker_steps_down() {
+    model("crew: grows_while_a_worker_steps_down", || {
+        let (pool, ran) = pool(Life::OneJob);
+        hire_one_too_many(&pool);
+        let ran_there = Arc::clone(&ran);
+        pool.put(move |_| ran_there.add(1));
+        let second = play(&pool, |pool| {
+            if pool.crew.step() == Step::On || pool.wait_as_spare() {
+                pool.takes();
+            }
+        });
+        pool.resize(2);
+        // Whoever was called for a job that another one took is not to wait for the next.
+        pool.begin_shutdown(false);
+        second.join().unwrap();
+        pool.join();
+        assert_eq!(ran.get(), 1);
+    });
+}

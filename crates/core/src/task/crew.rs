@@ -15,7 +15,9 @@
 //!   runnable: replacing it would only send the next job into the same queue (4,000 jobs that compute under a semaphore of
 //!   10 would become 4,000 threads). Only when *all* runnable workers are stuck is one added, since whoever holds the lock
 //!   may wait for a job that has not started. (Where the holders are outside the pool, or wait for others themselves, that
-//!   can still become a thread for each job.)
+//!   can still become a thread for each job.) Whoever was granted a lock is stuck until it runs again, so with one lock that
+//!   everybody wants all are stuck for moments on end. A *patient* crew therefore adds nobody by itself in that case: somebody
+//!   comes by while there is work, sees them stuck for a while, and [says so](Crew::long_stuck).
 //! * **spare**: it came back from being blocked and there were enough runnable ones. It waits to replace the next that
 //!   blocks, and ends after a while.
 //!
@@ -34,6 +36,20 @@
 //!
 //! A worker that comes back from being blocked may be one too many. If another is idle just then, it claims that one with a
 //! job that is none, which makes it step down.
+//!
+//! # Another size
+//!
+//! `max_workers` may change at any time. Nothing that is queued is left lying, and no worker is one too many for long:
+//!
+//! * When it *grows*, whoever changes it passes through the queue's lock afterwards and adds a worker for each job that lies
+//!   there, as far as there is room. A job that is put later finds the new number, since its submit passed through the same
+//!   lock before it looked; one that was put before is seen. So of the two at least one adds the worker. Both may: then one
+//!   of the two finds nothing, and is idle, which is what it was hired for.
+//! * When it *shrinks*, each worker looks at the number between two jobs and steps down if there are too many; one that is
+//!   idle is claimed with a job that is none, as above. A worker never steps down as the last that can go on, whatever the
+//!   number is, so there is always one who comes by the queue.
+//!
+//! Two that change it at once would be a race about which number holds, so one at a time does it.
 //!
 //! # Shutdown
 //!
@@ -111,7 +127,8 @@ pub enum Left {
 /// How many workers are in which condition.
 #[derive(Debug)]
 pub struct Crew {
-    max_workers: usize,
+    max_workers: AtomicUsize,
+    patient: bool,
     runnable: AtomicUsize,
     idle: AtomicIsize,
     blocked: AtomicUsize,
@@ -124,7 +141,8 @@ impl Crew {
     /// Nobody yet.
     pub fn new(max_workers: usize) -> Self {
         Self {
-            max_workers,
+            max_workers: AtomicUsize::new(max_workers),
+            patient: false,
             runnable: AtomicUsize::new(0),
             idle: AtomicIsize::new(0),
             blocked: AtomicUsize::new(0),
@@ -133,9 +151,49 @@ impl Crew {
         }
     }
 
+    /// Adds nobody because all are stuck before [`long_stuck`](Self::long_stuck) says that they are.
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
     /// How many may be runnable.
+    #[inline]
     pub fn max_workers(&self) -> usize {
-        self.max_workers
+        self.max_workers.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many may be runnable. Nobody comes or goes by that alone: [`looks`](Self::looks) and
+    /// [`sends_home`](Self::sends_home) say who does.
+    pub fn set_max_workers(&self, max_workers: usize) {
+        self.max_workers.store(max_workers, Ordering::Relaxed);
+    }
+
+    /// After there may be more: who is needed for one of the jobs that wait. `work_waits` looks at the queue, through its lock.
+    pub fn looks(&self, work_waits: impl FnOnce() -> bool) -> Needed {
+        if weaken::keep("crew.looks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
+    }
+
+    /// All were stuck for a while, in which no job was finished: adds one if they still are and work waits.
+    pub fn long_stuck(&self, work_waits: impl FnOnce() -> bool) -> Needed {
+        if work_waits() { self.add(false) } else { Needed::Nobody }
+    }
+
+    /// After there may be fewer: claims idle workers, as many as are too many. Each of them has to step down: put a job that is
+    /// none for each.
+    pub fn sends_home(&self) -> usize {
+        // Looked at once: those that step down meanwhile are among those that were claimed.
+        let surplus = self.runnable().saturating_sub(self.max_workers());
+        (0..surplus).take_while(|_| self.claim_idle() == Claim::Claimed).count()
+    }
+
+    /// How many count as runnable, at some moment: those that run, are idle or are stuck.
+    pub fn runnable(&self) -> usize {
+        self.runnable.load(Ordering::Relaxed)
+    }
+
+    /// How many have a job that waits for a lock or a permit, at some moment.
+    pub fn stuck(&self) -> usize {
+        self.stuck.load(Ordering::Relaxed)
     }
 
     /// How many are idle, at some moment.
@@ -151,7 +209,7 @@ impl Crew {
     /// Whether one more job would find a worker, at some moment: for whoever has work to share but need not.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) > 0 || self.runnable.load(Ordering::Relaxed) < self.max_workers
+        self.idle.load(Ordering::Relaxed) > 0 || self.runnable.load(Ordering::Relaxed) < self.max_workers()
     }
 
     /// Before a job is put: takes one off the count of the idle.
@@ -171,7 +229,7 @@ impl Crew {
     pub fn submitted(&self, claim: Claim) -> Needed {
         match claim {
             Claim::Claimed => Needed::Nobody,
-            Claim::Nobody => self.add(),
+            Claim::Nobody => self.add(self.patient),
         }
     }
 
@@ -182,13 +240,13 @@ impl Crew {
         }
     }
 
-    /// Adds a runnable worker, unless there are as many as may be and one of them can go on.
-    fn add(&self) -> Needed {
+    /// Adds a runnable worker, unless there are as many as may be and one of them can go on, or will be able to soon.
+    fn add(&self, patient: bool) -> Needed {
         // The loads come after a pass through the queue's lock; see the head of this file.
         let mut runnable = self.runnable.load(Ordering::Relaxed);
         loop {
             let one_goes_on = self.stuck.load(Ordering::Relaxed) < runnable || !weaken::keep("crew.all_stuck");
-            if runnable >= self.max_workers && one_goes_on {
+            if runnable >= self.max_workers() && (one_goes_on || patient) {
                 return Needed::Nobody;
             }
             match self.runnable.compare_exchange_weak(runnable, runnable + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -243,7 +301,7 @@ impl Crew {
                 self.stuck.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if weaken::keep("crew.blocks") && work_waits() { self.add() } else { Needed::Nobody }
+        if weaken::keep("crew.blocks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
     }
 
     /// The job of a worker goes on after [`blocks`](Self::blocks).
@@ -252,7 +310,8 @@ impl Crew {
             EndsBy::Others => {
                 self.blocked.fetch_sub(1, Ordering::Relaxed);
                 let before = self.runnable.fetch_add(1, Ordering::Relaxed);
-                if before >= self.max_workers && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed {
+                if before >= self.max_workers() && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed
+                {
                     return Back::SendOneHome;
                 }
             }
@@ -266,14 +325,14 @@ impl Crew {
     /// Between two jobs: makes a spare of the worker if there are too many and another can go on.
     #[inline]
     pub fn step(&self) -> Step {
-        if self.runnable.load(Ordering::Relaxed) <= self.max_workers { Step::On } else { self.step_down() }
+        if self.runnable.load(Ordering::Relaxed) <= self.max_workers() { Step::On } else { self.step_down() }
     }
 
     #[cold]
     fn step_down(&self) -> Step {
         let down = self.runnable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |runnable| {
             let others_go_on = runnable - 1 > self.stuck.load(Ordering::Relaxed);
-            (runnable > self.max_workers && others_go_on && weaken::keep("crew.step")).then(|| runnable - 1)
+            (runnable > self.max_workers() && others_go_on && weaken::keep("crew.step")).then(|| runnable - 1)
         });
         if down.is_err() {
             return Step::On;
@@ -284,7 +343,7 @@ impl Crew {
 
     /// After [`Step::Down`]: the others may have got stuck at the same moment. (This may call the very spare that asks.)
     pub fn spare_looks(&self, work_waits: impl FnOnce() -> bool) -> Needed {
-        if weaken::keep("crew.spare_looks") && work_waits() { self.add() } else { Needed::Nobody }
+        if weaken::keep("crew.spare_looks") && work_waits() { self.add(self.patient) } else { Needed::Nobody }
     }
 
     /// A spare waits no longer.

@@ -228,6 +228,23 @@ impl Pool {
         }
     }
 
+    /// Changes how many may be runnable, as the real pool does.
+    #[cfg(ropewalk_loom)]
+    pub(crate) fn resize(self: &Arc<Self>, max_workers: usize) {
+        self.crew.set_max_workers(max_workers);
+        for _ in 0..self.queue.len() {
+            match self.crew.looks(|| self.work_waits()) {
+                Needed::Nobody => break,
+                needed => self.call(needed),
+            }
+        }
+        for _ in 0..self.crew.sends_home() {
+            if self.queue.put(Queued { job: None, claim: Claim::Claimed }).is_err() {
+                self.crew.refused(Claim::Claimed);
+            }
+        }
+    }
+
     /// What an idle worker does when it is handed something, without the wait for it.
     #[cfg(ropewalk_loom)]
     pub(crate) fn idle_takes(self: &Arc<Self>) -> bool {

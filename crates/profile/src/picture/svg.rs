@@ -34,7 +34,7 @@ const UNIT_MIN: f64 = 3.0;
 const UNIT_GAP: f64 = 0.8;
 
 /// Names of the classes start with `rw-` so that the style sheet does no harm in a page that inlines the picture.
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 .rw-bg{fill:#ffffff}.rw-ink{fill:#1b2430}.rw-muted{fill:#566272}.rw-grid{stroke:#e1e6ec}.rw-axis{stroke:#8793a1}
 .rw-track{fill:#eef1f4}.rw-compute{fill:#0b5394}.rw-wait-base{fill:#fae3b6}.rw-wait-line{stroke:#d9982a}
 .rw-glass{fill:none;stroke:#8793a1}.rw-beam{fill:#8793a1;fill-opacity:.10}
@@ -123,7 +123,7 @@ fn describe(comparison: &Comparison) -> String {
 }
 
 /// Element ids of several pictures in one page must differ.
-fn slug(title: &str) -> String {
+pub(super) fn slug(title: &str) -> String {
     let words: String =
         title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     format!("rw-{words}")
@@ -358,7 +358,7 @@ fn axis(out: &mut String, plot: &Plot, y: f64) {
     text(out, PLOT_RIGHT + 14.0, y + 20.0, 12.0, "rw-muted", "", unit);
 }
 
-fn text(out: &mut String, x: f64, y: f64, size: f64, class: &str, more: &str, content: &str) {
+pub(super) fn text(out: &mut String, x: f64, y: f64, size: f64, class: &str, more: &str, content: &str) {
     let space = if more.is_empty() { "" } else { " " };
     let _ = writeln!(
         out,

@@ -28,7 +28,9 @@ pub use map::{Chunk, ChunkFuture, ChunkJob, Map, TryMap};
 pub use pipeline::Pipeline;
 pub use scope::Scope;
 pub(crate) use thread_pool::dump;
-pub use thread_pool::{BuildError, Builder, IntoParts, Progress, Stats, ThreadPoolExecutor};
+pub use thread_pool::{
+    BuildError, Builder, IntoParts, Progress, SizingDecision, SizingReason, Stats, ThreadPoolExecutor, Workers,
+};
 pub use timeout::WithTimeout;
 pub use verbs::Maps;
 

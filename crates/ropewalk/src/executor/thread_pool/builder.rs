@@ -2,7 +2,9 @@
 
 use super::ThreadPoolExecutor;
 use super::pool::Pool;
+use super::sizing::Workers;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How far a pool has come; given to [`Builder::on_progress`].
@@ -26,31 +28,45 @@ pub(super) const WORKERS_MAX: usize = 32_768;
 /// Chooses what a [`ThreadPoolExecutor`] is like.
 #[must_use = "nothing happens before `build`"]
 pub struct Builder {
-    pub(super) max_workers: usize,
+    pub(super) max_workers: Workers,
     pub(super) thread_name_prefix: String,
     pub(super) initializer: Option<Arc<Initializer>>,
     pub(super) queue_limit: Option<usize>,
     pub(super) daemon: bool,
     pub(super) stack_size: Option<usize>,
     pub(super) on_progress: Option<Arc<OnProgress>>,
+    /// Another directory than the system's, for tests.
+    pub(super) threads_described_in: Option<PathBuf>,
 }
 
 impl Builder {
     pub(super) fn new() -> Self {
         Self {
-            max_workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            max_workers: Workers::Auto,
             thread_name_prefix: "ropewalk-pool".to_owned(),
             initializer: None,
             queue_limit: None,
             daemon: false,
             stack_size: None,
             on_progress: None,
+            threads_described_in: None,
         }
     }
 
-    /// How many jobs may run at once; one for each core if nothing is said.
-    pub fn max_workers(mut self, workers: usize) -> Self {
-        self.max_workers = workers;
+    /// How many jobs may run at once: a number, or [`Workers`]; [`Workers::Auto`] if nothing is said.
+    ///
+    /// # Examples
+    ///
+    /// A limit that what stands behind the jobs can bear, here a database with 20 connections, is one line:
+    ///
+    /// ```
+    /// # use ropewalk::{Submit, ThreadPoolExecutor};
+    /// let queries = ThreadPoolExecutor::builder().max_workers(20).build()?;
+    /// # assert_eq!(queries.submit(|| 1 + 1).join()?, 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_workers(mut self, workers: impl Into<Workers>) -> Self {
+        self.max_workers = workers.into();
         self
     }
 
@@ -101,11 +117,19 @@ impl Builder {
     ///
     /// [`BuildError`] for numbers with which it could not work.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
-        if self.max_workers == 0 {
+        let (min, max) = match self.max_workers {
+            Workers::Auto => (1, 1),
+            Workers::Fixed(workers) => (workers, workers),
+            Workers::Between { min, max } => (min, max),
+        };
+        if min == 0 || max == 0 {
             return Err(BuildError::NoWorkers);
         }
-        if self.max_workers > WORKERS_MAX {
-            return Err(BuildError::TooManyWorkers(self.max_workers));
+        if min > max {
+            return Err(BuildError::MinAboveMax { min, max });
+        }
+        if max > WORKERS_MAX {
+            return Err(BuildError::TooManyWorkers(max));
         }
         if self.queue_limit == Some(0) {
             return Err(BuildError::NoQueue);
@@ -136,6 +160,13 @@ impl fmt::Debug for Builder {
 pub enum BuildError {
     /// `max_workers` is 0.
     NoWorkers,
+    /// The smallest number of workers is greater than the greatest.
+    MinAboveMax {
+        /// The smallest that was asked for.
+        min: usize,
+        /// The greatest that was asked for.
+        max: usize,
+    },
     /// `max_workers` is more than any system runs.
     TooManyWorkers(usize),
     /// `queue_limit` is 0.
@@ -148,6 +179,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorkers => f.write_str("max_workers is 0: a thread pool needs at least one worker"),
+            Self::MinAboveMax { min, max } => {
+                write!(f, "max_workers is between {min} and {max}: min must not be greater than max")
+            }
             Self::TooManyWorkers(workers) => {
                 write!(f, "max_workers is {workers}: a thread pool has at most {WORKERS_MAX} workers")
             }

@@ -9,6 +9,8 @@ use super::Stats;
 use super::builder::{Builder, Initializer, OnProgress, Progress};
 use super::fork;
 use super::seat::{self, Seat};
+use super::sizing::{self, Sizing, SizingDecision};
+use super::waits::{Stamp, Waits};
 use crate::executor::TrySubmitError;
 use crate::executor::scope::Listener;
 use crate::task::harness::{self, Runnable, drop_quietly};
@@ -25,6 +27,8 @@ use std::time::Duration;
 
 /// How long a thread that is not needed now is kept for the next job that blocks.
 const SPARE_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The same in a pool that sizes itself, which lets them go only after it has watched them for a while.
+const SURPLUS_KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// A job in the queue, with its place under the queue's limit.
 struct Queued {
@@ -38,6 +42,8 @@ struct Queued {
     claim: Claim,
     /// It is lent by a strand that runs it itself if nobody else does: it is never refused or cancelled.
     lent: bool,
+    /// When it was put, for some of them.
+    stamp: Stamp,
 }
 
 impl Queued {
@@ -60,6 +66,9 @@ pub(in crate::executor) struct Pool {
     /// Free places in the queue, when it has a limit.
     room: Option<Semaphore>,
     crew: Crew,
+    /// None for a fixed number of workers.
+    sizing: Option<Sizing>,
+    waits: Waits,
     /// One permit calls one spare.
     call_spare: Semaphore,
     /// Not a mutex of ours: a worker takes it in its blocked hook, where it may not wait on anything of ours.
@@ -74,6 +83,8 @@ struct Threads {
     handles: Vec<std::thread::JoinHandle<()>>,
     /// The workers that live.
     seats: Vec<Arc<Seat>>,
+    /// How many jobs those have run that live no more.
+    finished_by_gone: u64,
     /// Why no worker can be had any more.
     broken: Option<String>,
 }
@@ -88,6 +99,7 @@ struct ProgressCount {
 impl Pool {
     pub(super) fn new(builder: Builder) -> Arc<Self> {
         let daemon = builder.daemon;
+        let (sizing, max_workers) = Sizing::new(builder.max_workers, builder.threads_described_in);
         let pool = Arc::new(Self {
             name_prefix: builder.thread_name_prefix,
             stack_size: builder.stack_size,
@@ -101,7 +113,10 @@ impl Pool {
             }),
             queue: Queue::unbounded(),
             room: builder.queue_limit.map(Semaphore::new),
-            crew: Crew::new(builder.max_workers),
+            // The monitor comes by while there is work.
+            crew: if sizing.is_some() { Crew::new(max_workers).patient() } else { Crew::new(max_workers) },
+            sizing,
+            waits: Waits::new(),
             call_spare: Semaphore::new(0),
             threads: Mutex::new(Threads::default()),
             ended: Event::new(),
@@ -133,16 +148,72 @@ impl Pool {
         self.threads().seats.clone()
     }
 
+    /// Lets `look` see the workers that live, under the lock that a worker takes when it comes and when it goes.
+    pub(super) fn with_seats<R>(&self, look: impl FnOnce(&[Arc<Seat>]) -> R) -> R {
+        look(&self.threads().seats)
+    }
+
+    /// How many jobs have been run.
+    pub(super) fn finished(&self) -> u64 {
+        let threads = self.threads();
+        threads.finished_by_gone + threads.seats.iter().map(|seat| seat.finished()).sum::<u64>()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
+    }
+
+    pub(super) fn sizing(&self) -> Option<&Sizing> {
+        self.sizing.as_ref()
+    }
+
+    pub(super) fn sizing_log(&self) -> Vec<SizingDecision> {
+        self.sizing.as_ref().map(Sizing::log).unwrap_or_default()
+    }
+
+    /// Changes how many may run, as [`Crew`] says. One thread at a time.
+    pub(super) fn resize(self: &Arc<Self>, max_workers: usize) {
+        self.crew.set_max_workers(max_workers);
+        for _ in 0..self.queue.len() {
+            match self.crew.looks(|| self.work_waits()) {
+                Needed::Nobody => break,
+                needed => self.call(needed),
+            }
+        }
+        for _ in 0..self.crew.sends_home() {
+            self.send_one_home();
+        }
+    }
+
+    /// Has an idle worker that was claimed look whether there are too many.
+    fn send_one_home(&self) {
+        let claim = Claim::Claimed;
+        let nothing =
+            Queued { task: None, place: Location::caller(), limited: false, claim, lent: false, stamp: Stamp::NONE };
+        if self.queue.put(nothing).is_err() {
+            // The queue was shut down: the workers end anyway.
+            self.crew.refused(claim);
+        }
+    }
+
     pub(super) fn name_prefix(&self) -> &str {
         &self.name_prefix
     }
 
     pub(super) fn stats(&self) -> Stats {
+        let [queue_wait_p50, queue_wait_p99] = self.waits.quantiles([0.5, 0.99]);
         Stats {
             workers: self.threads().census.alive(),
+            target: self.crew.max_workers(),
             idle: self.crew.idle(),
             blocked: self.crew.waiting(),
             queued: self.queue.len(),
+            queue_wait_p50,
+            queue_wait_p99,
         }
     }
 
@@ -242,8 +313,15 @@ impl Pool {
     fn put(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>, lent: bool) {
         let claim = self.crew.claim_idle();
         let limited = !lent && self.room.is_some();
-        match self.queue.put(Queued { task: Some(task), place, limited, claim, lent }) {
-            Ok(()) => self.call(self.crew.submitted(claim)),
+        let stamp = self.waits.stamp();
+        match self.queue.put(Queued { task: Some(task), place, limited, claim, lent, stamp }) {
+            Ok(()) => {
+                let needed = self.crew.submitted(claim);
+                if claim == Claim::Nobody && needed == Needed::Nobody && !lent {
+                    self.found_nobody();
+                }
+                self.call(needed);
+            }
             Err(PutError(refused)) => {
                 self.crew.refused(claim);
                 let reason = self.threads().broken.clone();
@@ -281,13 +359,26 @@ impl Pool {
         }
     }
 
+    /// There is something in the queue, and as many run as may: has that looked at, if the number may change.
+    #[inline]
+    fn found_nobody(self: &Arc<Self>) {
+        if let Some(sizing) = &self.sizing {
+            sizing.found_nobody(self);
+        }
+    }
+
+    /// All workers have been stuck for a while.
+    pub(super) fn long_stuck(self: &Arc<Self>) {
+        self.call(self.crew.long_stuck(|| self.work_waits()));
+    }
+
     /// Whether there is something in the queue; passes through its lock.
-    fn work_waits(&self) -> bool {
+    pub(super) fn work_waits(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// Whether there is nothing in the queue and never will be.
-    fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.queue.is_shut_down() && self.queue.is_empty()
     }
 
@@ -316,6 +407,9 @@ impl Pool {
             Ok(handle) => threads.handles.push(handle),
             Err(error) => {
                 drop(threads);
+                if let Some(sizing) = &self.sizing {
+                    sizing.refused();
+                }
                 let left = self.crew.not_started();
                 self.worker_ended(&seat);
                 if left == Left::Nobody {
@@ -343,9 +437,11 @@ impl Pool {
     }
 
     fn worker_ended(&self, seat: &Arc<Seat>) {
+        seat.leaves();
         {
             let mut threads = self.threads();
             threads.census.leaves();
+            threads.finished_by_gone += seat.finished();
             threads.seats.retain(|other| !Arc::ptr_eq(other, seat));
         }
         self.note_end();
@@ -455,6 +551,9 @@ enum Stopped {
 impl Worker {
     fn run(self) {
         thread::mark_daemon(self.pool.daemon);
+        if self.pool.sizing.is_some() {
+            self.seat.arrives(sizing::this_thread());
+        }
         if let Some(initializer) = &self.pool.initializer
             && let Err(payload) = catch_unwind(AssertUnwindSafe(|| initializer()))
         {
@@ -511,6 +610,7 @@ impl Worker {
     fn run_job(&self, queued: Queued) {
         self.pool.give_back(&queued);
         if let Some(task) = &queued.task {
+            self.pool.waits.taken(queued.stamp);
             // The task catches what its job does; this is for a waker of a foreign runtime that panics.
             self.seat.begins(queued.place);
             drop_quietly(catch_unwind(AssertUnwindSafe(|| task.run())));
@@ -524,8 +624,9 @@ impl Worker {
     fn wait_as_spare(&self) -> bool {
         let pool = &self.pool;
         pool.call(pool.crew.spare_looks(|| pool.work_waits()));
+        let keep_alive = if pool.sizing.is_some() { SURPLUS_KEEP_ALIVE } else { SPARE_KEEP_ALIVE };
         let called =
-            !pool.queue.is_shut_down() && pool.call_spare.acquire_timeout(SPARE_KEEP_ALIVE).map(Permit::forget).is_ok();
+            !pool.queue.is_shut_down() && pool.call_spare.acquire_timeout(keep_alive).map(Permit::forget).is_ok();
         if called && !pool.queue.is_shut_down() {
             return true;
         }
@@ -553,7 +654,11 @@ impl Blocked for Worker {
         // Who only lets time pass needs no replacement.
         if let Some(ends_by) = pause.ends_by {
             fork::lend_all(&self.pool, pause.at);
-            self.pool.call(self.pool.crew.blocks(ends_by, || self.pool.work_waits()));
+            let needed = self.pool.crew.blocks(ends_by, || self.pool.work_waits());
+            if needed == Needed::Nobody && self.pool.sizing.is_some() && self.pool.work_waits() {
+                self.pool.found_nobody();
+            }
+            self.pool.call(needed);
         }
     }
 
@@ -561,18 +666,7 @@ impl Blocked for Worker {
         self.seat.goes_on();
         match pause.ends_by.map_or(Back::Fits, |ends_by| self.pool.crew.unblocks(ends_by)) {
             Back::Fits => {}
-            Back::SendOneHome => {
-                let claim = Claim::Claimed;
-                if self
-                    .pool
-                    .queue
-                    .put(Queued { task: None, place: Location::caller(), limited: false, claim, lent: false })
-                    .is_err()
-                {
-                    // The queue was shut down: the workers end anyway.
-                    self.pool.crew.refused(claim);
-                }
-            }
+            Back::SendOneHome => self.pool.send_one_home(),
         }
     }
 }
