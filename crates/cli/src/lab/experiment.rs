@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::Options;
 use super::child::{self, Child, Role};
 use super::work::cpu::{self, Calibration};
 use super::work::{self, Task, Unit, files, io};
+use super::{Only, Options};
 use super::{python, server};
 use crate::exit::Expected;
 
@@ -73,11 +73,29 @@ impl Inputs {
 }
 
 impl Experiment {
+    /// The experiment called `which`.
+    ///
+    /// # Errors
+    /// When what it needs cannot be started.
+    pub fn new(
+        which: Only,
+        options: &Options,
+        inputs: &Inputs,
+        calibration: Calibration,
+        python: Option<&python::Python>,
+    ) -> Result<Experiment, Expected> {
+        match which {
+            Only::Io => Experiment::io_bound(options, inputs),
+            Only::Cpu => Experiment::cpu_bound(options, inputs, calibration, python),
+            Only::Mixed => Experiment::mixed(options, calibration, python),
+        }
+    }
+
     /// GETs whose answers take their time.
     ///
     /// # Errors
     /// When the server cannot be started.
-    pub fn io_bound(options: &Options, inputs: &Inputs) -> Result<Experiment, Expected> {
+    fn io_bound(options: &Options, inputs: &Inputs) -> Result<Experiment, Expected> {
         let wanted = if options.quick { GETS_QUICK } else { GETS };
         if inputs.urls.is_empty() {
             let wrong = matches!(options.fault, Some(super::Fault::WrongBody)).then_some(wanted / 2);
@@ -124,7 +142,7 @@ impl Experiment {
     ///
     /// # Errors
     /// When python cannot be calibrated.
-    pub fn cpu_bound(
+    fn cpu_bound(
         options: &Options,
         inputs: &Inputs,
         calibration: Calibration,
@@ -177,7 +195,7 @@ impl Experiment {
     ///
     /// # Errors
     /// When the server cannot be started, or python cannot be calibrated.
-    pub fn mixed(
+    fn mixed(
         options: &Options,
         calibration: Calibration,
         python: Option<&python::Python>,

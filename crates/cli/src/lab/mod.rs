@@ -134,6 +134,15 @@ pub enum Fault {
     WrongSum,
 }
 
+impl Options {
+    /// What was asked for.
+    fn experiments(&self) -> impl Iterator<Item = Only> + use<> {
+        let (only, mixed) = (self.only, self.mixed);
+        let asked = move |which: &Only| only.map_or(mixed || *which != Only::Mixed, |only| only == *which);
+        [Only::Io, Only::Cpu, Only::Mixed].into_iter().filter(asked)
+    }
+}
+
 /// Runs the lab.
 ///
 /// # Errors
@@ -155,15 +164,8 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
 
     let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();
-    for which in [Only::Io, Only::Cpu, Only::Mixed] {
-        if !options.only.map_or(which != Only::Mixed || options.mixed, |only| only == which) {
-            continue;
-        }
-        let mut experiment = match which {
-            Only::Io => Experiment::io_bound(options, &inputs)?,
-            Only::Cpu => Experiment::cpu_bound(options, &inputs, calibration, python.as_ref())?,
-            Only::Mixed => Experiment::mixed(options, calibration, python.as_ref())?,
-        };
+    for which in options.experiments() {
+        let mut experiment = Experiment::new(which, options, &inputs, calibration, python.as_ref())?;
         let mut rows = measure(&experiment, python.as_ref(), &mut spins)?;
         experiment.close();
         let ideal = experiment.ideal(cores::median(&spins.seen));

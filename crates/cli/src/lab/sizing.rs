@@ -12,7 +12,7 @@ use super::child::{self, Role};
 use super::experiment::{Experiment, Inputs};
 use super::work::cpu::Calibration;
 use super::work::{Done, Unit};
-use super::{Only, Options};
+use super::Options;
 use crate::exit::Expected;
 use crate::output::Out;
 
@@ -101,14 +101,8 @@ pub fn play(units: Vec<Unit>) -> Played {
 pub fn run(options: &Options, inputs: &Inputs, calibration: Calibration, out: Out) -> Result<(), Expected> {
     let mut all = Vec::new();
     let mut wrong = Vec::new();
-    for which in [Only::Io, Only::Cpu] {
-        if options.only.is_some_and(|only| only != which) {
-            continue;
-        }
-        let mut experiment = match which {
-            Only::Io => Experiment::io_bound(options, inputs)?,
-            Only::Cpu => Experiment::cpu_bound(options, inputs, calibration, None)?,
-        };
+    for which in options.experiments() {
+        let mut experiment = Experiment::new(which, options, inputs, calibration, None)?;
         let played: Played = child::ask(Role::Sizing, &experiment.units)?;
         experiment.close();
         wrong.extend(failures(&experiment, &played));
