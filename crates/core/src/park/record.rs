@@ -312,6 +312,7 @@ pub fn with_task_deadline<R>(deadline: Instant, body: impl FnOnce() -> R) -> R {
 }
 
 /// The deadline of a task that is made here and now.
+#[inline]
 pub fn task_deadline() -> Option<Instant> {
     me(|me| me.deadline.get())
 }

@@ -86,6 +86,7 @@ pub(super) struct Header {
 }
 
 impl Header {
+    #[inline]
     fn new(executor: usize, pinned: bool) -> Self {
         Self {
             state: State::new(),
@@ -97,6 +98,7 @@ impl Header {
         }
     }
 
+    #[inline]
     fn is_too_late(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
@@ -471,6 +473,7 @@ where
 /// # Safety
 ///
 /// That of [`new_borrowing_task`], and that of [`new_pinned_task`] if it is `pinned`.
+#[inline]
 unsafe fn make<'a, F, T, G>(executor: usize, pinned: bool, job: F, guard: G) -> (Arc<dyn Runnable>, TaskHandle<T>)
 where
     F: FnOnce() -> Result<T, TaskError> + 'a,

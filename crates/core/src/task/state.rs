@@ -150,6 +150,7 @@ impl State {
 
     /// Takes the right to the outcome. False when it was taken before. Only the handle calls this, after `may_take`, and
     /// while nobody else uses the handle.
+    #[inline]
     pub(super) fn take(&self) -> bool {
         // Not a read-modify-write: in FINISHED only the handle writes the word.
         let word = self.0.load(Ordering::Relaxed);

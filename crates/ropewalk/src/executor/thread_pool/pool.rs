@@ -288,6 +288,7 @@ impl Pool {
     }
 
     /// Whoever reports the progress when one more task ends, if somebody wants to know.
+    #[inline]
     pub(in crate::executor) fn listener(self: &Arc<Self>) -> Option<Listener> {
         self.progress.as_ref()?.submitted.fetch_add(1, Ordering::Relaxed);
         let pool = Arc::clone(self);
@@ -310,6 +311,7 @@ impl Pool {
         self.crew.has_room()
     }
 
+    #[inline]
     fn put(self: &Arc<Self>, task: Arc<dyn Runnable>, place: &'static Location<'static>, lent: bool) {
         let claim = self.crew.claim_idle();
         let limited = !lent && self.room.is_some();
