@@ -4,8 +4,8 @@
 //!
 //! A [`List`] lies behind a leaf lock, usually together with the state of its primitive; a [`Node`] lies in a pinned
 //! future (or in the stack frame of a blocking call, which is the same future). All fields of a node are read and
-//! written through `&mut List` only, that is, by whoever holds the lock of *its* list; the first list that a node is
-//! pushed to is its list for ever, and using it with another one panics.
+//! written through `&mut List` only, that is, by whoever holds the lock of *its* list. The first list that a node is pushed
+//! to is its list until that lets it go for good; using it with another one panics.
 //!
 //! ```text
 //!  IDLE ──push──▶ LINKED ──pop──▶ WOKEN or GRANTED ──take──▶ IDLE

@@ -22,6 +22,8 @@ fn sum(pool: &ThreadPoolExecutor, range: std::ops::Range<u64>, leaf: &(impl Fn(u
     left + right
 }
 
+fn ignore<T>(_: T) {}
+
 /// Computes for about a microsecond.
 fn work() {
     for n in 0..300 {
@@ -235,29 +237,82 @@ fn kill_ends_both_branches() {
     assert!(matches!(job.join(), Err(TaskError::Cancelled)));
 }
 
-/// The caller's time is over while another worker has the branch: it is told, and nothing of it is left behind.
+/// The caller's time is over while its branch waits: on another worker, or on its own because nobody else took it, or in a
+/// job of a scope that it helps with.
 #[test]
-fn deadline_of_the_caller_ends_a_lent_branch() {
+fn deadline_of_the_caller_ends_a_branch_wherever_it_runs() {
+    for workers in [1, 2] {
+        let pool = ThreadPoolExecutor::new(workers);
+        let alive = AtomicUsize::new(0);
+        let (never, alive) = (Event::new(), &alive);
+        let wait = || {
+            let _counted = Counted::new(alive);
+            never.wait();
+        };
+        let limited = |body: &(dyn Fn() + Sync)| {
+            let job = || CancelToken::new().with_timeout(Duration::from_millis(20)).run(body);
+            pool.scope(|jobs| jobs.submit(job).join().unwrap())
+        };
+        for _ in 0..10 {
+            assert!(limited(&|| ignore(pool.join(wait, wait))).is_err());
+            assert!(limited(&|| ignore(pool.join(|| (), wait))).is_err());
+            assert!(
+                limited(&|| ignore(pool.join(|| sum(&pool, 0..100, &|_| work()), || pool.join(wait, wait)))).is_err()
+            );
+            assert!(limited(&|| pool.scope(|jobs| drop(jobs.submit(wait)))).is_err());
+            assert_eq!(alive.load(Ordering::Relaxed), 0);
+        }
+    }
+}
+
+/// A runtime of somebody else's on a worker: the fork sees that too late to refuse it, and waits then in spite of it.
+#[test]
+fn branch_does_not_outlive_a_join_in_foreign_async_code() {
     let pool = ThreadPoolExecutor::new(2);
-    let alive = AtomicUsize::new(0);
-    let limited = pool.scope(|jobs| {
+    for _ in 0..20 {
+        let alive = AtomicUsize::new(0);
+        let (alive, begun) = (&alive, &AtomicUsize::new(0));
+        let long = || {
+            let _counted = Counted::new(alive);
+            begun.store(1, Ordering::Relaxed);
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_millis(5) {
+                work();
+            }
+        };
         let job = || {
-            let token = CancelToken::new().with_timeout(Duration::from_millis(30));
-            token.run(|| {
-                let never = Event::new();
-                pool.join(
-                    || never.wait(),
-                    || {
-                        let _counted = Counted::new(&alive);
-                        never.wait();
-                    },
-                )
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let quick = || {
+                    let since = Instant::now();
+                    while begun.load(Ordering::Relaxed) == 0 && since.elapsed() < Duration::from_millis(50) {
+                        work();
+                    }
+                };
+                let outcome = catch_unwind(AssertUnwindSafe(|| pool.join(quick, long)));
+                assert_eq!(alive.load(Ordering::Relaxed), 0, "the branch outlived the join");
+                drop(outcome);
+            });
+        };
+        pool.scope(|jobs| jobs.submit(job).join().unwrap());
+    }
+}
+
+/// An async task of ours that a worker polls.
+#[test]
+fn join_in_block_on_on_a_worker_is_refused() {
+    let pool = ThreadPoolExecutor::new(2);
+    let refused = pool.scope(|jobs| {
+        let polls = || {
+            ropewalk::block_on(async {
+                let join = catch_unwind(AssertUnwindSafe(|| pool.join(|| (), || ()))).is_err();
+                let map = catch_unwind(AssertUnwindSafe(|| pool.par_map(|n| n, 0..10))).is_err();
+                (join, map)
             })
         };
-        jobs.submit(job).join().unwrap()
+        jobs.submit(polls).join().unwrap()
     });
-    assert!(limited.is_err());
-    assert_eq!(alive.load(Ordering::Relaxed), 0);
+    assert_eq!(refused, (true, true));
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub use place::AtomicPlace;
 pub use record::{
     Blocked, EndsBy, ExecutionId, Pause, Record, Runs, Suspend, current_executor, execution_id, inline_depth,
     only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend, with_task,
-    with_task_deadline, with_worker,
+    with_task_deadline, with_worker, without_task_deadline,
 };
 
 use crate::model::time::{Duration, Instant};
@@ -80,6 +80,11 @@ pub struct Cancelled {
 }
 
 impl Cancelled {
+    /// For a strand that cannot go on since a part of its work was cancelled: it ends as cancelled too.
+    pub fn with_its_part() -> Self {
+        Self { reason: Reason::Cancelled, scope: 0 }
+    }
+
     /// Whether this unwind was meant for the scope of `interrupt`.
     pub fn is_for(&self, interrupt: &Interrupt) -> bool {
         self.scope == std::ptr::from_ref(interrupt).addr()
@@ -146,15 +151,20 @@ pub struct Wait {
     deadline: Option<Instant>,
     cancellable: bool,
     brief: bool,
+    /// Also in async code, whose other tasks it stops: for those who must not return, or panic, before.
+    unconditional: bool,
     /// None when only time has to pass; nobody is told of such a wait.
     ends_by: Option<EndsBy>,
 }
 
 impl Wait {
     /// Until ready or cancelled.
-    pub const FOREVER: Self = Self { deadline: None, cancellable: true, brief: true, ends_by: Some(EndsBy::Others) };
+    pub const FOREVER: Self =
+        Self { deadline: None, cancellable: true, brief: true, unconditional: false, ends_by: Some(EndsBy::Others) };
     /// Until ready, whatever happens: for those who may not go on before.
     pub const SHIELDED: Self = Self { cancellable: false, ..Self::FOREVER };
+    /// Until ready, whatever happens and wherever that is: memory depends on it, so it does not even refuse async code.
+    pub const UNCONDITIONAL: Self = Self { unconditional: true, ..Self::SHIELDED };
     /// Until a lock is had, which must be re-acquired even by a strand that is cancelled.
     pub const LOCK: Self = Self { ends_by: Some(EndsBy::Release), ..Self::SHIELDED };
     /// Until something limited is had, or cancelled.
@@ -293,7 +303,9 @@ fn wait_as<T>(
     on: &'static str,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, (Interrupted, Option<Cancelled>)> {
-    refuse_in_async();
+    if !wait.unconditional {
+        refuse_in_async();
+    }
     let waker = strand.waker();
     let _depth = Depth::enter(&waker);
     let mut context = Context::from_waker(&waker);
@@ -494,6 +506,13 @@ pub fn in_async_context() -> bool {
 /// waits as the whole thread.
 pub fn would_stop_others() -> bool {
     in_async_context() || (crate::model::unchecked::panicking() && me(|me| me.suspend.get().is_some()))
+}
+
+/// Whether this strand polls async tasks of ropewalk's runtimes at this moment; [`in_async_context`] without the look at
+/// those of others.
+#[inline]
+pub fn is_polling_tasks() -> bool {
+    me(|me| me.polling_tasks.get())
 }
 
 /// Panics where a blocking wait would stop async tasks.

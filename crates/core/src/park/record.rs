@@ -287,20 +287,23 @@ pub enum Runs {
     InWait,
     /// That of whoever submitted it, whose scopes reach in: there is nobody else who could go on.
     Here,
+    /// Both: that of the scope it belongs to, in the wait for all of it.
+    HereInWait,
 }
 
 /// Runs `body` as a task: its waits end when `interrupt` is raised, or at the deadline.
 pub fn with_task<R>(interrupt: &Interrupt, deadline: Option<Instant>, runs: Runs, body: impl FnOnce() -> R) -> R {
-    let (base, around) = me(|me| (me.base.get(), me.scope.get()));
-    let outer = if runs == Runs::Here { around } else { base };
+    let (base, around, task) = me(|me| (me.base.get(), me.scope.get(), me.task.get()));
+    let outer = if matches!(runs, Runs::Here | Runs::HereInWait) { around } else { base };
     let scope = Scope::new(interrupt, deadline, outer);
-    let only_by_cancel = deadline.is_none() && outer == base;
+    // Nothing around it, or a task of which the same is true.
+    let only_by_cancel = deadline.is_none() && (outer == base || outer == task);
     let _scope = Swapped::new(|me| &me.scope, &raw const scope);
     let _task = Swapped::new(|me| &me.task, if only_by_cancel { &raw const scope } else { std::ptr::null() });
-    let _inline = (runs == Runs::InWait).then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
+    let _inline =
+        matches!(runs, Runs::InWait | Runs::HereInWait).then(|| Swapped::new(|me| &me.inline, inline_depth() + 1));
     // What the task makes itself has the deadlines that the task gives it.
-    let _deadline = task_deadline().is_some().then(|| Swapped::new(|me| &me.deadline, None));
-    body()
+    without_task_deadline(body)
 }
 
 /// Gives the tasks that `body` makes a deadline: they do not start after it, and their waits end at it. An earlier one that
@@ -315,6 +318,12 @@ pub fn with_task_deadline<R>(deadline: Instant, body: impl FnOnce() -> R) -> R {
 #[inline]
 pub fn task_deadline() -> Option<Instant> {
     me(|me| me.deadline.get())
+}
+
+/// Makes no deadline be in force for the tasks that `body` makes.
+pub fn without_task_deadline<R>(body: impl FnOnce() -> R) -> R {
+    let _deadline = task_deadline().is_some().then(|| Swapped::new(|me| &me.deadline, None));
+    body()
 }
 
 /// Runs `body` out of reach of every scope and task around it: as a plain thread, which nobody cancels.

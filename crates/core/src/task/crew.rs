@@ -206,10 +206,12 @@ impl Crew {
         self.blocked.load(Ordering::Relaxed) + self.stuck.load(Ordering::Relaxed)
     }
 
-    /// Whether one more job would find a worker, at some moment: for whoever has work to share but need not.
+    /// Whether one more job would find a worker, at some moment: for whoever has work to share but need not. No more than
+    /// `busy_max` are to be busy with such.
     #[inline]
-    pub fn has_room(&self) -> bool {
-        self.idle.load(Ordering::Relaxed) > 0 || self.runnable.load(Ordering::Relaxed) < self.max_workers()
+    pub fn has_room(&self, busy_max: usize) -> bool {
+        let (idle, runnable) = (self.idle(), self.runnable.load(Ordering::Relaxed));
+        (idle > 0 || runnable < self.max_workers()) && runnable.saturating_sub(idle) < busy_max
     }
 
     /// Before a job is put: takes one off the count of the idle.

@@ -102,6 +102,15 @@ impl<T> TaskHandle<T> {
         }
     }
 
+    /// [`wait_finished_shielded`](Self::wait_finished_shielded) that does not even refuse async code: for those on whose
+    /// stack lies what the task borrows.
+    #[doc(hidden)]
+    pub fn wait_finished_unconditionally(&self) {
+        if !self.task.header().state.may_take() {
+            park::wait_for_ready(park::Wait::UNCONDITIONAL, self.wait_as(Waiting::Blocking));
+        }
+    }
+
     /// Waits until the task has ended, without taking its result.
     pub fn finished(&self) -> Finished<'_> {
         self.wait_as(Waiting::Task)

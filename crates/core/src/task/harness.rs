@@ -38,7 +38,8 @@ pub trait Runnable: Send + Sync {
     fn run(&self);
     /// The same on the strand of whoever submitted it, whose scopes reach in.
     fn run_here(&self);
-    /// The same inside a wait for the task, unless so many do that already on this stack that the wait had better wait.
+    /// [`run_here`](Self::run_here) for a scope that waits for all its tasks, unless so many run inside waits on this stack
+    /// already that it had better wait.
     fn run_nested(&self);
     /// Ends the task without running it. False when it has started or ended already.
     fn cancel(&self, error: TaskError) -> bool;
@@ -319,7 +320,7 @@ where
 
     fn run_nested(&self) {
         if may_run_inline() {
-            self.start(Runs::InWait);
+            self.start(Runs::HereInWait);
         }
     }
 

@@ -23,6 +23,8 @@ struct Tasks {
     panic: Option<Box<dyn Any + Send>>,
     /// What is submitted from here on is cancelled too.
     cancelled: bool,
+    /// A job ended as cancelled while it ran.
+    cut_off: bool,
 }
 
 /// The jobs of one scope.
@@ -66,7 +68,10 @@ impl Jobs {
         let jobs = Arc::clone(self);
         move || match catch_unwind(AssertUnwindSafe(job)) {
             Ok(value) => Ok(value),
-            Err(payload) if payload.is::<Cancelled>() => resume_unwind(payload),
+            Err(payload) if payload.is::<Cancelled>() => {
+                jobs.tasks.lock().cut_off = true;
+                resume_unwind(payload)
+            }
             Err(payload) => {
                 let panic = Panic::from_payload(payload);
                 let told = TaskError::Panicked(Panic::from_payload(Box::new(panic.message().to_owned())));
@@ -130,8 +135,15 @@ impl Jobs {
         }
         drop(Member(Arc::clone(self)));
         help();
+        let wait = || {
+            // By what ends this strand too, if that was while it helped: then no wait is left in which it would see that.
+            if self.tasks.lock().cut_off {
+                park::check_cancelled();
+            }
+            self.nobody.wait();
+        };
         if result.is_ok()
-            && let Err(cancelled) = catch_unwind(AssertUnwindSafe(|| self.nobody.wait()))
+            && let Err(cancelled) = catch_unwind(AssertUnwindSafe(wait))
         {
             self.cancel();
             result = Err(cancelled);

@@ -158,13 +158,16 @@ impl Executor for InlineExecutor {
     fn shutdown(&self, how: Shutdown) {
         let roster = &self.inline.roster;
         roster.close();
-        if how == Shutdown::Kill {
-            roster.cancel(true);
-        }
         let mine = park::execution_id();
-        if how != Shutdown::Detach && roster.alive() > 0 && !self.inline.strands.lock().contains(&mine) {
+        let waits = how != Shutdown::Detach && roster.alive() > 0 && !self.inline.strands.lock().contains(&mine);
+        if waits {
             park::refuse_in_async();
-            roster.join();
+        }
+        match how {
+            Shutdown::Kill if waits => roster.kill(),
+            Shutdown::Kill => roster.cancel(true),
+            _ if waits => roster.join(),
+            _ => {}
         }
     }
 

@@ -136,6 +136,17 @@ struct Flight<R> {
     handle: TaskHandle<Chunk<R>>,
 }
 
+impl<R> Flight<R> {
+    /// Has the number sent when the chunk has ended.
+    fn tells(&self, sender: &Sender<usize>) {
+        let (sender, number) = (sender.clone(), self.number);
+        self.handle.on_finish(move |_| {
+            // Nobody listens any more when the map was dropped.
+            let _ = sender.send(number);
+        });
+    }
+}
+
 /// The results of [`try_map`](crate::ThreadPoolExecutor::try_map): an iterator of `Result`s.
 ///
 /// Dropping it cancels what has not started and does not wait.
@@ -249,7 +260,10 @@ impl<'e, E, F, I: Iterator, R, J> TryMap<'e, E, F, I, R, J> {
 
     /// Gives results as they come, not in the order of the input.
     pub fn unordered(mut self) -> Self {
-        self.ended = Some(channel::unbounded());
+        let (sender, receiver) = channel::unbounded();
+        // Some are under way if results were taken before.
+        self.flights.iter().for_each(|flight| flight.tells(&sender));
+        self.ended = Some((sender, receiver));
         self
     }
 }
@@ -305,14 +319,11 @@ where
         let number = self.next_number;
         self.next_number += 1;
         self.in_flight += items;
+        let flight = Flight { number, items, handle };
         if let Some((sender, _)) = &self.ended {
-            let sender = sender.clone();
-            handle.on_finish(move |_| {
-                // Nobody listens any more when the map was dropped.
-                let _ = sender.send(number);
-            });
+            flight.tells(sender);
         }
-        self.flights.push_back(Flight { number, items, handle });
+        self.flights.push_back(flight);
     }
 
     /// Takes items for the next chunk, if there is room for it and there are some.

@@ -20,12 +20,12 @@
 //!
 //! A [`Fork`] is touched by the strand alone that made it. To lend it moves the job out of it into a task of its own;
 //! the handle stays. Whatever the job borrows outlives the `join`, which does not return, and does not unwind, before
-//! that task has ended.
+//! that task has ended: the waits for that refuse nothing and are ended by nobody.
 
 use super::pool::Pool;
 use crate::executor::scope;
-use crate::task::TaskHandle;
 use crate::task::harness::{self, Runnable, drop_quietly};
+use crate::task::{Cancelled, TaskError, TaskHandle};
 use ropewalk_core::park;
 use ropewalk_core::sync::Queue;
 use std::cell::Cell;
@@ -108,6 +108,9 @@ where
     if park::current_executor() != pool.identity() {
         return inside(pool, || join(pool, a, b));
     }
+    if park::is_polling_tasks() {
+        park::refuse_in_async();
+    }
     let forks = Forks::here();
     // Nothing is left in it on the way that is taken a million times, and nothing is dropped there.
     let fork = ManuallyDrop::new(Fork {
@@ -115,9 +118,10 @@ where
         job: Cell::new(Some(b)),
         lent: Cell::new(None),
     });
-    forks.newest.set(&raw const fork.link);
-    forks.look(pool, Location::caller());
+    // Of the whole fork, which `lend` gets back from it.
+    forks.newest.set((&raw const fork).cast());
     let unwinds = Unwinds { fork: &fork, forks };
+    forks.look(pool, Location::caller());
     let a = a();
     std::mem::forget(unwinds);
     forks.newest.set(fork.link.older);
@@ -133,7 +137,7 @@ where
 #[cold]
 #[track_caller]
 pub(super) fn inside<R: Send>(pool: &Arc<Pool>, body: impl FnOnce() -> R + Send) -> R {
-    if park::current_executor() == pool.identity() {
+    if park::current_executor() == pool.identity() && !park::is_polling_tasks() {
         return body();
     }
     park::refuse_in_async();
@@ -154,7 +158,7 @@ impl<B, T> Drop for Unwinds<'_, B, T> {
         if let Some(lent) = self.fork.lent.take() {
             // Nobody wants it any more, but it must not outlive what it borrows.
             lent.handle.cancel();
-            lent.handle.wait_finished_shielded();
+            lent.handle.wait_finished_unconditionally();
         }
     }
 }
@@ -232,19 +236,24 @@ where
     // SAFETY: the caller's promise; the link is first in the fork.
     let fork = unsafe { &*link.cast::<Fork<B, T>>() };
     let Some(job) = fork.job.take() else { return };
+    // Now, so that nobody finds it again who is called from in here.
+    fork.link.is_lent.set(true);
     let help = Arc::new(Help { lent: Queue::unbounded(), hungry: AtomicBool::new(false) });
     let branch = Branch::new(Arc::clone(&help));
     let job = move || {
         let _branch = branch.begin();
         Ok(job())
     };
-    // SAFETY: `join` neither returns nor unwinds before the task has ended; then the job is gone and the result taken.
-    let (task, handle) = unsafe { harness::new_borrowing_task(pool.identity(), job, ()) };
+    // A deadline that is in force here is that of a task which is being submitted, if this strand waits for a place.
+    let (task, handle) = park::without_task_deadline(|| {
+        // SAFETY: `join` neither returns nor unwinds before the task has ended, not even in async code; then the job is
+        // gone, and the result is taken or dropped with the handle.
+        unsafe { harness::new_borrowing_task(pool.identity(), job, ()) }
+    });
     match to {
         Where::Pool => pool.lend(Arc::clone(&task), place),
         Where::Waiter(help) => drop(help.lent.put(Arc::clone(&task))),
     }
-    fork.link.is_lent.set(true);
     fork.lent.set(Some(Lent { task, handle, help }));
 }
 
@@ -283,21 +292,28 @@ impl Drop for Branch {
 }
 
 /// The sibling has ended: runs the branch if nobody else does, or waits for it.
+///
+/// Whatever runs here, the branch itself or a piece of it, is reached by the scopes around the `join`: its waits end with the
+/// caller's.
 #[cold]
 fn come_back<T>(lent: Lent<T>) -> T {
-    lent.task.run();
+    lent.task.run_here();
     if !lent.handle.is_finished()
         && let Err(cancelled) = catch_unwind(AssertUnwindSafe(|| lent.help_until_it_ends()))
     {
         lent.handle.cancel();
-        lent.handle.wait_finished_shielded();
+        lent.handle.wait_finished_unconditionally();
         drop_quietly(lent.handle);
         resume_unwind(cancelled);
     }
+    lent.handle.wait_finished_unconditionally();
     lent.handle.join().unwrap_or_else(|error| {
-        // Whoever shut the pool down with `Kill` meant this strand too.
+        // The scope that ended it may be one around this strand too.
         park::check_cancelled();
-        error.resume()
+        match error {
+            TaskError::Cancelled => resume_unwind(Box::new(Cancelled::with_its_part())),
+            error => error.resume(),
+        }
     })
 }
 
@@ -307,8 +323,8 @@ impl<T> Lent<T> {
             // Before the wait, so that whoever is asked sees it before it could be told that this worker sleeps.
             self.help.hungry.store(true, Ordering::Relaxed);
             match self.help.lent.get() {
-                Ok(piece) => piece.run(),
-                Err(_) => return self.handle.wait_finished(),
+                Ok(piece) => piece.run_here(),
+                Err(_) => return,
             }
         }
     }

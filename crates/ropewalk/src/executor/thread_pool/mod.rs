@@ -144,15 +144,18 @@ impl ThreadPoolExecutor {
     /// this pool it runs `a` right there, and `b` after it unless another worker has taken it meanwhile; called elsewhere
     /// it first goes to a worker and waits.
     ///
-    /// `a` must not wait for something that `b` does, unless there are two workers.
+    /// `a` may wait in ropewalk for something that `b` does: another worker takes `b` then. Not the other way round, and not
+    /// while the pool is shut down.
     ///
     /// # Cancel safety
     ///
-    /// A caller that is cancelled cancels `b`, if another worker runs it, waits until it has ended, and unwinds then.
+    /// A caller that is cancelled, or whose time is over, ends both: a wait in either unwinds, wherever it runs. Then this
+    /// unwinds, when both have ended.
     ///
     /// # Panics
     ///
-    /// When one of them does, after the other has ended; with the panic of `a` if both do. In async code.
+    /// When one of them does, after the other has ended; with the panic of `a` if both do. If `a` panics, `b` is asked to
+    /// stop, and never begins if it has not. In async code. Called from elsewhere than a worker, when the pool was shut down.
     ///
     /// # Examples
     ///

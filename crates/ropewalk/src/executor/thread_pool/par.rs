@@ -273,7 +273,7 @@ pub(super) fn map_into<P: Parts, R: Send>(
 pub(super) fn map<P: Parts, R: Send>(pool: &Arc<Pool>, function: impl Fn(P::Item) -> R + Sync, parts: P) -> Vec<R> {
     let len = parts.len();
     let mut results: Vec<R> = Vec::with_capacity(len);
-    let places = &mut results.spare_capacity_mut()[..len];
+    let places = Places { start: results.as_mut_ptr(), len, room: PhantomData };
     let filled = divide(pool, Zip(parts, places), filling(&function), Filled::together);
     assert_eq!(filled.len, len, "each item has its result");
     std::mem::forget(filled);
@@ -282,11 +282,42 @@ pub(super) fn map<P: Parts, R: Send>(pool: &Arc<Pool>, function: impl Fn(P::Item
     results
 }
 
+/// Places in a row for results, of which there are none yet. Two are neighbours, and never the same: they come from one by
+/// [`split_at`](Parts::split_at). By pointer and not by `&mut`, so that neighbours can become one again.
+struct Places<'a, R> {
+    start: *mut R,
+    len: usize,
+    room: PhantomData<&'a mut [MaybeUninit<R>]>,
+}
+
+// SAFETY: nobody else has these places, and what comes there may be sent.
+unsafe impl<R: Send> Send for Places<'_, R> {}
+
+impl<'a, R: Send> Parts for Places<'a, R> {
+    type Item = &'a mut MaybeUninit<R>;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn split_at(self, middle: usize) -> (Self, Self) {
+        assert!(middle <= self.len, "{middle} is beyond {} places", self.len);
+        // SAFETY: as asserted, so it stays in the vector's memory, or one past it.
+        let right = unsafe { self.start.add(middle) };
+        (Self { len: middle, ..self }, Self { start: right, len: self.len - middle, room: PhantomData })
+    }
+
+    fn items(self) -> impl Iterator<Item = &'a mut MaybeUninit<R>> {
+        // SAFETY: the places are in the vector's memory, which outlives `'a`, and nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast::<MaybeUninit<R>>(), self.len) }.iter_mut()
+    }
+}
+
 /// Places in a row that hold results. Dropped, so are they: when another piece panicked.
 struct Filled<'a, R> {
     start: *mut R,
     len: usize,
-    places: PhantomData<&'a mut [MaybeUninit<R>]>,
+    room: PhantomData<&'a mut [MaybeUninit<R>]>,
 }
 
 // SAFETY: it owns the results, as a vector would.
@@ -295,9 +326,8 @@ unsafe impl<R: Send> Send for Filled<'_, R> {}
 impl<R> Filled<'_, R> {
     /// Two that are neighbours.
     fn together(left: Self, right: Self) -> Self {
-        // Only compared: it is one past the last place of the left one.
-        assert!(std::ptr::eq(left.start.wrapping_add(left.len), right.start), "halves of one slice are neighbours");
-        let both = Self { len: left.len + right.len, ..left };
+        assert!(std::ptr::eq(left.start.wrapping_add(left.len), right.start), "halves of one vector are neighbours");
+        let both = Self { start: left.start, len: left.len + right.len, room: PhantomData };
         std::mem::forget((left, right));
         both
     }
@@ -305,26 +335,24 @@ impl<R> Filled<'_, R> {
 
 impl<R> Drop for Filled<'_, R> {
     fn drop(&mut self) {
-        // SAFETY: so many places are filled, and this is their only owner.
+        // SAFETY: so many places are filled, and this is their only owner. The pointer is the vector's, good for all of it.
         unsafe { std::ptr::slice_from_raw_parts_mut(self.start, self.len).drop_in_place() };
     }
 }
 
 /// Fills places with the results of the items beside them.
-fn filling<'a, P: Parts, R>(
-    function: &impl Fn(P::Item) -> R,
-) -> impl Fn(Zip<P, &'a mut [MaybeUninit<R>]>) -> Filled<'a, R> {
+fn filling<'a, P: Parts, R: Send>(function: &impl Fn(P::Item) -> R) -> impl Fn(Zip<P, Places<'a, R>>) -> Filled<'a, R> {
     move |Zip(parts, places)| {
-        let mut filled = Filled { start: places.as_mut_ptr().cast(), len: 0, places: PhantomData };
+        let mut filled = Filled { start: places.start, len: 0, room: PhantomData };
         if needs_drop::<R>() {
-            for (item, place) in parts.items().zip(places) {
+            for (item, place) in parts.items().zip(places.items()) {
                 place.write(function(item));
                 filled.len += 1;
             }
         } else {
             // Without the count, which would have to be right at each call, the compiler can do several at a time.
             let len = places.len().min(parts.len());
-            parts.items().zip(places).for_each(|(item, place)| {
+            parts.items().zip(places.items()).for_each(|(item, place)| {
                 place.write(function(item));
             });
             filled.len = len;

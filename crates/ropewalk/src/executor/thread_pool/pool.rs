@@ -20,6 +20,7 @@ use ropewalk_core::park::{self, Blocked, Pause, Reason};
 use ropewalk_core::sync::queue::{PutError, TryGetError};
 use ropewalk_core::sync::{Event, Permit, Queue, Semaphore};
 use ropewalk_core::task::crew::{Back, Census, Claim, Crew, Expired, Hired, Left, Needed, Step};
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,9 @@ pub(in crate::executor) struct Pool {
     /// Free places in the queue, when it has a limit.
     room: Option<Semaphore>,
     crew: Crew,
+    /// So many workers at most are busy with work that is divided among them: all, or one a core where the pool chooses how many
+    /// there are, since it may have many more for jobs that wait.
+    dividers_max: usize,
     /// None for a fixed number of workers.
     sizing: Option<Sizing>,
     waits: Waits,
@@ -115,6 +119,10 @@ impl Pool {
             room: builder.queue_limit.map(Semaphore::new),
             // The monitor comes by while there is work.
             crew: if sizing.is_some() { Crew::new(max_workers).patient() } else { Crew::new(max_workers) },
+            dividers_max: match sizing {
+                Some(_) => std::thread::available_parallelism().map_or(1, NonZero::get),
+                None => usize::MAX,
+            },
             sizing,
             waits: Waits::new(),
             call_spare: Semaphore::new(0),
@@ -305,10 +313,10 @@ impl Pool {
         self.put(task, place, true);
     }
 
-    /// Whether one more job would find a worker.
+    /// Whether work that is divided would find one more worker.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.crew.has_room()
+        self.crew.has_room(self.dividers_max)
     }
 
     #[inline]
@@ -612,7 +620,9 @@ impl Worker {
     fn run_job(&self, queued: Queued) {
         self.pool.give_back(&queued);
         if let Some(task) = &queued.task {
-            self.pool.waits.taken(queued.stamp);
+            if task.is_pending() {
+                self.pool.waits.taken(queued.stamp);
+            }
             // The task catches what its job does; this is for a waker of a foreign runtime that panics.
             self.seat.begins(queued.place);
             drop_quietly(catch_unwind(AssertUnwindSafe(|| task.run())));
