@@ -7,10 +7,9 @@ use super::{Executor, Submit, TrySubmitError};
 use crate::task::harness::{self, Runnable};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 use ropewalk_core::park::{self, ExecutionId};
-use ropewalk_core::sync::Mutex;
 use std::fmt;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Runs each job at once, on the strand that submits it: when [`submit`](Submit::submit) returns, the handle is finished.
 ///
@@ -50,7 +49,8 @@ pub struct InlineExecutor {
 #[derive(Default)]
 struct Inline {
     roster: Arc<Roster>,
-    /// The strands that run a job at this moment, once for each: they cannot wait for the end of all jobs.
+    /// The strands that run a job at this moment, once for each: they cannot wait for the end of all jobs. (Not a mutex of
+    /// ours: jobs are submitted in async code too.)
     strands: Mutex<Vec<ExecutionId>>,
 }
 
@@ -59,7 +59,7 @@ struct Running<'a>(&'a Inline, ExecutionId);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut strands = self.0.strands.lock();
+        let mut strands = self.0.strands();
         if let Some(place) = strands.iter().rposition(|strand| *strand == self.1) {
             strands.swap_remove(place);
         }
@@ -67,9 +67,13 @@ impl Drop for Running<'_> {
 }
 
 impl Inline {
+    fn strands(&self) -> MutexGuard<'_, Vec<ExecutionId>> {
+        self.strands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self, task: &Arc<dyn Runnable>) {
         let me = park::execution_id();
-        self.strands.lock().push(me);
+        self.strands().push(me);
         let _running = Running(self, me);
         self.roster.list(task);
         task.run_here();
@@ -159,7 +163,7 @@ impl Executor for InlineExecutor {
         let roster = &self.inline.roster;
         roster.close();
         let mine = park::execution_id();
-        let waits = how != Shutdown::Detach && roster.alive() > 0 && !self.inline.strands.lock().contains(&mine);
+        let waits = how != Shutdown::Detach && roster.alive() > 0 && !self.inline.strands().contains(&mine);
         if waits {
             park::refuse_in_async();
         }

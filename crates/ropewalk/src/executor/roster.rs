@@ -1,16 +1,16 @@
 //! Who is alive in a set of tasks: counted, bounded, cancelled and waited for together.
 
 use crate::task::TaskError;
-use ropewalk_core::sync::{Condvar, Mutex};
+use ropewalk_core::sync::Event;
 use ropewalk_core::task::harness::Runnable;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// A set of tasks that are counted, cancelled and waited for together.
 #[derive(Default)]
 pub(crate) struct Roster {
+    /// Not a mutex of ours, which is refused in async code when it is contended: members leave there too. It is held for a
+    /// few instructions, and never over a wait.
     members: Mutex<Members>,
-    /// A member has left, or the roster was closed.
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -20,6 +20,22 @@ struct Members {
     closed: bool,
     /// How many are killing everybody at this moment.
     killers: usize,
+    /// Set when a member has left, or the roster was closed; there if somebody waits for that.
+    changes: Option<Arc<Event>>,
+}
+
+impl Members {
+    /// Somebody waits for the next change.
+    fn next_change(&mut self) -> Arc<Event> {
+        Arc::clone(self.changes.get_or_insert_default())
+    }
+}
+
+/// Wakes those who wait for a change, without the lock.
+fn changed(mut members: MutexGuard<'_, Members>) {
+    let changes = members.changes.take();
+    drop(members);
+    changes.inspect(|changes| changes.set());
 }
 
 /// One task's place in a roster, until this is dropped: a guard for its harness.
@@ -27,8 +43,9 @@ pub(crate) struct Member(Arc<Roster>);
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.0.members.lock().alive -= 1;
-        self.0.changed.notify_all();
+        let mut members = self.0.members();
+        members.alive -= 1;
+        changed(members);
     }
 }
 
@@ -37,7 +54,7 @@ struct Killing<'a>(&'a Roster);
 
 impl Drop for Killing<'_> {
     fn drop(&mut self) {
-        self.0.members.lock().killers -= 1;
+        self.0.members().killers -= 1;
     }
 }
 
@@ -51,9 +68,14 @@ pub(crate) enum Refused {
 }
 
 impl Roster {
+    fn members(&self) -> MutexGuard<'_, Members> {
+        // No code of a user runs under this lock, so a poisoned one cannot hold a half-made change.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a place, when fewer than `limit` are alive.
     pub(crate) fn try_enter(self: &Arc<Self>, limit: usize) -> Result<Member, Refused> {
-        let mut members = self.members.lock();
+        let mut members = self.members();
         match members.closed {
             true => Err(Refused::Closed),
             false if members.alive >= limit => Err(Refused::Full),
@@ -64,17 +86,32 @@ impl Roster {
     /// Takes a place, and waits for one if it must. Err when the roster is closed.
     #[track_caller]
     pub(crate) fn enter(self: &Arc<Self>, limit: usize) -> Result<Member, Refused> {
-        let members = self.members.lock();
-        let mut members = self.changed.wait_while(members, |members| members.alive >= limit && !members.closed);
-        if members.closed { Err(Refused::Closed) } else { Ok(self.take(&mut members)) }
+        loop {
+            match self.enter_or_wait(limit) {
+                Ok(entered) => return entered,
+                Err(change) => change.wait(),
+            }
+        }
     }
 
     /// [`enter`](Self::enter) in async code.
     pub(crate) async fn enter_async(self: &Arc<Self>, limit: usize) -> Result<Member, Refused> {
-        let members = self.members.lock_async().await;
-        let full = |members: &mut Members| members.alive >= limit && !members.closed;
-        let mut members = self.changed.wait_while_async(members, full).await;
-        if members.closed { Err(Refused::Closed) } else { Ok(self.take(&mut members)) }
+        loop {
+            match self.enter_or_wait(limit) {
+                Ok(entered) => return entered,
+                Err(change) => change.wait_async().await,
+            }
+        }
+    }
+
+    /// Takes a place or is refused; or else what to wait for.
+    fn enter_or_wait(self: &Arc<Self>, limit: usize) -> Result<Result<Member, Refused>, Arc<Event>> {
+        let mut members = self.members();
+        match members.closed {
+            true => Ok(Err(Refused::Closed)),
+            false if members.alive >= limit => Err(members.next_change()),
+            false => Ok(Ok(self.take(&mut members))),
+        }
     }
 
     fn take(self: &Arc<Self>, members: &mut Members) -> Member {
@@ -84,7 +121,7 @@ impl Roster {
 
     /// Makes a member's task one that [`cancel`](Self::cancel) reaches.
     pub(crate) fn list(&self, task: &Arc<dyn Runnable>) {
-        let mut members = self.members.lock();
+        let mut members = self.members();
         if members.tasks.len() == members.tasks.capacity() {
             members.tasks.retain(|task| task.strong_count() > 0);
         }
@@ -100,7 +137,7 @@ impl Roster {
     /// until nobody is alive.
     #[track_caller]
     pub(crate) fn kill(&self) {
-        self.members.lock().killers += 1;
+        self.members().killers += 1;
         let _killing = Killing(self);
         self.cancel(true);
         self.join();
@@ -108,7 +145,7 @@ impl Roster {
 
     /// Drops what has not started, and asks what runs to stop if `running` says so.
     pub(crate) fn cancel(&self, running: bool) {
-        let tasks = self.members.lock().tasks.clone();
+        let tasks = self.members().tasks.clone();
         for task in tasks.iter().filter_map(Weak::upgrade) {
             if !task.cancel(TaskError::Cancelled) && running {
                 task.interrupt();
@@ -118,24 +155,34 @@ impl Roster {
 
     /// Takes no more.
     pub(crate) fn close(&self) {
-        self.members.lock().closed = true;
-        self.changed.notify_all();
+        let mut members = self.members();
+        members.closed = true;
+        changed(members);
     }
 
     /// How many are alive.
     pub(crate) fn alive(&self) -> usize {
-        self.members.lock().alive
+        self.members().alive
+    }
+
+    /// What to wait for while somebody is alive.
+    fn wait_for_the_last(&self) -> Option<Arc<Event>> {
+        let mut members = self.members();
+        (members.alive > 0).then(|| members.next_change())
     }
 
     /// Waits until nobody is alive.
     #[track_caller]
     pub(crate) fn join(&self) {
-        drop(self.changed.wait_while(self.members.lock(), |members| members.alive > 0));
+        while let Some(change) = self.wait_for_the_last() {
+            change.wait();
+        }
     }
 
     /// [`join`](Self::join) in async code.
     pub(crate) async fn join_async(&self) {
-        let members = self.members.lock_async().await;
-        drop(self.changed.wait_while_async(members, |members| members.alive > 0).await);
+        while let Some(change) = self.wait_for_the_last() {
+            change.wait_async().await;
+        }
     }
 }
