@@ -8,11 +8,11 @@ use ropewalk_profile::picture::curves::{self, Curve, Curves};
 use ropewalk_profile::picture::human;
 use serde::{Deserialize, Serialize};
 
+use super::Options;
 use super::child::{self, Role};
 use super::experiment::{Experiment, Inputs};
 use super::work::cpu::Calibration;
 use super::work::{Done, Unit};
-use super::Options;
 use crate::exit::Expected;
 use crate::output::Out;
 

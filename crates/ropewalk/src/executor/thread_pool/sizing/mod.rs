@@ -118,11 +118,13 @@ pub enum SizingReason {
         /// Jobs finished a second, in percent of those before the trial.
         rate_percent: u16,
     },
-    /// The trial showed that the old number was better, or was disturbed: the old one is back.
+    /// The trial showed that the old number was better: it is back.
     Undone {
         /// Jobs finished a second, in percent of those before the trial.
         rate_percent: u16,
     },
+    /// The trial showed nothing: too few jobs ended in its time, or the queue became empty. The old number is back.
+    NoResult,
     /// No job had finished for long, where the system does not say what threads do.
     Stalled,
     /// There was no more work than fewer workers could do.
@@ -155,8 +157,9 @@ impl fmt::Display for SizingReason {
             Self::MoreTrial => f.write_str("trying whether more do better"),
             Self::Kept { rate_percent } => write!(f, "{rate_percent} % of the rate before the trial"),
             Self::Undone { rate_percent } => {
-                write!(f, "only {rate_percent} % of the rate that was hoped for in the trial")
+                write!(f, "{rate_percent} % of the rate before the trial, which is not enough")
             }
+            Self::NoResult => f.write_str("the trial had no result"),
             Self::Stalled => f.write_str("no job finished for long"),
             Self::Idle => f.write_str("there was too little to do for more"),
         }
