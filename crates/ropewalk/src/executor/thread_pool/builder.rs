@@ -186,10 +186,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorkers => f.write_str("max_workers is 0: a thread pool needs at least one worker"),
-            Self::MinIsZero { max } => write!(
-                f,
-                "max_workers is between 0 and {max}: min must be at least 1, since a pool keeps a worker"
-            ),
+            Self::MinIsZero { max } => {
+                write!(f, "max_workers is between 0 and {max}: min must be at least 1, since a pool keeps a worker")
+            }
             Self::MinAboveMax { min, max } => {
                 write!(f, "max_workers is between {min} and {max}: min must not be greater than max")
             }
