@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = std::env::temp_dir().join(format!("ropewalk-thumbnails-{}", std::process::id()));
     let files = if named.is_empty() { paint(&directory)? } else { named };
 
-    // One for what waits for the disk, one with a worker a core for what computes.
+    // One for what waits for the disk, as many as it bears; one that sizes itself, to a worker a core for what computes.
     let (disk, cores) = (ThreadPoolExecutor::new(4), ThreadPoolExecutor::builder().build()?);
     let outcome = Pipeline::from(files)
         .try_stage(&disk, IN_HAND, read)

@@ -122,8 +122,10 @@ impl Builder {
             Workers::Fixed(workers) => (workers, workers),
             Workers::Between { min, max } => (min, max),
         };
-        if min == 0 || max == 0 {
-            return Err(BuildError::NoWorkers);
+        match self.max_workers {
+            Workers::Fixed(0) => return Err(BuildError::NoWorkers),
+            Workers::Between { min: 0, max } => return Err(BuildError::MinIsZero { max }),
+            _ => {}
         }
         if min > max {
             return Err(BuildError::MinAboveMax { min, max });
@@ -160,6 +162,11 @@ impl fmt::Debug for Builder {
 pub enum BuildError {
     /// `max_workers` is 0.
     NoWorkers,
+    /// The smallest number of workers is 0.
+    MinIsZero {
+        /// The greatest that was asked for.
+        max: usize,
+    },
     /// The smallest number of workers is greater than the greatest.
     MinAboveMax {
         /// The smallest that was asked for.
@@ -179,6 +186,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorkers => f.write_str("max_workers is 0: a thread pool needs at least one worker"),
+            Self::MinIsZero { max } => {
+                write!(f, "max_workers is between 0 and {max}: min must be at least 1, since a pool keeps a worker")
+            }
             Self::MinAboveMax { min, max } => {
                 write!(f, "max_workers is between {min} and {max}: min must not be greater than max")
             }

@@ -5,22 +5,20 @@
 pub(super) enum Wait {
     /// For something outside of this process: a device, another machine, a time. Another worker could run meanwhile.
     Outside(&'static str),
-    /// For a lock of this process or of the system, or for a child that computes: another worker would only wait as well.
+    /// For a lock of this process or of the system, for memory, or for the end of a child: another worker would only wait as
+    /// well. (A job that waits in `Command::output` is outside: it reads what its child writes, and nothing tells the two apart.)
     Lock,
     /// The system does not say.
     Unknown,
 }
 
-/// A call that is in neither list, and a page that is read in (-1).
+/// A call that is in neither list.
 const OTHER_CALL: &str = "a system call";
-const PAGE_FAULT: &str = "a page fault";
 
 /// What the call with this number waits for.
 pub(super) fn wait_of(number: i64) -> Wait {
-    if number < 0 {
-        return Wait::Outside(PAGE_FAULT);
-    }
-    if TABLE.is_empty() {
+    // -1 is no call: as a rule a page fault, of a file that is read in, or of memory that is short, where more workers do harm.
+    if number < 0 || TABLE.is_empty() {
         return Wait::Unknown;
     }
     match TABLE.iter().find(|(call, _)| *call == number) {
@@ -39,8 +37,9 @@ macro_rules! calls {
 /// The numbers of arch/x86/entry/syscalls/syscall_64.tbl.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
 const TABLE: &[(i64, Wait)] = calls! {
-    0 outside "read"; 1 outside "write"; 2 outside "open"; 4 outside "stat"; 7 outside "poll"; 17 outside "pread";
-    18 outside "pwrite"; 19 outside "readv"; 20 outside "writev"; 23 outside "select"; 35 outside "nanosleep";
+    0 outside "read"; 1 outside "write"; 2 outside "open"; 4 outside "stat"; 7 outside "poll"; 9 lock "mmap";
+    10 lock "mprotect"; 11 lock "munmap"; 12 lock "brk"; 17 outside "pread"; 18 outside "pwrite"; 19 outside "readv";
+    20 outside "writev"; 23 outside "select"; 25 lock "mremap"; 28 lock "madvise"; 35 outside "nanosleep";
     40 outside "sendfile"; 42 outside "connect"; 43 outside "accept"; 44 outside "sendto"; 45 outside "recvfrom";
     46 outside "sendmsg"; 47 outside "recvmsg"; 61 lock "wait4"; 65 lock "semop"; 72 lock "fcntl"; 73 lock "flock";
     74 outside "fsync"; 75 outside "fdatasync"; 202 lock "futex"; 220 lock "semtimedop"; 230 outside "clock_nanosleep";
@@ -57,7 +56,8 @@ const TABLE: &[(i64, Wait)] = calls! {
     71 outside "sendfile"; 72 outside "pselect"; 73 outside "ppoll"; 79 outside "newfstatat"; 82 outside "fsync";
     83 outside "fdatasync"; 95 lock "waitid"; 98 lock "futex"; 101 outside "nanosleep"; 115 outside "clock_nanosleep";
     192 lock "semtimedop"; 193 lock "semop"; 202 outside "accept"; 203 outside "connect"; 206 outside "sendto";
-    207 outside "recvfrom"; 211 outside "sendmsg"; 212 outside "recvmsg"; 242 outside "accept4"; 260 lock "wait4";
+    207 outside "recvfrom"; 211 outside "sendmsg"; 212 outside "recvmsg"; 214 lock "brk"; 215 lock "munmap";
+    216 lock "mremap"; 222 lock "mmap"; 226 lock "mprotect"; 233 lock "madvise"; 242 outside "accept4"; 260 lock "wait4";
     285 outside "copy_file_range"; 291 outside "statx"; 426 outside "io_uring_enter"; 449 lock "futex_waitv";
     455 lock "futex_wait";
 };
@@ -82,7 +82,16 @@ mod tests {
     }
 
     #[test]
-    fn page_fault_is_no_lock() {
-        assert_eq!(wait_of(-1), Wait::Outside(PAGE_FAULT));
+    fn page_fault_says_nothing() {
+        assert_eq!(wait_of(-1), Wait::Unknown);
+    }
+
+    /// Calls for memory wait for each other, and for memory.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))]
+    #[test]
+    fn call_for_memory_is_no_reason_to_grow() {
+        for number in [9, 10, 11, 12, 25, 28] {
+            assert_eq!(wait_of(number), Wait::Lock, "{number}");
+        }
     }
 }

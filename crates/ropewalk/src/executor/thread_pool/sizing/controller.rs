@@ -49,8 +49,13 @@ const CROWD_CEILING: Duration = Duration::from_secs(1);
 const WINDOW_MIN: Duration = Duration::from_millis(100);
 const WINDOW_JOBS_MIN: u64 = 16;
 const WINDOW_ROUNDS: u64 = 3;
-/// When a trial has no result by then, it is taken back.
+/// When a trial has no result by then, it is taken back: jobs that end quickly have shown by then what there is to see.
 const TRIAL_MAX: Duration = Duration::from_secs(2);
+/// Slow jobs get the time in which so many would end for each worker at the rate before the trial: those that began under the
+/// other number, the [`WINDOW_ROUNDS`] that count, and as many as one round for what is slower.
+const TRIAL_ROUNDS: u64 = WINDOW_ROUNDS + 2;
+/// But no trial lasts longer than this: a wrong number does harm as long as it is tried.
+const TRIAL_LONGEST: Duration = Duration::from_secs(60);
 /// Fewer do as well if they finish this part of the jobs.
 const AS_GOOD: f64 = 0.93;
 /// Of the growth, this part at least must show in the rate of a trial upwards.
@@ -130,7 +135,8 @@ struct Trial {
     from: usize,
     /// Jobs a second before.
     rate: f64,
-    since: Duration,
+    /// When it is taken back if it has no result.
+    until: Duration,
 }
 
 /// Those who could run jobs, by what they do.
@@ -307,7 +313,8 @@ impl Controller {
             self.upwards = !self.upwards;
             return self.restart_window();
         }
-        self.trial = Some(Trial { from: self.target, rate, since: self.now });
+        let until = self.now + trial_time(self.target.max(to), rate);
+        self.trial = Some(Trial { from: self.target, rate, until });
         self.set(to, reason);
     }
 
@@ -315,12 +322,12 @@ impl Controller {
     fn end_trial(&mut self) {
         let Some(trial) = self.trial else { return };
         let (from, to) = (trial.from, self.target);
-        let rate = match self.window.rate(from.max(to)) {
-            Some(rate) => rate,
-            None if self.now.saturating_sub(trial.since) >= TRIAL_MAX => 0.0,
-            None => return,
-        };
+        let rate = self.window.rate(from.max(to));
+        if rate.is_none() && self.now < trial.until {
+            return;
+        }
         self.trial = None;
+        let Some(rate) = rate else { return self.take_back(from, SizingReason::NoResult) };
         let gained = rate / trial.rate;
         let hoped_for = if to < from { AS_GOOD } else { 1.0 + GAIN_MIN * (to as f64 / from as f64 - 1.0) };
         let rate_percent = (100.0 * gained).round().min(f64::from(u16::MAX)) as u16;
@@ -334,11 +341,16 @@ impl Controller {
             // What was measured of the trial serves as the beginning of the next one.
             self.next_trial = self.now;
         } else {
-            self.upwards = to < from;
-            self.set(from, SizingReason::Undone { rate_percent });
-            self.next_trial = self.now + self.backoff;
-            self.backoff = (2 * self.backoff).min(BACKOFF.1);
+            self.take_back(from, SizingReason::Undone { rate_percent });
         }
+    }
+
+    /// The old number is back, and the next trial goes the other way, later.
+    fn take_back(&mut self, from: usize, reason: SizingReason) {
+        self.upwards = self.target < from;
+        self.set(from, reason);
+        self.next_trial = self.now + self.backoff;
+        self.backoff = (2 * self.backoff).min(BACKOFF.1);
     }
 
     /// Rule 4.
@@ -350,7 +362,7 @@ impl Controller {
         }
         // Nothing can be measured without jobs that wait.
         if let Some(trial) = self.trial.take() {
-            self.set(trial.from, SizingReason::Undone { rate_percent: 0 });
+            self.set(trial.from, SizingReason::NoResult);
         }
         self.restart_window();
         self.barren = Duration::ZERO;
@@ -393,6 +405,13 @@ impl Controller {
         }
         self.log.push_back(SizingDecision { at: self.now, from, to, reason });
     }
+}
+
+/// How long a trial with so many workers, or fewer, may take where so many jobs a second ended before.
+fn trial_time(workers: usize, rate: f64) -> Duration {
+    let seconds = (TRIAL_ROUNDS * workers as u64) as f64 / rate;
+    // Compared as numbers: a rate of next to nothing gives more seconds than a duration holds.
+    Duration::from_secs_f64(seconds.clamp(TRIAL_MAX.as_secs_f64(), TRIAL_LONGEST.as_secs_f64()))
 }
 
 impl Window {

@@ -34,6 +34,17 @@ use std::time::{Duration, Instant};
 /// cost about 20 KiB each.
 pub(super) const AUTO_WORKERS_MAX: usize = 1_024;
 
+/// How many of the files that this process may have open there are for each worker of [`Workers::Auto`]: a job that waits
+/// outside as a rule holds one (a connection), often two, and the rest of the program needs some too.
+const AUTO_FILES_PER_WORKER: usize = 4;
+
+/// The most workers that [`Workers::Auto`] comes to, where so many files may be open (None: no limit, or nobody says).
+fn auto_workers_max(cores: usize, open_files: Option<usize>) -> usize {
+    let bearable = open_files.map_or(AUTO_WORKERS_MAX, |files| files / AUTO_FILES_PER_WORKER);
+    // Whoever computes needs no file: every core is used in any case.
+    bearable.min(AUTO_WORKERS_MAX).max(cores)
+}
+
 /// How many jobs of a [`ThreadPoolExecutor`](super::ThreadPoolExecutor) may run at once.
 ///
 /// # Examples
@@ -52,7 +63,17 @@ pub(super) const AUTO_WORKERS_MAX: usize = 1_024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Workers {
-    /// As many as keep the processors busy: one for each core where jobs compute, more where they wait, up to 1,024.
+    /// As many as keep the processors busy: one for each core where jobs compute, more where they wait, up to 1,024, and up to
+    /// a quarter of the number of files that the process may have open (on Linux; the soft limit when the pool is made, often
+    /// 1,024 and so 256 workers), but never fewer than cores.
+    ///
+    /// Name a number, or use [`Between`](Self::Between), for jobs of two kinds, which look like what they are not:
+    ///
+    /// * Jobs that run **child processes**. One that waits in `Command::output` reads from a pipe, as one does that waits for
+    ///   the network, while its child may keep a core busy: the pool would start many more children than there are cores.
+    /// * Jobs that wait **for something outside of the process through a lock or a channel** that is not ropewalk's, as
+    ///   `reqwest::blocking` does, whose own thread talks to the network: they wait in a futex, as for a lock of this process,
+    ///   for which more workers would only wait too. The pool would not grow.
     ///
     /// A limit on processor time that the system sets (a cgroup's quota) counts as so many cores, rounded down, at least one.
     #[default]
@@ -118,11 +139,13 @@ pub enum SizingReason {
         /// Jobs finished a second, in percent of those before the trial.
         rate_percent: u16,
     },
-    /// The trial showed that the old number was better, or was disturbed: the old one is back.
+    /// The trial showed that the old number was better: it is back.
     Undone {
         /// Jobs finished a second, in percent of those before the trial.
         rate_percent: u16,
     },
+    /// The trial showed nothing: too few jobs ended in its time, or the queue became empty. The old number is back.
+    NoResult,
     /// No job had finished for long, where the system does not say what threads do.
     Stalled,
     /// There was no more work than fewer workers could do.
@@ -155,8 +178,9 @@ impl fmt::Display for SizingReason {
             Self::MoreTrial => f.write_str("trying whether more do better"),
             Self::Kept { rate_percent } => write!(f, "{rate_percent} % of the rate before the trial"),
             Self::Undone { rate_percent } => {
-                write!(f, "only {rate_percent} % of the rate that was hoped for in the trial")
+                write!(f, "{rate_percent} % of the rate before the trial, which is not enough")
             }
+            Self::NoResult => f.write_str("the trial had no result"),
             Self::Stalled => f.write_str("no job finished for long"),
             Self::Idle => f.write_str("there was too little to do for more"),
         }
@@ -185,7 +209,7 @@ impl Sizing {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (min, max) = match workers {
             Workers::Fixed(workers) => return (None, workers),
-            Workers::Auto => (cores, cores.max(AUTO_WORKERS_MAX)),
+            Workers::Auto => (cores, auto_workers_max(cores, procfs::open_files_max())),
             Workers::Between { min, max } => (min, max),
         };
         let controller = Controller::new(Limits { cores, min, max });
@@ -229,4 +253,18 @@ impl Sizing {
 /// The id by which the system knows the calling thread; 0 where it does not say.
 pub(super) fn this_thread() -> u32 {
     procfs::this_thread().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ceiling_leaves_descriptors_and_uses_every_core() {
+        assert_eq!(auto_workers_max(2, None), 1_024);
+        assert_eq!(auto_workers_max(2, Some(1 << 20)), 1_024);
+        assert_eq!(auto_workers_max(2, Some(1_024)), 256);
+        assert_eq!(auto_workers_max(64, Some(20)), 64);
+        assert_eq!(auto_workers_max(4_096, None), 4_096);
+    }
 }

@@ -16,6 +16,12 @@
 //! Where all workers wait for locks or permits and whoever holds them may wait for a job that has not started, one more worker is
 //! needed. The crew of such a pool leaves that to this thread, which says so when it has seen it in two looks and no job was
 //! finished in between.
+//!
+//! # Panics, and what users bring
+//!
+//! All pools depend on this thread, so one look that panics does not end it: that pool is looked at again later. Should it end
+//! nevertheless, `Rounds` takes back all marks, and the next job that finds nobody starts another. And it drops no pool: with a
+//! pool go closures of users, whose destructors may wait for whatever they like.
 
 use super::Sizing;
 use super::calls::Wait;
@@ -26,6 +32,7 @@ use crate::executor::thread_pool::pool::Pool;
 use crate::executor::thread_pool::seat::{Seat, State};
 use crate::task::harness::drop_quietly;
 use crate::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -34,6 +41,8 @@ use std::time::{Duration, Instant};
 const LOOK_LIVELY: Duration = Duration::from_millis(2);
 const LOOK_STEADY: Duration = Duration::from_millis(20);
 const LOOK_QUIET: Duration = Duration::from_millis(100);
+/// After a look that panicked.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What a thread did in its whole life counts as news when that is not longer than this.
 const NEWS: Duration = Duration::from_millis(20);
 /// How long the thread waits for a pool before it ends.
@@ -54,9 +63,13 @@ struct List {
     new: Vec<Weak<Pool>>,
 }
 
-static MONITOR: Monitor = Monitor { list: Mutex::new(List { running: false, new: Vec::new() }), news: Condvar::new() };
+static MONITOR: Monitor = Monitor::new();
 
 impl Monitor {
+    const fn new() -> Self {
+        Self { list: Mutex::new(List { running: false, new: Vec::new() }), news: Condvar::new() }
+    }
+
     fn list(&self) -> MutexGuard<'_, List> {
         // No code of a user runs under this lock.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +90,7 @@ pub(super) fn watch(pool: &Arc<Pool>, sizing: &Sizing) {
     }
     let started = thread::Builder::new().name("ropewalk-sizing").start(|| {
         thread::mark_daemon(true);
-        run();
+        Rounds { monitor: &MONITOR, watched: Vec::new() }.run();
     });
     match started {
         Ok(_) => list.running = true,
@@ -89,34 +102,71 @@ pub(super) fn watch(pool: &Arc<Pool>, sizing: &Sizing) {
     }
 }
 
-fn run() {
-    let mut watched: Vec<Watched> = Vec::new();
-    while take_over(&mut watched) {
-        let now = Instant::now();
-        watched.retain_mut(|pool| pool.due > now || pool.look(now));
+/// What the thread does, and what it knows.
+struct Rounds<'monitor> {
+    monitor: &'monitor Monitor,
+    watched: Vec<Watched>,
+}
+
+impl Rounds<'_> {
+    fn run(mut self) {
+        while self.take_over() {
+            let now = Instant::now();
+            self.watched.retain_mut(|pool| pool.due > now || pool.look(now));
+        }
+    }
+
+    /// Waits until a look is due or there is a new pool. False when there was none for long: the thread ends.
+    fn take_over(&mut self) -> bool {
+        let mut list = self.monitor.list();
+        let end = Instant::now() + KEEP_ALIVE;
+        loop {
+            for pool in std::mem::take(&mut list.new) {
+                // One that was quiet is in the list already.
+                match self.watched.iter_mut().find(|known| known.pool.ptr_eq(&pool)) {
+                    Some(known) => (known.begins, known.due) = (true, Instant::now()),
+                    None => self.watched.push(Watched::new(pool)),
+                }
+            }
+            let now = Instant::now();
+            let due = self.watched.iter().map(|pool| pool.due).min().unwrap_or(end);
+            if due <= now {
+                list.running = !self.watched.is_empty();
+                return list.running;
+            }
+            list = self.monitor.news.wait_timeout(list, due - now).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
-/// Waits until a look is due or there is a new pool. False when there was none for long: the thread ends.
-fn take_over(watched: &mut Vec<Watched>) -> bool {
-    let mut list = MONITOR.list();
-    let end = Instant::now() + KEEP_ALIVE;
-    loop {
-        for pool in std::mem::take(&mut list.new) {
-            // One that was quiet is in the list already.
-            match watched.iter_mut().find(|known| known.pool.ptr_eq(&pool)) {
-                Some(known) => (known.begins, known.due) = (true, Instant::now()),
-                None => watched.push(Watched::new(pool)),
-            }
+impl Drop for Rounds<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
         }
-        let now = Instant::now();
-        let due = watched.iter().map(|pool| pool.due).min().unwrap_or(end);
-        if due <= now {
-            list.running = !watched.is_empty();
-            return list.running;
+        let mut list = self.monitor.list();
+        let watched = self.watched.drain(..).map(|watched| watched.pool);
+        let pools: Vec<_> = watched.chain(list.new.drain(..)).filter_map(|pool| pool.upgrade()).collect();
+        for sizing in pools.iter().filter_map(|pool| pool.sizing()) {
+            sizing.watched.store(false, Ordering::Relaxed);
         }
-        list = MONITOR.news.wait_timeout(list, due - now).unwrap_or_else(PoisonError::into_inner).0;
+        // Under the same lock: whoever sets a mark from now on starts another thread.
+        list.running = false;
+        drop(list);
+        pools.into_iter().for_each(let_go);
     }
+}
+
+/// Lets go of a pool without ever dropping it here: closures of users go with the last reference, and may take their time.
+fn let_go(pool: Arc<Pool>) {
+    let Some(pool) = Arc::into_inner(pool) else { return };
+    // Where no thread can be had it is dropped here after all; that must not end this thread.
+    drop_quietly(catch_unwind(AssertUnwindSafe(|| {
+        thread::Builder::new().name("ropewalk-drop").start(move || {
+            thread::mark_daemon(true);
+            drop_quietly(pool);
+        })
+    })));
 }
 
 /// One pool that is looked at.
@@ -130,6 +180,8 @@ struct Watched {
     /// All workers were stuck at the last look.
     stuck: bool,
     probes: Vec<Probed>,
+    /// The system describes none of its threads: that is not tried again before the pool begins again.
+    blind: bool,
     /// Which worker comes next, where there are more than can be looked at.
     turn: usize,
     /// Decides nothing: lets the times of looks drift, so that they do not beat with jobs of equal length.
@@ -154,6 +206,7 @@ impl Watched {
             finished: 0,
             stuck: false,
             probes: Vec::new(),
+            blind: false,
             turn: 0,
             drift: 0x9E37_79B9,
         }
@@ -162,10 +215,20 @@ impl Watched {
     /// Looks at the pool and does what the controller says. False when it need not be looked at any more.
     fn look(&mut self, now: Instant) -> bool {
         let Some(pool) = self.pool.upgrade() else { return false };
-        let stays = pool.sizing().is_some_and(|sizing| self.look_at(&pool, sizing, now));
-        // This may be the last reference, and a user's closure in it.
-        drop_quietly(pool);
+        let stays = pool.sizing().is_some_and(|sizing| self.survives(now, |this| this.look_at(&pool, sizing, now)));
+        let_go(pool);
         stays
+    }
+
+    /// What the look says; or, where it panicked (the panic hook has told it), that there is to be another one.
+    fn survives(&mut self, now: Instant, look: impl FnOnce(&mut Self) -> bool) -> bool {
+        catch_unwind(AssertUnwindSafe(|| look(self))).unwrap_or_else(|payload| {
+            drop_quietly(payload);
+            // Nothing that it was in the middle of is relied upon.
+            self.probes.clear();
+            (self.begins, self.stuck, self.due) = (true, false, now + LOOK_AGAIN);
+            true
+        })
     }
 
     fn look_at(&mut self, pool: &Arc<Pool>, sizing: &Sizing, now: Instant) -> bool {
@@ -173,7 +236,7 @@ impl Watched {
             return false;
         }
         if std::mem::take(&mut self.begins) {
-            (self.due, self.finished) = (now + LOOK_LIVELY, pool.finished());
+            (self.due, self.finished, self.blind) = (now + LOOK_LIVELY, pool.finished(), false);
             let at = now.saturating_duration_since(sizing.since);
             #[cfg(test)]
             sizing.record(super::recording::Event::Begins(at));
@@ -244,6 +307,9 @@ impl Watched {
 
     /// None where the directory is hidden. (Where all have ended meanwhile, the next look sees others.)
     fn see(&mut self, pool: &Pool, sizing: &Sizing) -> Option<Seen> {
+        if self.blind {
+            return None;
+        }
         let newborn = self.choose(pool, sizing);
         let mut seen = Seen { workers: newborn, newborn, ..Seen::default() };
         let mut calls = Calls::default();
@@ -259,7 +325,7 @@ impl Watched {
             if seats.len() > PROBES_MAX && self.probes.len() == PROBES_MAX {
                 self.probes.remove(0);
             }
-            let mut newborn = 0;
+            let (mut newborn, mut hidden) = (0, 0);
             for _ in 0..seats.len() {
                 if self.probes.len() + newborn >= PROBES_MAX.min(seats.len()) {
                     break;
@@ -271,13 +337,16 @@ impl Watched {
                 }
                 match seat.thread() {
                     None => newborn += 1,
-                    Some(thread) => {
-                        if let Some(probe) = Probe::open(&sizing.threads, thread) {
-                            self.probes.push(Probed { seat: Arc::clone(seat), probe, last: None });
-                        }
-                    }
+                    // It does not know its own id.
+                    Some(0) => hidden += 1,
+                    Some(thread) => match Probe::open(&sizing.threads, thread) {
+                        Some(probe) => self.probes.push(Probed { seat: Arc::clone(seat), probe, last: None }),
+                        None => hidden += 1,
+                    },
                 }
             }
+            // Under this lock no worker ends, so it is not that they are gone.
+            self.blind = hidden > 0 && self.probes.is_empty();
             newborn
         })
     }
@@ -332,5 +401,102 @@ impl Calls {
 
     fn most(&self) -> &'static str {
         self.0.iter().max_by_key(|(_, count)| *count).map_or("", |(name, _)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::Submit;
+    use crate::executor::thread_pool::{ThreadPoolExecutor, Workers};
+    use std::path::PathBuf;
+    use std::sync::mpsc;
+
+    /// A pool that sizes itself, with a worker whose job waits until `_end` is dropped: before the executor, which waits for it.
+    struct Busy {
+        _end: mpsc::Sender<()>,
+        executor: ThreadPoolExecutor,
+    }
+
+    fn busy(threads: Option<PathBuf>) -> Busy {
+        let mut builder = ThreadPoolExecutor::builder().max_workers(Workers::Between { min: 1, max: 1 });
+        builder.threads_described_in = threads;
+        let executor = builder.build().unwrap();
+        let ((tell, told), (_end, ends)) = (mpsc::channel(), mpsc::channel());
+        drop(executor.submit(move || {
+            tell.send(()).unwrap();
+            assert!(ends.recv().is_err());
+        }));
+        told.recv().unwrap();
+        Busy { _end, executor }
+    }
+
+    #[test]
+    fn closures_of_users_are_not_dropped_by_the_monitor() {
+        struct Tells(mpsc::Sender<std::thread::ThreadId>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                self.0.send(std::thread::current().id()).expect("the test waits for it");
+            }
+        }
+        let (tell, told) = mpsc::channel();
+        let tells = Tells(tell);
+        let executor = ThreadPoolExecutor::builder().initializer(move || _ = &tells).build().unwrap();
+        let pool = Arc::clone(&executor.pool);
+        drop(executor);
+        assert_eq!(Arc::strong_count(&pool), 1, "no worker was started");
+        let_go(pool);
+        assert_ne!(told.recv().unwrap(), std::thread::current().id());
+    }
+
+    #[test]
+    fn look_that_panics_is_followed_by_another() {
+        let Busy { executor, .. } = &busy(None);
+        let mut watched = Watched::new(Arc::downgrade(&executor.pool));
+        let now = watched.due;
+        (watched.begins, watched.stuck) = (false, true);
+        assert!(watched.survives(now, |_| panic!("in the middle of a look")));
+        assert!(watched.begins && !watched.stuck && watched.due > now);
+        // And that one works.
+        assert!(watched.look(watched.due));
+        assert!(!watched.begins);
+    }
+
+    #[test]
+    fn monitor_that_unwinds_forgets_no_pool() {
+        let (busy, monitor) = ([busy(None), busy(None)], Monitor::new());
+        let pools = busy.each_ref().map(|busy| Arc::downgrade(&busy.executor.pool));
+        let [known, new] = pools.clone();
+        let is_watched = |pool: &Weak<Pool>| pool.upgrade().unwrap().sizing().unwrap().watched.load(Ordering::Relaxed);
+        for pool in &pools {
+            pool.upgrade().unwrap().sizing().unwrap().watched.store(true, Ordering::Relaxed);
+        }
+        *monitor.list() = List { running: true, new: vec![new] };
+        let unwinds = catch_unwind(AssertUnwindSafe(|| {
+            let _rounds = Rounds { monitor: &monitor, watched: vec![Watched::new(known)] };
+            panic!("in a round");
+        }));
+        assert!(unwinds.is_err());
+        let list = monitor.list();
+        assert!(!list.running && list.new.is_empty());
+        assert!(!pools.iter().any(is_watched));
+    }
+
+    /// The directory of the threads appears later: that is seen when the pool begins again, and not tried at each look.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn hidden_threads_are_not_tried_at_each_look() {
+        let threads = std::env::temp_dir().join(format!("ropewalk-threads-{}", std::process::id()));
+        drop(std::fs::remove_file(&threads));
+        let Busy { executor, .. } = &busy(Some(threads.clone()));
+        let (pool, sizing) = (&executor.pool, executor.pool.sizing().unwrap());
+        let mut watched = Watched::new(Arc::downgrade(pool));
+        assert!(watched.see(pool, sizing).is_none());
+        std::os::unix::fs::symlink(super::super::procfs::THREADS, &threads).unwrap();
+        assert!(watched.see(pool, sizing).is_none());
+        assert!(watched.look(Instant::now()));
+        let seen = watched.see(pool, sizing);
+        std::fs::remove_file(&threads).unwrap();
+        assert!(seen.is_some_and(|seen| seen.workers == 1), "{seen:?}");
     }
 }

@@ -1,12 +1,12 @@
-//! What the system says of one thread, in files that stay open.
+//! What the system says of one thread, in files that stay open; and how many files there may be.
 //!
 //! Each look costs about 1 microsecond a file where opening it costs 8. There may be hundreds of workers, and a process as a
 //! rule may have 1,024 descriptors, so only some of the workers are looked at (`monitor` says how many).
 
 #[cfg(not(target_os = "linux"))]
-pub(super) use elsewhere::{Probe, this_thread};
+pub(super) use elsewhere::{Probe, open_files_max, this_thread};
 #[cfg(target_os = "linux")]
-pub(super) use linux::{Probe, this_thread};
+pub(super) use linux::{Probe, open_files_max, this_thread};
 
 use super::calls::Wait;
 
@@ -36,6 +36,17 @@ mod linux {
     pub(in super::super) fn this_thread() -> Option<u32> {
         // "1234/task/1240": no call of libc's for it, since the thread side of this library needs none.
         std::fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// How many files this process may have open (the soft limit). None if there is no limit, or the system does not say.
+    pub(in super::super) fn open_files_max() -> Option<usize> {
+        soft_limit_of_files(&std::fs::read_to_string("/proc/self/limits").ok()?)
+    }
+
+    /// From lines as "Max open files            1024                 524288               files".
+    fn soft_limit_of_files(limits: &str) -> Option<usize> {
+        let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        limit.split_ascii_whitespace().next()?.parse().ok()
     }
 
     /// The open files of one thread.
@@ -142,6 +153,24 @@ mod linux {
         }
 
         #[test]
+        fn limit_of_files_is_the_soft_one() {
+            let limits = |files: &str| {
+                format!(
+                    "Limit                     Soft Limit           Hard Limit           Units     \n\
+                     Max processes             31393                31393                processes \n\
+                     Max open files            {files}files     \n\
+                     Max locked memory         8388608              8388608              bytes     \n"
+                )
+            };
+            assert_eq!(soft_limit_of_files(&limits("1024                 524288               ")), Some(1_024));
+            assert_eq!(soft_limit_of_files(&limits("unlimited            unlimited            ")), None);
+            assert_eq!(soft_limit_of_files(""), None);
+            assert_eq!(soft_limit_of_files("Max open files"), None);
+            // This process has some open.
+            assert!(open_files_max().is_none_or(|files| files > 2));
+        }
+
+        #[test]
         fn hidden_directory_describes_nobody() {
             let nowhere = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("no-such-directory");
             assert!(Probe::open(&nowhere, this_thread().unwrap()).is_none());
@@ -164,6 +193,11 @@ mod elsewhere {
 
     /// Not needed where no thread is described.
     pub(in super::super) fn this_thread() -> Option<u32> {
+        None
+    }
+
+    /// Not asked.
+    pub(in super::super) fn open_files_max() -> Option<usize> {
         None
     }
 

@@ -217,6 +217,48 @@ fn blind(places: usize, seconds: u64) -> Controller {
     controller
 }
 
+/// Jobs that wait for something which ends 200 of them a second, whatever their number, once ten are there: with 1,024 workers
+/// each takes 5 s. Such a trial needs longer than one of quick jobs, and must not be taken back before.
+#[test]
+fn slow_jobs_behind_a_limit_come_back_down() {
+    let ends_a_second = |workers: usize| (20.0 * workers as f64).min(200.0);
+    let mut controller = Controller::new(TWO_CORES);
+    let (mut ended, mut lowest) = (0.0, usize::MAX);
+    for tick in 1..90 * 50 {
+        let runnable = controller.target();
+        let before = ended as u64;
+        ended += ends_a_second(runnable) / 50.0;
+        controller.judge(&Sample { runnable, finished: ended as u64 - before, ..look(20 * tick, did(0, 2, 0)) });
+        lowest = if controller.target() == 1_024 { usize::MAX } else { lowest.min(controller.target()) };
+    }
+    let log = controller.log();
+    assert_eq!(peak(&log), 1_024, "it grows at first: nothing tells it of the limit");
+    assert!((7..=64).contains(&lowest), "{log:?}");
+    assert!(log.iter().all(|decision| decision.reason != SizingReason::NoResult), "{log:?}");
+}
+
+/// Everything stops in the middle of a trial: that is neither a rate of 0 nor a reason to stay.
+#[test]
+fn trial_without_an_end_has_no_result() {
+    let mut controller = Controller::new(Limits { min: 1, ..TWO_CORES });
+    let mut tick = 0;
+    let mut look_on = |controller: &mut Controller, finished| {
+        tick += 1;
+        let runnable = controller.target();
+        controller.judge(&Sample { runnable, finished, ..look(20 * tick, did(20, 0, 0)) });
+    };
+    while controller.target() != 1 {
+        look_on(&mut controller, 4);
+        assert!(controller.log().len() < 2, "{:?}", controller.log());
+    }
+    for _ in 0..120 {
+        look_on(&mut controller, 0);
+    }
+    let last = *controller.log().last().unwrap();
+    assert_eq!((last.from, last.to, last.reason), (1, 2, SizingReason::NoResult), "{:?}", controller.log());
+    assert_eq!(last.to_string(), "grow 1 -> 2: the trial had no result");
+}
+
 #[test]
 fn hidden_threads_are_sized_by_trials() {
     let controller = blind(40, 20);

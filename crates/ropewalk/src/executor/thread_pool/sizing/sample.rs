@@ -36,7 +36,7 @@ pub(super) struct Seen {
     pub(super) for_cpu_ns: u64,
     /// Of them, those that waited for what is outside of the pool: a device, another machine, a time.
     pub(super) in_io: usize,
-    /// Those that waited for a lock of somebody else's, or for a child process.
+    /// Those that waited for a lock of somebody else's, for memory, or for the end of a child process.
     pub(super) in_lock: usize,
     /// Those that waited, the system does not say for what.
     pub(super) in_unknown: usize,
