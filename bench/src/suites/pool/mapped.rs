@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use crate::harness::{Effort, Judge, Sample, Work};
 use crate::measure::{Spent, cores, small_hash, timed};
 
-/// The items of a part that is not split further.
-pub const GRAIN: usize = 1 << 14;
+/// The items of a part that chili does not split further.
+const GRAIN: usize = 1 << 14;
 
 /// The works.
 pub fn works() -> Vec<Work> {

@@ -55,7 +55,7 @@ pub fn long_map_lazily(executor: &Executor, count: u64, grain: Grain) -> Vec<u64
     executor.0.map(move |seed| grain.work(seed), 0..count).collect()
 }
 
-/// Fibonacci by `join`, again and again on the workers.
+/// Fibonacci by `join`.
 pub fn fib(executor: &Executor, n: u32) -> u64 {
     if n < 2 {
         return u64::from(n);

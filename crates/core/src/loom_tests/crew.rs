@@ -155,10 +155,9 @@ fn all_stuck_adds_one() {
     });
 }
 
-/// Of two that may be one, the first gets stuck while the second steps down: one of them sees what is queued.
-#[test]
-fn stuck_while_another_steps_down() {
-    model("crew: stuck_while_another_steps_down", || {
+/// One of two workers is too many and steps down; `meanwhile` it is needed again for the job that is queued, which is run.
+fn while_one_steps_down(name: &str, meanwhile: fn(&Arc<Pool>)) {
+    model(name, move || {
         let (pool, ran) = pool(Life::OneJob);
         hire_one_too_many(&pool);
         let ran_there = Arc::clone(&ran);
@@ -168,13 +167,19 @@ fn stuck_while_another_steps_down() {
                 pool.takes();
             }
         });
-        pool.blocked(EndsBy::Release);
+        meanwhile(&pool);
         // Whoever was called for a job that another one took is not to wait for the next.
         pool.begin_shutdown(false);
         second.join().unwrap();
         pool.join();
         assert_eq!(ran.get(), 1);
     });
+}
+
+/// Of two that may be one, the first gets stuck while the second steps down: one of them sees what is queued.
+#[test]
+fn stuck_while_another_steps_down() {
+    while_one_steps_down("crew: stuck_while_another_steps_down", |pool| pool.blocked(EndsBy::Release));
 }
 
 /// A worker comes back while its replacement looks for work: in the end one of the two is runnable.
@@ -301,21 +306,5 @@ fn shrinks_while_a_job_comes() {
 /// The pool grows while a worker steps down that is no longer one too many: it is called back, or another one comes.
 #[test]
 fn grows_while_a_worker_steps_down() {
-    model("crew: grows_while_a_worker_steps_down", || {
-        let (pool, ran) = pool(Life::OneJob);
-        hire_one_too_many(&pool);
-        let ran_there = Arc::clone(&ran);
-        pool.put(move |_| ran_there.add(1));
-        let second = play(&pool, |pool| {
-            if pool.crew.step() == Step::On || pool.wait_as_spare() {
-                pool.takes();
-            }
-        });
-        pool.resize(2);
-        // Whoever was called for a job that another one took is not to wait for the next.
-        pool.begin_shutdown(false);
-        second.join().unwrap();
-        pool.join();
-        assert_eq!(ran.get(), 1);
-    });
+    while_one_steps_down("crew: grows_while_a_worker_steps_down", |pool| pool.resize(2));
 }

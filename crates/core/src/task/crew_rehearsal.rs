@@ -221,9 +221,13 @@ impl Pool {
     }
 
     pub(crate) fn unblocked(&self, ends_by: EndsBy) {
-        if self.crew.unblocks(ends_by) == Back::SendOneHome
-            && self.queue.put(Queued { job: None, claim: Claim::Claimed }).is_err()
-        {
+        if self.crew.unblocks(ends_by) == Back::SendOneHome {
+            self.send_one_home();
+        }
+    }
+
+    fn send_one_home(&self) {
+        if self.queue.put(Queued { job: None, claim: Claim::Claimed }).is_err() {
             self.crew.refused(Claim::Claimed);
         }
     }
@@ -239,9 +243,7 @@ impl Pool {
             }
         }
         for _ in 0..self.crew.sends_home() {
-            if self.queue.put(Queued { job: None, claim: Claim::Claimed }).is_err() {
-                self.crew.refused(Claim::Claimed);
-            }
+            self.send_one_home();
         }
     }
 

@@ -620,7 +620,8 @@ impl Worker {
     fn run_job(&self, queued: Queued) {
         self.pool.give_back(&queued);
         if let Some(task) = &queued.task {
-            if task.is_pending() {
+            // A branch that was lent and taken back has not waited for this. Few are stamped, so that is asked first.
+            if queued.stamp != Stamp::NONE && task.is_pending() {
                 self.pool.waits.taken(queued.stamp);
             }
             // The task catches what its job does; this is for a waker of a foreign runtime that panics.

@@ -68,12 +68,9 @@ impl Waits {
         Stamp::new(self.since.elapsed().as_micros() as u64)
     }
 
-    /// A job was taken from the queue.
-    #[inline]
+    /// A job that was stamped was taken from the queue.
     pub(super) fn taken(&self, stamp: Stamp) {
-        if stamp != Stamp::NONE {
-            self.note((self.since.elapsed().as_micros() as u64).saturating_sub(stamp.micros()));
-        }
+        self.note((self.since.elapsed().as_micros() as u64).saturating_sub(stamp.micros()));
     }
 
     #[cold]
