@@ -1,0 +1,246 @@
+//! How long it would take instead: a range, its assumption, or why nobody can know.
+//!
+//! Pure functions. Waits overlap (Little's law) until the processors, or the one thread of a runtime with a global lock, are
+//! busy all the time: that bound is the short end. The long end is what a closed queue with random service does (mean value
+//! analysis), plus starting the workers and the last round, which is not full. Work that divides is spread over the
+//! processors that were measured. What cannot be known is refused: how a disk takes concurrent flushes, what a
+//! lock lets through after it was changed, what memory can deliver.
+
+use serde::Serialize;
+
+use crate::recording::Recording;
+use crate::states::{Kind, States};
+use crate::verdict::{Class, Finding, Language, ROUND_TRIP_S, wait_per_cycle};
+
+/// Numbers in flight that are asked about.
+const ASKED: [usize; 7] = [2, 4, 8, 16, 32, 64, 128];
+/// A range whose long end is more than this many times its short end says nothing: 1.3 / 0.7.
+const WIDTH_MAX: f64 = 1.3 / 0.7;
+/// Gains below this are noise.
+const GAIN_MIN: f64 = 1.1;
+/// What the short end may be missed by.
+const SHORT: f64 = 0.95;
+/// What threads and loops were measured to take above the queue's answer.
+const LONG: f64 = 1.12;
+/// The same, where a lock of the runtime hands the processor around.
+const LONG_GLOBAL_LOCK: f64 = 1.3;
+/// What divided computing was measured to take above its share: uneven parts, shared caches.
+const LONG_DIVIDED: f64 = 1.3;
+
+/// A range at one setting.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Range {
+    /// Requests in flight, or workers.
+    pub in_flight: usize,
+    /// Seconds at best.
+    pub low_s: f64,
+    /// Seconds at worst.
+    pub high_s: f64,
+}
+
+/// What can be said about another way to do it.
+#[derive(Debug, Clone, PartialEq, Serialize, Default)]
+pub struct Prediction {
+    /// In order of the setting.
+    pub ranges: Vec<Range>,
+    /// The setting from which more helps little.
+    pub best: Option<usize>,
+    /// What must be true for it.
+    pub assumption: String,
+    /// Why there is none, or no more.
+    pub refused: String,
+}
+
+impl Prediction {
+    fn refused(why: &str) -> Prediction {
+        Prediction { refused: why.to_owned(), ..Prediction::default() }
+    }
+
+    /// The range at the best setting.
+    pub fn at_best(&self) -> Option<Range> {
+        self.ranges.iter().copied().find(|r| Some(r.in_flight) == self.best)
+    }
+}
+
+/// Predicts for what was found.
+pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
+    match finding.class {
+        Class::Network | Class::Mixed => overlap(recording, states, finding),
+        Class::CpuSerial | Class::SingleRunner => divide(recording, states, finding),
+        Class::Disk => Prediction::refused(
+            "how a disk takes requests side by side (its queue, whether flushes are grouped) cannot be known from one at a \
+             time: try it, and measure",
+        ),
+        Class::Lock => Prediction::refused(
+            "what a lock lets through after it was divided or held for less cannot be known from how it is now",
+        ),
+        Class::EventLoop => Prediction::refused(
+            "what the connections gain depends on how they arrive; the loop itself is free for as much as is moved away",
+        ),
+        Class::Pipeline => Prediction::refused("it becomes as fast as its second slowest stage, whose speed is not known while it waits"),
+        Class::CpuAllCores | Class::CpuOversubscribed => {
+            Prediction::refused("the processors are busy: only less work, or more processors, shortens it")
+        }
+        Class::CpuStarved => Prediction::refused("other programs have the processors: nothing in this program changes that"),
+        Class::Sleeping => Prediction::refused("how long a timer is set is decided in the program"),
+        Class::Child | Class::Person | Class::Idle | Class::TooShort | Class::Unclear => {
+            Prediction::refused("there is nothing here that another model would do sooner")
+        }
+    }
+}
+
+/// What was done over and over: its seconds of waiting and computing, and how often.
+#[derive(Debug, Clone, Copy)]
+struct Cycles {
+    /// Seconds before the first.
+    start: f64,
+    wait: f64,
+    cpu: f64,
+    count: f64,
+}
+
+fn cycles(states: &States, finding: &Finding) -> Cycles {
+    let wall = &states.wall;
+    let io = |kind: Kind| matches!(kind, Kind::Network | Kind::Disk);
+    let wait: f64 = wall.waits.iter().filter(|(c, _)| io(c.kind)).map(|(_, s)| s).sum();
+    let lanes: Vec<_> = states
+        .lanes
+        .iter()
+        .filter(|l| finding.process == Some(l.pid) && l.waiting(Kind::Network) + l.waiting(Kind::Disk) > 0.1 * l.length())
+        .collect();
+    // The first wait of a thread that repeats them. What came before is not repeated.
+    let start = lanes
+        .iter()
+        .filter_map(|l| l.stretches.iter().find(|s| s.wait > 0.5 * (s.end - s.start) && s.call.is_some()))
+        .map(|s| s.start)
+        .fold(f64::INFINITY, f64::min);
+    let start = if start.is_finite() { start } else { 0.0 };
+    let early: f64 = wall.cells.iter().filter(|c| c.end <= start).map(|c| c.cpu).sum();
+    let count: f64 = lanes.iter().map(|l| l.wakes * l.length()).sum();
+    Cycles { start, wait, cpu: (wall.cpu - early).max(0.0), count: count.max(1.0) }
+}
+
+/// Waits side by side.
+fn overlap(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
+    if states.wall.waits.iter().filter(|(c, _)| c.kind == Kind::Disk).map(|(_, s)| s).sum::<f64>()
+        > 0.1 * states.wall.length
+    {
+        return Prediction::refused("how a disk takes requests side by side cannot be known from one at a time: try it, and measure");
+    }
+    if wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S {
+        return Prediction::refused(
+            "each wait is hardly longer than the way there and back: the cost is the number of round trips, and what batching \
+             them gains depends on the service",
+        );
+    }
+    let c = cycles(states, finding);
+    let now = states.wall.in_flight.max(1.0);
+    let cores = recording.machine.effective_cores.max(1.0);
+    let global = matches!(finding.language, Language::Python | Language::Node | Language::Ruby);
+    let k = if global { 1.0 } else { cores };
+    let (start_one, fixed) = match finding.language {
+        Language::Python | Language::Ruby => (0.001, 0.02),
+        Language::Shell => (0.01, 0.02),
+        _ => (0.000_2, 0.002),
+    };
+    // Now: `now` in flight, so the waits of all add up to that many times what the wall saw.
+    let (wait, cpu) = (c.wait * now, c.cpu);
+    let long = if global && cpu > 0.15 * wait { LONG_GLOBAL_LOCK } else { LONG };
+    let knee = (k * (wait + cpu) / cpu.max(1e-6)).min(c.count / 2.0).min(ASKED[ASKED.len() - 1] as f64);
+    let mut asked: Vec<usize> = ASKED.to_vec();
+    // Ten is a number that people use.
+    asked.push(10);
+    asked.sort_unstable();
+    let mut ranges = Vec::new();
+    for n in asked {
+        let many = n as f64;
+        if many < 1.5 * now || many > c.count / 2.0 {
+            continue;
+        }
+        let bound = c.start + ((wait + cpu) / many).max(cpu / k);
+        let queue = queued(c.count, wait / c.count, cpu / c.count, k, n);
+        let low = bound * SHORT;
+        let high = (c.start + queue * long + start_one * many + fixed + (wait + cpu) / c.count).max(low * 1.1);
+        if high > WIDTH_MAX * low || high * GAIN_MIN > states.wall.length {
+            continue;
+        }
+        ranges.push(Range { in_flight: n, low_s: low, high_s: high });
+    }
+    if ranges.is_empty() {
+        return Prediction::refused("too little waiting is left to overlap for a range that says anything");
+    }
+    // The last setting that is still clearly shorter than the one before.
+    let mut best = ranges[0];
+    for range in &ranges[1..] {
+        if range.high_s < 0.87 * best.high_s && (range.in_flight as f64) <= 1.5 * knee.max(2.0) {
+            best = *range;
+        }
+    }
+    Prediction {
+        ranges,
+        best: Some(best.in_flight),
+        assumption: format!(
+            "the requests do not depend on each other, and the other side answers many as quickly as one{}",
+            if global && cpu > 0.1 * wait { "; computing stays on one processor" } else { "" }
+        ),
+        refused: String::new(),
+    }
+}
+
+/// Seconds for `count` cycles of `wait` and `cpu` seconds with `n` in flight on `k` processors: mean value analysis of a
+/// closed network with a delay and one queue (several servers as one faster one and a delay).
+fn queued(count: f64, wait: f64, cpu: f64, k: f64, n: usize) -> f64 {
+    let demand = cpu / k;
+    let delay = wait + cpu * (k - 1.0) / k;
+    let mut queue = 0.0;
+    let mut rate = 0.0;
+    for many in 1..=n {
+        let stay = demand * (1.0 + queue);
+        rate = many as f64 / (delay + stay).max(1e-12);
+        queue = rate * stay;
+    }
+    count / f64::max(rate, 1e-12)
+}
+
+/// Computing on more processors.
+fn divide(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
+    let cores = recording.machine.effective_cores.max(1.0);
+    let available = recording.machine.cores.max(1);
+    if available < 2 || cores < 1.3 {
+        return Prediction::refused("hardly more than one processor is to be had here");
+    }
+    let wall = &states.wall;
+    let used = wall.cpu_seen / wall.length;
+    if finding.class == Class::CpuSerial && used > 1.2 {
+        return Prediction::refused(
+            "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
+        );
+    }
+    let other = (wall.length - wall.cpu).max(0.0);
+    // Starting interpreters is computing that is done once by each worker.
+    let (start, fixed) = match finding.language {
+        Language::Python | Language::Ruby => (0.03, 0.12),
+        Language::Node => (0.03, 0.05),
+        _ => (0.0, 0.002),
+    };
+    let mut ranges = Vec::new();
+    for n in (2..=available).filter(|n| n.is_power_of_two() || *n == available) {
+        let parallel = (n as f64).min(cores);
+        let low = (wall.cpu_seen / (n as f64).min(available as f64)) * SHORT + other * 0.5;
+        let high = wall.cpu.max(wall.cpu_seen) / parallel * LONG_DIVIDED.min(1.0 + 0.3) + other + start * n as f64 + fixed;
+        let high = high.max(1.1 * low);
+        if high <= WIDTH_MAX * low && high * GAIN_MIN < wall.length {
+            ranges.push(Range { in_flight: n, low_s: low, high_s: high });
+        }
+    }
+    let Some(best) = ranges.last().copied() else {
+        return Prediction::refused("it is too short for more workers to pay for their own start");
+    };
+    Prediction {
+        ranges,
+        best: Some(best.in_flight),
+        assumption: "the work divides into parts that do not need each other, and does not wait for memory more than for the processor"
+            .to_owned(),
+        refused: String::new(),
+    }
+}
