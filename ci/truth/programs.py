@@ -9,6 +9,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import resource
 import socket
 import sqlite3
 import sys
@@ -187,7 +188,12 @@ if __name__ == "__main__":
     globals()[sys.argv[1].replace("-", "_")](*sys.argv[2:])
     took = time.monotonic() - began
     if "TRUTH" in os.environ:
-        t = os.times()
-        cpu = t.user + t.system + t.children_user + t.children_system
+        cpu = 0
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            used = resource.getrusage(who)
+            cpu += used.ru_utime + used.ru_stime
         with open(os.environ["TRUTH"], "w") as file:
             json.dump({"wall": took, "cpu": cpu, **waited}, file)
+        sys.stdout.flush()
+        # What the interpreter does at its end is not in these figures.
+        os._exit(0)

@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use crate::recording::Recording;
-use crate::states::{Kind, States};
+use crate::states::{Cause, Kind, States};
 use crate::verdict::{Class, Finding, Language, ROUND_TRIP_S, wait_per_cycle};
 
 /// Numbers in flight that are asked about.
@@ -99,7 +99,7 @@ struct Cycles {
     count: f64,
 }
 
-fn cycles(states: &States, finding: &Finding) -> Cycles {
+fn cycles(recording: &Recording, states: &States, finding: &Finding) -> Cycles {
     let wall = &states.wall;
     let io = |kind: Kind| matches!(kind, Kind::Network | Kind::Disk);
     let wait: f64 = wall.waits.iter().filter(|(c, _)| io(c.kind)).map(|(_, s)| s).sum();
@@ -108,10 +108,13 @@ fn cycles(states: &States, finding: &Finding) -> Cycles {
         .iter()
         .filter(|l| finding.process == Some(l.pid) && l.waiting(Kind::Network) + l.waiting(Kind::Disk) > 0.1 * l.length())
         .collect();
-    // The first wait of a thread that repeats them. What came before is not repeated.
+    // The first such wait. What came before is not repeated.
     let start = lanes
         .iter()
-        .filter_map(|l| l.stretches.iter().find(|s| s.wait > 0.5 * (s.end - s.start) && s.call.is_some()))
+        .filter_map(|l| {
+            let outside = |call: Option<u32>| call.is_some_and(|c| io(Cause::of(&recording.calls[c as usize]).kind));
+            l.stretches.iter().find(|s| s.wait > 0.5 * (s.end - s.start) && outside(s.call))
+        })
         .map(|s| s.start)
         .fold(f64::INFINITY, f64::min);
     let start = if start.is_finite() { start } else { 0.0 };
@@ -133,7 +136,7 @@ fn overlap(recording: &Recording, states: &States, finding: &Finding) -> Predict
              them gains depends on the service",
         );
     }
-    let c = cycles(states, finding);
+    let c = cycles(recording, states, finding);
     let now = states.wall.in_flight.max(1.0);
     let cores = recording.machine.effective_cores.max(1.0);
     let global = matches!(finding.language, Language::Python | Language::Node | Language::Ruby);
@@ -227,7 +230,7 @@ fn divide(recording: &Recording, states: &States, finding: &Finding) -> Predicti
     for n in (2..=available).filter(|n| n.is_power_of_two() || *n == available) {
         let parallel = (n as f64).min(cores);
         let low = (wall.cpu_seen / (n as f64).min(available as f64)) * SHORT + other * 0.5;
-        let high = wall.cpu.max(wall.cpu_seen) / parallel * LONG_DIVIDED.min(1.0 + 0.3) + other + start * n as f64 + fixed;
+        let high = wall.cpu.max(wall.cpu_seen) / parallel * LONG_DIVIDED + other + start * n as f64 + fixed;
         let high = high.max(1.1 * low);
         if high <= WIDTH_MAX * low && high * GAIN_MIN < wall.length {
             ranges.push(Range { in_flight: n, low_s: low, high_s: high });

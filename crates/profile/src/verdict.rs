@@ -256,7 +256,8 @@ impl<'a> Seen<'a> {
     }
 
     fn share(&self, kind: Kind) -> f64 {
-        self.states.wall.waits.iter().filter(|(c, _)| c.kind == kind).map(|(_, s)| s).sum::<f64>() / self.wall
+        let of_kind = self.states.wall.waits.iter().filter(|(c, _)| c.kind == kind);
+        of_kind.fold(0.0, |sum, (_, s)| sum + s) / self.wall.max(1e-9)
     }
 
     /// The thing of this kind that is waited for most, and its share of the wall.
@@ -313,7 +314,9 @@ impl<'a> Seen<'a> {
             );
         }
         let round_trips = network > 0.0 && self.wait_per_cycle(Kind::Network) < ROUND_TRIP_S;
-        if self.cpu >= MIXED_MIN && io >= MIXED_MIN && !(round_trips && network >= NETWORK_MIN) {
+        // Copying to the kernel is part of writing: computing beside a disk counts when there is more of it.
+        let beside_disk = disk > network && disk > self.cpu;
+        if self.cpu >= MIXED_MIN && io >= MIXED_MIN && !beside_disk && !(round_trips && network >= NETWORK_MIN) {
             let kind = if network > disk { Kind::Network } else { Kind::Disk };
             return (
                 Class::Mixed,
@@ -643,7 +646,8 @@ fn main_process<'a>(recording: &'a Recording, states: &States) -> Option<&'a Pro
 
 /// `92 %`.
 pub fn percent(share: f64) -> String {
-    format!("{:.0} %", (share * 100.0).clamp(0.0, 100.0))
+    // Adding nothing keeps the sign of a negative zero away.
+    format!("{:.0} %", (share * 100.0).clamp(0.0, 100.0) + 0.0)
 }
 
 fn describe(cause: &Cause) -> String {

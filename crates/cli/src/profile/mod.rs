@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use ropewalk_profile::collect::{self, CollectError, Settings};
+use ropewalk_profile::picture::{report, trace};
 use ropewalk_profile::recording::{Recording, Status};
 use ropewalk_profile::{Judgement, judge};
 
@@ -50,6 +51,14 @@ pub struct Options {
     #[arg(long, verbatim_doc_comment)]
     pub json: bool,
 
+    /// Write verdict, lanes and prediction as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Write the lanes as trace events, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
     /// Write what was seen, to be judged again with `ropewalk profile FILE`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -71,7 +80,8 @@ Examples:
   ropewalk profile --pid 4711 --duration 30
   ropewalk profile --json -- python3 crawl.py | jq .verdict.class
   ropewalk profile --record crawl.rwp -- python3 crawl.py
-  ropewalk profile crawl.rwp               judge it again, anywhere";
+  ropewalk profile crawl.rwp               judge it again, anywhere
+  ropewalk profile crawl.rwp --html crawl.html --trace crawl.json";
 
 /// How often to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -108,9 +118,10 @@ const ATTACHED_FOR: Duration = Duration::from_secs(10);
 /// Whatever a user can cause, and the end of the program that was profiled: see [`Expected`].
 pub fn run(options: &Options) -> Result<(), Expected> {
     exit::on_panic();
-    if let Some(path) = &options.record {
+    let files = [("--record", &options.record), ("--html", &options.html), ("--trace", &options.trace)];
+    for (option, path) in files.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
         // Tried now, so that it does not fail after all the work.
-        create(path, "--record")?;
+        create(path, option)?;
     }
     let settings = Settings {
         hz: match options.hz {
@@ -135,10 +146,16 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     if options.redact {
         recording.redact();
     }
-    if let Some(path) = &options.record {
-        write_recording(&recording, path)?;
-    }
     let judgement = judge(&recording);
+    if let Some(path) = &options.record {
+        write(path, "--record", |to| recording.write(to))?;
+    }
+    if let Some(path) = &options.html {
+        write(path, "--html", |to| to.write_all(report::page(&recording, &judgement).as_bytes()))?;
+    }
+    if let Some(path) = &options.trace {
+        write(path, "--trace", |to| to.write_all(trace::json(&recording, &judgement.states).as_bytes()))?;
+    }
     let out = if launched && !options.json { Out::detect_stderr() } else { Out::detect() };
     let shown = show(options, &recording, &judgement, out);
     match recording.status {
@@ -166,11 +183,11 @@ fn show(options: &Options, recording: &Recording, judgement: &Judgement, out: Ou
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
         return out.text(&(json + "\n"));
     }
-    let mut report = text::report(recording, judgement, out);
-    if let Some(path) = &options.record {
-        report += &format!("wrote {}\n", path.display());
+    let mut text = text::report(recording, judgement, out);
+    for path in [&options.record, &options.html, &options.trace].into_iter().flatten() {
+        text += &format!("wrote {}\n", path.display());
     }
-    out.text(&report)
+    out.text(&text)
 }
 
 fn refused(e: CollectError) -> Expected {
@@ -204,10 +221,14 @@ fn create(path: &Path, option: &str) -> Result<File, Expected> {
     })
 }
 
-fn write_recording(recording: &Recording, path: &Path) -> Result<(), Expected> {
-    let file = create(path, "--record")?;
-    let failed = |e: std::io::Error| Expected::Unwritable(format!("--record: cannot write {}: {e}", path.display()));
+fn write(
+    path: &Path,
+    option: &str,
+    content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), Expected> {
+    let file = create(path, option)?;
+    let failed = |e: std::io::Error| Expected::Unwritable(format!("{option}: cannot write {}: {e}", path.display()));
     file.set_len(0).map_err(failed)?;
     let mut to = BufWriter::new(file);
-    recording.write(&mut to).and_then(|()| to.flush()).map_err(failed)
+    content(&mut to).and_then(|()| to.flush()).map_err(failed)
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ropewalk_profile::Judgement;
-use ropewalk_profile::picture::human;
+use ropewalk_profile::picture::lanes::{self, Lanes};
+use ropewalk_profile::picture::{human, terminal};
 use ropewalk_profile::predict::Range;
 use ropewalk_profile::recording::Recording;
 use ropewalk_profile::verdict::{Part, percent};
@@ -14,6 +15,8 @@ use crate::output::{Out, wrap};
 const WIDTH: usize = 80;
 /// Columns of the bar beside a cause.
 const BAR: usize = 24;
+/// Lanes that are drawn.
+const LANES: usize = 10;
 /// Settings for which a prediction is printed.
 const RANGES_MAX: usize = 6;
 
@@ -26,6 +29,9 @@ pub(super) fn report(recording: &Recording, judgement: &Judgement, out: Out) -> 
     }
     text.push('\n');
     text += &causes(&finding.causes, out);
+    text.push('\n');
+    let style = terminal::Style { width: WIDTH, lanes: LANES, colour: out.colour, ascii: out.ascii };
+    text += &lanes::terminal(&Lanes::of(recording, &judgement.states), style);
     text.push('\n');
     text += &predicted(judgement, recording.wall_ns, out);
     text += &(wrap(&judgement.advice.text, WIDTH, 0) + "\n");

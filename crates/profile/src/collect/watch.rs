@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::Resolver;
 use super::proc::{self, Kept, Link, Syscall};
-use crate::recording::{Call, End, Process, Recording, Sample, Thread};
+use crate::recording::{Call, End, Process, Recording, Sample, Thread, Watched};
 
 /// Threads of one process up to which each is asked for its children at every scan; of more, only the first is, and all of
 /// them now and then.
@@ -215,15 +215,14 @@ impl Watch {
         live.pipes_known = self.pipes.len();
         let index = live.index;
         let Ok(directory) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return };
-        let mut watched = crate::recording::Watched::default();
+        // A set that a library holds twice is still one.
+        let mut looked_after: HashSet<u64> = HashSet::new();
         for entry in directory.flatten().take(DESCRIPTORS_MAX) {
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
             match proc::link_of(&target.to_string_lossy()) {
                 Link::Epoll => {
                     let fd = entry.file_name().to_str().and_then(|fd| fd.parse().ok()).unwrap_or_default();
-                    for inode in proc::epoll_set(pid, fd) {
-                        watched.add(self.resolver.socket(pid, inode));
-                    }
+                    looked_after.extend(proc::epoll_set(pid, fd));
                 }
                 Link::Pipe(inode) if self.pipes.contains(&inode) => {
                     // The mode of the link says what the descriptor may do.
@@ -236,6 +235,10 @@ impl Watch {
                 }
                 _ => {}
             }
+        }
+        let mut watched = Watched::default();
+        for inode in looked_after {
+            watched.add(self.resolver.socket(pid, inode));
         }
         let process = &mut self.seen.processes[index];
         if watched.sockets + watched.listening >= process.watched.sockets + process.watched.listening {

@@ -1,14 +1,21 @@
 //! Pictures of timelines: [`svg`] for a page or a README, [`html`] to hand on, [`terminal`] to look at once. And [`curves`]:
 //! how numbers went over the same time.
 //!
-//! All three draw the same thing, a [`Comparison`]: the same work done in several ways, one [`Strip`] of lanes for each,
+//! Of a program that was profiled, [`lanes`] draws what each thread did, [`band`] how long it would take instead, [`report`] puts
+//! both on a page, and [`trace`] hands the lanes to Perfetto.
+//!
+//! The first three draw the same thing, a [`Comparison`]: the same work done in several ways, one [`Strip`] of lanes for each,
 //! all on one time scale, so that what is shorter in time is shorter on paper. Waiting and computing differ in lightness
 //! and in texture, not only in hue: the pictures keep their meaning in grey and for colour-blind readers.
 
+pub mod band;
 pub mod curves;
 pub mod html;
+pub mod lanes;
+pub mod report;
 pub mod svg;
 pub mod terminal;
+pub mod trace;
 
 use std::time::Duration;
 
