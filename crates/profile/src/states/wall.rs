@@ -161,10 +161,9 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
         wall.cpu_unseen = (all - wall.cpu_seen).max(0.0);
     }
     wall.lines = lines(recording, lanes, &facts, &cells, width);
-    // Processes too short to see ran while nothing that was seen did.
-    let parallel = recording.machine.effective_cores.max(1.0);
-    let hidden = (wall.cpu_unseen / parallel).min(wall.waits.values().sum::<f64>());
+    // Processes too short to see ran while nothing that was seen did; one after another, for all that is known.
     let waited: f64 = wall.waits.values().sum();
+    let hidden = wall.cpu_unseen.min(waited);
     if waited > 0.0 && hidden > 0.0 {
         wall.waits.values_mut().for_each(|w| *w *= 1.0 - hidden / waited);
         wall.cpu += hidden;
