@@ -111,7 +111,6 @@ fn system<E: Into<std::io::Error>>(what: &'static str) -> impl Fn(E) -> CollectE
 /// When the program cannot be started.
 pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, CollectError> {
     nix::sys::prctl::set_child_subreaper(true).map_err(system("become the parent of orphans"))?;
-    let signals = Signals::block()?;
     let [program, arguments @ ..] = command else {
         return Err(CollectError::Start(String::new(), std::io::Error::from(std::io::ErrorKind::NotFound)));
     };
@@ -123,6 +122,8 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     }
     let (before, machine) = (usage(), proc::machine_stat());
     let child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
+    // Not before: the program would inherit the mask. Whatever came until now did to us what it does to anybody.
+    let signals = Signals::block()?;
     let main = child.id();
     let me = std::process::id();
     let mut watch = Watch::new(descriptors(), None);
