@@ -12,8 +12,10 @@ use crate::recording::Recording;
 use crate::states::{Cause, Kind, States};
 use crate::verdict::{Class, Finding, Language, ROUND_TRIP_S, wait_per_cycle};
 
-/// Numbers in flight that are asked about.
-const ASKED: [usize; 7] = [2, 4, 8, 16, 32, 64, 128];
+/// Numbers in flight that are asked about; ten is one that people use.
+const ASKED: [usize; 8] = [2, 4, 8, 10, 16, 32, 64, 128];
+/// A setting is better than one before it when it takes less than this part of its time.
+const CLEARLY: f64 = 0.87;
 /// A range whose long end is more than this many times its short end says nothing: 1.3 / 0.7.
 const WIDTH_MAX: f64 = 1.3 / 0.7;
 /// Gains below this are noise.
@@ -123,68 +125,107 @@ fn cycles(recording: &Recording, states: &States, finding: &Finding) -> Cycles {
     Cycles { start, wait, cpu: (wall.cpu - early).max(0.0), count: count.max(1.0) }
 }
 
-/// Waits side by side.
+/// One setting, whether or not it is one that is usually asked about: for whoever then measures just that. `None` where
+/// [`predict`] would refuse.
+pub fn at(recording: &Recording, states: &States, finding: &Finding, in_flight: usize) -> Option<Range> {
+    match finding.class {
+        Class::Network | Class::Mixed => Overlap::of(recording, states, finding).ok()?.range(in_flight),
+        Class::CpuSerial | Class::SingleRunner => Divided::of(recording, states, finding).ok()?.range(in_flight),
+        _ => None,
+    }
+}
+
+/// Waits side by side: all that a range is made of.
+struct Overlap {
+    cycles: Cycles,
+    /// In flight now.
+    now: f64,
+    /// Seconds that all requests wait, added up, and that they compute.
+    wait: f64,
+    cpu: f64,
+    /// Processors that can compute for them at once.
+    k: f64,
+    /// Computing is in turns, on one processor.
+    global: bool,
+    long: f64,
+    start_one: f64,
+    fixed: f64,
+    wall: f64,
+}
+
+impl Overlap {
+    fn of(recording: &Recording, states: &States, finding: &Finding) -> Result<Overlap, &'static str> {
+        let disk = states.wall.waits.iter().filter(|(c, _)| c.kind == Kind::Disk).fold(0.0, |sum, (_, s)| sum + s);
+        if disk > 0.1 * states.wall.length {
+            return Err("how a disk takes requests side by side cannot be known from one at a time: try it, and measure");
+        }
+        if wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S {
+            return Err(
+                "each wait is hardly longer than the way there and back: the cost is the number of round trips, and what \
+                 batching them gains depends on the service",
+            );
+        }
+        let cycles = cycles(recording, states, finding);
+        let now = states.wall.in_flight.max(1.0);
+        let global = matches!(finding.language, Language::Python | Language::Node | Language::Ruby);
+        let k = if global { 1.0 } else { recording.machine.effective_cores.max(1.0) };
+        let (start_one, fixed) = match finding.language {
+            Language::Python | Language::Ruby => (0.001, 0.02),
+            Language::Shell => (0.01, 0.02),
+            _ => (0.000_2, 0.002),
+        };
+        // With `now` in flight, the waits of all add up to that many times what the wall saw.
+        let (wait, cpu) = (cycles.wait * now, cycles.cpu);
+        let long = if global && cpu > 0.15 * wait { LONG_GLOBAL_LOCK } else { LONG };
+        Ok(Overlap { cycles, now, wait, cpu, k, global, long, start_one, fixed, wall: states.wall.length })
+    }
+
+    fn range(&self, in_flight: usize) -> Option<Range> {
+        let (many, count) = (in_flight as f64, self.cycles.count);
+        // More than half of all requests at once is a start and an end without a middle.
+        if many < 1.5 * self.now || many > count / 2.0 {
+            return None;
+        }
+        let bound = self.cycles.start + ((self.wait + self.cpu) / many).max(self.cpu / self.k);
+        let queue = queued(count, self.wait / count, self.cpu / count, self.k, in_flight);
+        let low_s = bound * SHORT;
+        let last_round = (self.wait + self.cpu) / count;
+        let high = self.cycles.start + queue * self.long + self.start_one * many + self.fixed + last_round;
+        let high_s = high.max(low_s * 1.1);
+        worth(Range { in_flight, low_s, high_s }, self.wall)
+    }
+
+    /// From how many on the processor is busy all the time.
+    fn knee(&self) -> f64 {
+        (self.k * (self.wait + self.cpu) / self.cpu.max(1e-6)).max(2.0)
+    }
+}
+
+/// A range that is narrow enough to say something, and a gain.
+fn worth(range: Range, now: f64) -> Option<Range> {
+    (range.high_s <= WIDTH_MAX * range.low_s && range.high_s * GAIN_MIN < now).then_some(range)
+}
+
 fn overlap(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
-    if states.wall.waits.iter().filter(|(c, _)| c.kind == Kind::Disk).map(|(_, s)| s).sum::<f64>()
-        > 0.1 * states.wall.length
-    {
-        return Prediction::refused("how a disk takes requests side by side cannot be known from one at a time: try it, and measure");
-    }
-    if wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S {
-        return Prediction::refused(
-            "each wait is hardly longer than the way there and back: the cost is the number of round trips, and what batching \
-             them gains depends on the service",
-        );
-    }
-    let c = cycles(recording, states, finding);
-    let now = states.wall.in_flight.max(1.0);
-    let cores = recording.machine.effective_cores.max(1.0);
-    let global = matches!(finding.language, Language::Python | Language::Node | Language::Ruby);
-    let k = if global { 1.0 } else { cores };
-    let (start_one, fixed) = match finding.language {
-        Language::Python | Language::Ruby => (0.001, 0.02),
-        Language::Shell => (0.01, 0.02),
-        _ => (0.000_2, 0.002),
+    let overlap = match Overlap::of(recording, states, finding) {
+        Ok(overlap) => overlap,
+        Err(why) => return Prediction::refused(why),
     };
-    // Now: `now` in flight, so the waits of all add up to that many times what the wall saw.
-    let (wait, cpu) = (c.wait * now, c.cpu);
-    let long = if global && cpu > 0.15 * wait { LONG_GLOBAL_LOCK } else { LONG };
-    let knee = (k * (wait + cpu) / cpu.max(1e-6)).min(c.count / 2.0).min(ASKED[ASKED.len() - 1] as f64);
-    let mut asked: Vec<usize> = ASKED.to_vec();
-    // Ten is a number that people use.
-    asked.push(10);
-    asked.sort_unstable();
-    let mut ranges = Vec::new();
-    for n in asked {
-        let many = n as f64;
-        if many < 1.5 * now || many > c.count / 2.0 {
-            continue;
-        }
-        let bound = c.start + ((wait + cpu) / many).max(cpu / k);
-        let queue = queued(c.count, wait / c.count, cpu / c.count, k, n);
-        let low = bound * SHORT;
-        let high = (c.start + queue * long + start_one * many + fixed + (wait + cpu) / c.count).max(low * 1.1);
-        if high > WIDTH_MAX * low || high * GAIN_MIN > states.wall.length {
-            continue;
-        }
-        ranges.push(Range { in_flight: n, low_s: low, high_s: high });
-    }
-    if ranges.is_empty() {
+    let ranges: Vec<Range> = ASKED.into_iter().filter_map(|n| overlap.range(n)).collect();
+    let Some(first) = ranges.first().copied() else {
         return Prediction::refused("too little waiting is left to overlap for a range that says anything");
-    }
+    };
     // The last setting that is still clearly shorter than the one before.
-    let mut best = ranges[0];
-    for range in &ranges[1..] {
-        if range.high_s < 0.87 * best.high_s && (range.in_flight as f64) <= 1.5 * knee.max(2.0) {
-            best = *range;
-        }
-    }
+    let knee = 1.5 * overlap.knee();
+    let best = ranges.iter().fold(first, |best, range| {
+        if range.high_s < CLEARLY * best.high_s && range.in_flight as f64 <= knee { *range } else { best }
+    });
     Prediction {
         ranges,
         best: Some(best.in_flight),
         assumption: format!(
             "the requests do not depend on each other, and the other side answers many as quickly as one{}",
-            if global && cpu > 0.1 * wait { "; computing stays on one processor" } else { "" }
+            if overlap.global && overlap.cpu > 0.1 * overlap.wait { "; computing stays on one processor" } else { "" }
         ),
         refused: String::new(),
     }
@@ -205,37 +246,58 @@ fn queued(count: f64, wait: f64, cpu: f64, k: f64, n: usize) -> f64 {
     count / f64::max(rate, 1e-12)
 }
 
-/// Computing on more processors.
-fn divide(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
-    let cores = recording.machine.effective_cores.max(1.0);
-    let available = recording.machine.cores.max(1);
-    if available < 2 || cores < 1.3 {
-        return Prediction::refused("hardly more than one processor is to be had here");
-    }
-    let wall = &states.wall;
-    let used = wall.cpu_seen / wall.length;
-    if finding.class == Class::CpuSerial && used > 1.2 {
-        return Prediction::refused(
-            "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
-        );
-    }
-    let other = (wall.length - wall.cpu).max(0.0);
-    // Starting interpreters is computing that is done once by each worker.
-    let (start, fixed) = match finding.language {
-        Language::Python | Language::Ruby => (0.03, 0.12),
-        Language::Node => (0.03, 0.05),
-        _ => (0.0, 0.002),
-    };
-    let mut ranges = Vec::new();
-    for n in (2..=available).filter(|n| n.is_power_of_two() || *n == available) {
-        let parallel = (n as f64).min(cores);
-        let low = (wall.cpu_seen / (n as f64).min(available as f64)) * SHORT + other * 0.5;
-        let high = wall.cpu.max(wall.cpu_seen) / parallel * LONG_DIVIDED + other + start * n as f64 + fixed;
-        let high = high.max(1.1 * low);
-        if high <= WIDTH_MAX * low && high * GAIN_MIN < wall.length {
-            ranges.push(Range { in_flight: n, low_s: low, high_s: high });
+/// Computing on more processors: all that a range is made of.
+struct Divided {
+    /// Seconds of computing, and of everything else.
+    cpu: f64,
+    other: f64,
+    cores: f64,
+    available: usize,
+    start_one: f64,
+    fixed: f64,
+    wall: f64,
+}
+
+impl Divided {
+    fn of(recording: &Recording, states: &States, finding: &Finding) -> Result<Divided, &'static str> {
+        let cores = recording.machine.effective_cores.max(1.0);
+        let available = recording.machine.cores.max(1);
+        if available < 2 || cores < 1.3 {
+            return Err("hardly more than one processor is to be had here");
         }
+        let wall = &states.wall;
+        if finding.class == Class::CpuSerial && wall.cpu_seen > 1.2 * wall.length {
+            return Err(
+                "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
+            );
+        }
+        // Starting interpreters is computing that is done once by each worker.
+        let (start_one, fixed) = match finding.language {
+            Language::Python | Language::Ruby => (0.03, 0.12),
+            Language::Node => (0.03, 0.05),
+            _ => (0.0, 0.002),
+        };
+        let other = (wall.length - wall.cpu).max(0.0);
+        Ok(Divided { cpu: wall.cpu_seen, other, cores, available, start_one, fixed, wall: wall.length })
     }
+
+    fn range(&self, in_flight: usize) -> Option<Range> {
+        let n = in_flight.min(self.available) as f64;
+        let low_s = self.cpu / n * SHORT + self.other * 0.5;
+        let start = self.start_one * in_flight as f64 + self.fixed;
+        let high = self.cpu / n.min(self.cores) * LONG_DIVIDED + self.other + start;
+        worth(Range { in_flight, low_s, high_s: high.max(1.1 * low_s) }, self.wall)
+    }
+}
+
+fn divide(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
+    let divided = match Divided::of(recording, states, finding) {
+        Ok(divided) => divided,
+        Err(why) => return Prediction::refused(why),
+    };
+    let most = divided.available;
+    let asked = (2..=most).filter(|n| n.is_power_of_two() || *n == most);
+    let ranges: Vec<Range> = asked.filter_map(|n| divided.range(n)).collect();
     let Some(best) = ranges.last().copied() else {
         return Prediction::refused("it is too short for more workers to pay for their own start");
     };
