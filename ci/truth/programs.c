@@ -102,6 +102,29 @@ static void *spins(void *rounds) {
     return NULL;
 }
 
+// A crowd: each computes a little and sleeps a little, in turn, until its part is done.
+struct crowd {
+    int rounds;
+    double millions;
+};
+
+static void *one_of_many(void *argument) {
+    struct crowd *c = argument;
+    for (int i = 0; i < c->rounds; i++) {
+        sink += spin(c->millions);
+        usleep(2000);
+    }
+    return NULL;
+}
+
+static void crowd(int n, double millions) {
+    enum { ROUNDS = 20 };
+    static pthread_t threads[2000];
+    struct crowd each = {ROUNDS, millions / n / ROUNDS};
+    for (int i = 0; i < n; i++) pthread_create(&threads[i], NULL, one_of_many, &each);
+    for (int i = 0; i < n; i++) pthread_join(threads[i], NULL);
+}
+
 // Eight workers of a pool that nobody gives anything.
 static pthread_cond_t work_came = PTHREAD_COND_INITIALIZER;
 static int stopping;
@@ -150,6 +173,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(name, "sleepers")) together(4, sleeper, &x);
     else if (!strcmp(name, "spinlock")) together(2, spins, &x);
     else if (!strcmp(name, "idle-pool")) idle_pool(x);
+    else if (!strcmp(name, "crowd")) crowd(x, argc > 3 ? atof(argv[3]) : 1000);
     else if (!strcmp(name, "fsync")) flushes(argv[3], x);
     else return 2;
     const char *truth = getenv("TRUTH");

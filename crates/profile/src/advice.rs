@@ -78,7 +78,7 @@ fn overlap_text(language: Language) -> String {
     match language {
         Language::Python => "Overlap the waits: a pool of threads, or asyncio with an asynchronous client.",
         Language::Node => "Overlap the waits: several requests under way at once.",
-        Language::Rust => "Overlap the waits: threads, greenlets or async tasks do it equally well at this number.",
+        Language::Rust => "Overlap the waits: a pool of threads keeps the calls as they are; greenlets and async tasks carry thousands.",
         Language::Shell => "Overlap the waits: several commands at once.",
         Language::Ruby | Language::Native => "Overlap the waits: a pool of threads, or non-blocking sockets.",
     }
@@ -106,10 +106,7 @@ pub fn overlap(language: Language, n: usize) -> String {
              await Promise.all(Array.from({{ length: {n} }}, async () => {{\n  \
              for (const [i, item] of todo) results[i] = await work(item);\n}}));"
         ),
-        Language::Rust => format!(
-            "use ropewalk::{{Executor, GreenletExecutor}};\n\n\
-             let pool = GreenletExecutor::new({n});\nlet results: Vec<_> = pool.map(items, work).collect();"
-        ),
+        Language::Rust => rust_pool(n),
         Language::Shell => shell(n),
         Language::Ruby | Language::Native => String::new(),
     }
@@ -123,10 +120,7 @@ pub fn divide(language: Language, n: usize) -> String {
              if __name__ == \"__main__\":\n    with ProcessPoolExecutor(max_workers={n}) as pool:\n        \
              results = list(pool.map(work, items))"
         ),
-        Language::Rust => format!(
-            "use ropewalk::{{Executor, ThreadPoolExecutor}};\n\n\
-             let pool = ThreadPoolExecutor::new({n});\nlet results: Vec<_> = pool.map(items, work).collect();"
-        ),
+        Language::Rust => rust_pool(n),
         Language::Shell => shell(n),
         Language::Node => format!(
             "const {{ Worker }} = require(\"node:worker_threads\");\n\
@@ -154,6 +148,13 @@ pub fn off_the_loop(language: Language, n: usize) -> String {
             .to_owned(),
         Language::Shell | Language::Ruby | Language::Native => String::new(),
     }
+}
+
+fn rust_pool(n: usize) -> String {
+    format!(
+        "use ropewalk::ThreadPoolExecutor;\n\n\
+         let pool = ThreadPoolExecutor::new({n});\nlet results: Vec<_> = pool.map(work, items).collect();"
+    )
 }
 
 fn shell(n: usize) -> String {
