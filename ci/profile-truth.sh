@@ -5,7 +5,7 @@
 #   ci/profile-truth.sh               a quick form, for the gate
 #   PROFILE_TRUTH=whole ci/profile-truth.sh
 #
-# Needs gcc and python3, and for the whole node, make and redis-server.
+# Needs gcc and python3, and for the whole node, make, redis-server and chromium.
 source "$(dirname "$0")/common.sh"
 job profile-truth "${PROFILE_TRUTH_LIMIT:-20m}" "$@"
 
@@ -23,6 +23,8 @@ log="$(mktemp)"
 if [[ "${PROFILE_TRUTH:-quick}" == whole ]]; then
     python3 ci/truth/run.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" 2>&1 | tee "$log" || status=1
     python3 ci/truth/run.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" --predictions 2>&1 | tee -a "$log" || status=1
+    python3 ci/truth/overhead.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" || status=1
+    python3 ci/truth/page.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" || status=1
     figure predictions_inside "$(grep -oE '^predictions: [0-9]+' "$log" | grep -oE '[0-9]+' || echo null)"
 else
     python3 ci/truth/run.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" --quick 2>&1 | tee "$log" || status=1

@@ -202,6 +202,22 @@ fn recorded_and_judged_again_says_the_same() {
 }
 
 #[test]
+fn a_change_is_held_against_its_prediction() {
+    let directory = directory("profile_compare");
+    let path = |name: &str| directory.join(name).to_str().expect("UTF-8").to_owned();
+    let (long, short) = (path("long.rwp"), path("short.rwp"));
+    run(&["--record", &long, "--", "sleep", "1.2"]);
+    run(&["--record", &short, "--", "sleep", "0.6"]);
+    let output = run(&["compare", &long, &short]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("x shorter") && text.contains("Nothing was predicted"), "{text}{}", complaint(&output));
+    let said = json(&run(&["--json", "compare", &short, &long]));
+    assert!(said["speedup"].as_f64().expect("a number") < 0.7 && said["held"].is_null(), "{said}");
+    // Three words that are no comparison are no recordings either.
+    assert_eq!(run(&[&long, &short, &long]).status.code(), Some(2));
+}
+
+#[test]
 fn files_that_are_no_recordings_are_refused_with_the_way_to_run_them() {
     let output = run(&["/bin/sh"]);
     assert_eq!(output.status.code(), Some(4));

@@ -171,6 +171,8 @@ impl Overlap {
         let k = if global { 1.0 } else { recording.machine.effective_cores.max(1.0) };
         let (start_one, fixed) = match finding.language {
             Language::Python | Language::Ruby => (0.001, 0.02),
+            // Its code is compiled while it begins to run.
+            Language::Node => (0.001, 0.05),
             Language::Shell => (0.01, 0.02),
             _ => (0.000_2, 0.002),
         };

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::picture::human;
 use crate::recording::{Mode, Process, Recording, Status};
 use crate::states::thread::Lane;
 use crate::states::wall::Line;
 use crate::states::{Cause, Kind, States};
+use crate::timeline::human;
 
 /// Seconds, and looks, below which nothing can be said.
 const TOO_SHORT_S: f64 = 0.2;
@@ -268,7 +269,7 @@ impl<'a> Seen<'a> {
     }
 
     fn over(&self) -> String {
-        format!("of {}", human(std::time::Duration::from_secs_f64(self.wall.max(0.0))))
+        format!("of {}", human(Duration::from_secs_f64(self.wall.max(0.0))))
     }
 
     fn decide(&self) -> (Class, String) {
@@ -373,7 +374,7 @@ impl<'a> Seen<'a> {
             f => format!("{f:.0} in flight"),
         };
         let trips = if round_trips {
-            format!(", in round trips of {}", human(std::time::Duration::from_secs_f64(self.wait_per_cycle(Kind::Network))))
+            format!(", in round trips of {}", human(Duration::from_secs_f64(self.wait_per_cycle(Kind::Network))))
         } else {
             String::new()
         };
@@ -542,7 +543,7 @@ impl<'a> Seen<'a> {
                 main.name,
                 percent(busiest.run / self.wall),
                 self.over(),
-                human(std::time::Duration::from_secs_f64(burst))
+                human(Duration::from_secs_f64(burst))
             ),
         ))
     }

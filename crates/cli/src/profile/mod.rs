@@ -3,6 +3,7 @@
 //! Collecting and judging are the matter of `ropewalk_profile`; here is what a person sees of it. The report goes to stderr
 //! when the program's own output has stdout, and the command ends as the program did.
 
+mod compare;
 mod text;
 
 use std::ffi::OsString;
@@ -27,9 +28,9 @@ use crate::output::Out;
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = EXAMPLES, verbatim_doc_comment)]
 pub struct Options {
-    /// Judge a recording that --record wrote
-    #[arg(value_name = "FILE", conflicts_with_all = ["pid", "program"])]
-    pub file: Option<PathBuf>,
+    /// Judge a recording that --record wrote, or `compare BEFORE AFTER`
+    #[arg(value_name = "FILE", conflicts_with_all = ["pid", "program"], num_args = 1..=3)]
+    pub file: Vec<PathBuf>,
 
     /// Watch a process that runs already, and what it has started
     #[arg(long, value_name = "PID", conflicts_with = "program", value_parser = clap::value_parser!(u32).range(1..))]
@@ -81,7 +82,8 @@ Examples:
   ropewalk profile --json -- python3 crawl.py | jq .verdict.class
   ropewalk profile --record crawl.rwp -- python3 crawl.py
   ropewalk profile crawl.rwp               judge it again, anywhere
-  ropewalk profile crawl.rwp --html crawl.html --trace crawl.json";
+  ropewalk profile crawl.rwp --html crawl.html --trace crawl.json
+  ropewalk profile compare before.rwp after.rwp";
 
 /// How often to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -132,13 +134,16 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         stdout_to_stderr: options.json,
     };
     let launched = !options.program.is_empty();
-    let mut recording = match (&options.file, options.pid) {
-        (Some(file), _) => read(file)?,
-        (None, Some(pid)) => collect::attach(pid, &settings).map_err(refused)?,
-        (None, None) if launched => collect::launch(&options.program, &settings).map_err(refused)?,
-        (None, None) => {
+    let mut recording = match (options.file.as_slice(), options.pid) {
+        ([word, before, after], _) if word.as_os_str() == "compare" => {
+            return compare::run(&read(before)?, &read(after)?, options.json, Out::detect());
+        }
+        ([file], _) => read(file)?,
+        ([], Some(pid)) => collect::attach(pid, &settings).map_err(refused)?,
+        ([], None) if launched => collect::launch(&options.program, &settings).map_err(refused)?,
+        _ => {
             return Err(Expected::Usage(
-                "what to profile? `ropewalk profile -- PROGRAM ARGUMENT ..`, `--pid PID`, or a recording; see `ropewalk profile --help`"
+                "what to profile? `ropewalk profile -- PROGRAM ARGUMENT ..`, `--pid PID`, a recording, or `compare BEFORE AFTER`; see `ropewalk profile --help`"
                     .to_owned(),
             ));
         }
