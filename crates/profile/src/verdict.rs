@@ -315,9 +315,9 @@ impl<'a> Seen<'a> {
             );
         }
         let round_trips = network > 0.0 && self.wait_per_cycle(Kind::Network) < ROUND_TRIP_S;
-        // Copying to the kernel is part of writing: computing beside a disk counts when there is more of it.
-        let beside_disk = disk > network && disk > self.cpu;
-        if self.cpu >= MIXED_MIN && io >= MIXED_MIN && !beside_disk && !(round_trips && network >= NETWORK_MIN) {
+        // Copying to the kernel is part of writing, so computing beside a disk says little.
+        let disk_bound = disk > network && disk >= DISK_MIN;
+        if self.cpu >= MIXED_MIN && io >= MIXED_MIN && !disk_bound && !(round_trips && network >= NETWORK_MIN) {
             let kind = if network > disk { Kind::Network } else { Kind::Disk };
             return (
                 Class::Mixed,
@@ -332,7 +332,7 @@ impl<'a> Seen<'a> {
         if network >= NETWORK_MIN {
             return (Class::Network, self.network(network, round_trips));
         }
-        if disk >= DISK_MIN {
+        if disk_bound {
             let (what, _) = self.top(Kind::Disk);
             return (Class::Disk, format!("Waiting for {what} {} {over}; CPU {}.", percent(disk), percent(self.cpu)));
         }

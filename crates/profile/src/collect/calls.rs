@@ -2,7 +2,7 @@
 //!
 //! The numbers are those of the architecture this was compiled for. Whatever is not listed stays [`Call::Other`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IoSliceMut;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,10 @@ use crate::recording::{Call, Verb, Watched};
 const POLLED_MAX: usize = 256;
 /// The tables of sockets are read again for an unknown socket no sooner than after this many times what that costs.
 const TABLE_REST: u32 = 30;
+/// How long what was known about ports is believed.
+const PORTS_EVERY: Duration = Duration::from_secs(2);
+/// Sockets that are remembered.
+const SOCKETS_MAX: usize = 20_000;
 
 /// The bits of a futex operation that are no operation, and the operations that wait.
 const FUTEX_OPERATION: u64 = 0x7f;
@@ -27,6 +31,7 @@ const CACHE_LINE: u64 = 64;
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
     sockets: HashMap<u64, Socket>,
+    ports: Option<(Instant, HashSet<u16>)>,
     read: Option<(Instant, Duration)>,
 }
 
@@ -47,8 +52,8 @@ impl Resolver {
             () if is(n, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_clone]) || is_vfork(n) => Call::Child,
             () if is(n, &[libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2]) || is_epoll_wait(n) => {
                 let mut on = Watched::default();
-                for inode in proc::epoll_set(pid, a[0]) {
-                    on.add(self.socket(pid, inode));
+                for (fd, inode) in proc::epoll_set(pid, a[0]) {
+                    on.add(self.socket(pid, fd, inode));
                 }
                 // A time limit in milliseconds; -1 is none. (epoll_pwait2 has a pointer.)
                 let timed = if n == libc::SYS_epoll_pwait2 { a[3] != 0 } else { a[3] as u32 as i32 >= 0 };
@@ -83,7 +88,7 @@ impl Resolver {
     fn descriptor(&mut self, pid: u32, fd: u64, verb: Verb) -> Call {
         // Arguments are registers; a descriptor is their lower half.
         match proc::link(pid, fd & 0xffff_ffff) {
-            Some(Link::Socket(inode)) => match self.socket(pid, inode) {
+            Some(Link::Socket(inode)) => match self.socket(pid, fd & 0xffff_ffff, inode) {
                 Some(Socket::Accepted) if verb == Verb::Read => Call::Accept,
                 Some(Socket::Listening) => Call::Accept,
                 Some(Socket::Outward { peer }) => Call::Socket { peer: peer.clone(), verb },
@@ -134,7 +139,7 @@ impl Resolver {
         let mut on = Watched::default();
         for fd in fds {
             match proc::link(pid, *fd) {
-                Some(Link::Socket(inode)) => on.add(self.socket(pid, inode)),
+                Some(Link::Socket(inode)) => on.add(self.socket(pid, *fd, inode)),
                 Some(Link::Path(path)) if is_terminal(&path) => return Call::Terminal,
                 _ => on.others += 1,
             }
@@ -142,11 +147,20 @@ impl Resolver {
         poll(on, timed)
     }
 
-    /// What is known of a socket; the tables are read again when it is new, as often as is cheap.
-    pub(super) fn socket(&mut self, pid: u32, inode: u64) -> Option<&Socket> {
+    /// What is known of a socket. One that is new is asked for; where that is refused, the tables are read again as often as is
+    /// cheap.
+    pub(super) fn socket(&mut self, pid: u32, fd: u64, inode: u64) -> Option<&Socket> {
         if !self.sockets.contains_key(&inode) {
-            let rested = self.read.is_none_or(|(when, cost)| when.elapsed() > cost * TABLE_REST);
-            if rested {
+            if self.sockets.len() > SOCKETS_MAX {
+                self.sockets.clear();
+            }
+            if self.ports.as_ref().is_none_or(|(when, _)| when.elapsed() > PORTS_EVERY) {
+                self.ports = Some((Instant::now(), proc::listening_ports(pid)));
+            }
+            let listens = |port: u16| self.ports.as_ref().is_some_and(|(_, ports)| ports.contains(&port));
+            if let Some(socket) = proc::socket(pid, fd, listens) {
+                self.sockets.insert(inode, socket);
+            } else if self.read.is_none_or(|(when, cost)| when.elapsed() > cost * TABLE_REST) {
                 let begin = Instant::now();
                 self.sockets = proc::sockets(pid);
                 self.read = Some((Instant::now(), begin.elapsed()));

@@ -1,11 +1,13 @@
 //! Reading `/proc`: files kept open, and the forms of those that are read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use crate::recording::Watched;
 
@@ -174,6 +176,64 @@ pub(super) fn sockets(pid: u32) -> HashMap<u64, Socket> {
     all
 }
 
+/// One socket of a process, asked for by itself: cheap however many sockets the machine has, and it names the peer of a Unix
+/// socket, which the tables do not. `listens` says whether somebody accepts connections on a port. `None` where the kernel
+/// refuses, or is older than 5.6.
+///
+/// We hold a second descriptor of it for a moment, and do nothing with it but ask.
+pub(super) fn socket(pid: u32, fd: u64, listens: impl Fn(u16) -> bool) -> Option<Socket> {
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let process = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).ok()?;
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    let held = rustix::process::pidfd_getfd(process, i32::try_from(fd).ok()?, flags).ok()?;
+    let stream = TcpStream::from(held);
+    if let Ok(local) = stream.local_addr() {
+        return Some(match stream.peer_addr() {
+            Ok(_) if listens(local.port()) => Socket::Accepted,
+            Ok(peer) => Socket::Outward { peer: plain(peer).to_string() },
+            // Still on its way: its peer is known only when it has arrived.
+            Err(_) if !listens(local.port()) => return None,
+            Err(_) => Socket::Listening,
+        });
+    }
+    let stream = UnixStream::from(OwnedFd::from(stream));
+    let path = |a: io::Result<std::os::unix::net::SocketAddr>| a.ok()?.as_pathname().map(Path::to_path_buf);
+    Some(match (path(stream.peer_addr()), path(stream.local_addr())) {
+        (Some(peer), _) => Socket::Outward { peer: peer.to_string_lossy().into_owned() },
+        (None, Some(_)) if stream.peer_addr().is_ok() => Socket::Accepted,
+        (None, Some(_)) => Socket::Listening,
+        (None, None) => Socket::Unnamed,
+    })
+}
+
+/// What speaks IPv4 through an IPv6 socket is IPv4.
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::from((v4, v6.port())),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
+}
+
+/// The ports of a network namespace on which somebody accepts connections, as far as they are in tables of streams.
+pub(super) fn listening_ports(pid: u32) -> HashSet<u16> {
+    let mut ports = HashSet::new();
+    for name in ["net/tcp", "net/tcp6"] {
+        for line in text(pid, name).unwrap_or_default().lines().skip(1) {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let (local, state) = (words.next(), words.nth(1));
+            match (local.and_then(address), state) {
+                (Some(local), Some("0A")) => drop(ports.insert(local.port())),
+                // Listening sockets come first in these tables.
+                _ => break,
+            }
+        }
+    }
+    ports
+}
+
 /// `0100007F:1F90`, as the kernel writes it: words in the machine's own order of bytes.
 fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
@@ -186,22 +246,18 @@ fn address(text: &str) -> Option<SocketAddr> {
     for (i, chunk) in bytes.chunks_exact_mut(4).enumerate() {
         chunk.copy_from_slice(&word(8 * i)?.to_ne_bytes());
     }
-    let ip = Ipv6Addr::from(bytes);
-    // What speaks IPv4 through an IPv6 socket is IPv4.
-    Some(match ip.to_ipv4_mapped() {
-        Some(v4) => SocketAddr::from((v4, port)),
-        None => SocketAddr::from((ip, port)),
-    })
+    Some(plain(SocketAddr::from((Ipv6Addr::from(bytes), port))))
 }
 
-/// The inodes in the set of an epoll descriptor.
-pub(super) fn epoll_set(pid: u32, fd: u64) -> Vec<u64> {
+/// Descriptors and inodes in the set of an epoll descriptor.
+pub(super) fn epoll_set(pid: u32, fd: u64) -> Vec<(u64, u64)> {
     let info = text(pid, &format!("fdinfo/{fd}")).unwrap_or_default();
-    let inode = |line: &str| {
+    let entry = |line: &str| {
+        let fd = line.strip_prefix("tfd:")?.split_ascii_whitespace().next()?.parse().ok()?;
         let at = line.find("ino:")?;
-        u64::from_str_radix(line[at + 4..].split_ascii_whitespace().next()?, 16).ok()
+        Some((fd, u64::from_str_radix(line[at + 4..].split_ascii_whitespace().next()?, 16).ok()?))
     };
-    info.lines().filter(|l| l.starts_with("tfd:")).filter_map(inode).collect()
+    info.lines().filter_map(entry).collect()
 }
 
 impl Watched {
@@ -281,6 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_is_named_by_the_path_of_its_peer() {
+        use std::os::fd::AsRawFd as _;
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let path = std::env::temp_dir().join(format!("ropewalk-proc-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).expect("a free name");
+        let client = UnixStream::connect(&path).expect("it listens");
+        let (accepted, _) = listener.accept().expect("connected");
+        let (one, other) = UnixStream::pair().expect("a pair");
+        let of = |fd: i32| socket(std::process::id(), u64::try_from(fd).expect("positive"), |_| false);
+        let peer = path.to_string_lossy().into_owned();
+        std::fs::remove_file(&path).expect("ours");
+        assert_eq!(of(client.as_raw_fd()), Some(Socket::Outward { peer }));
+        assert_eq!(of(listener.as_raw_fd()), Some(Socket::Listening));
+        assert_eq!(of(accepted.as_raw_fd()), Some(Socket::Accepted));
+        assert_eq!((of(one.as_raw_fd()), of(other.as_raw_fd())), (Some(Socket::Unnamed), Some(Socket::Unnamed)));
+    }
+
+    #[test]
     fn the_tables_of_this_machine_name_a_connection_of_ours() {
         use std::os::fd::AsRawFd as _;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -296,5 +371,12 @@ mod tests {
         assert_eq!(of(client.as_raw_fd()), Some(Socket::Outward { peer }));
         assert_eq!(of(listener.as_raw_fd()), Some(Socket::Listening));
         assert_eq!(of(accepted.as_raw_fd()), Some(Socket::Accepted));
+        // The same, asked for one by one.
+        let ports = listening_ports(me);
+        assert!(ports.contains(&listener.local_addr().expect("bound").port()));
+        let one = |fd: i32| socket(me, u64::try_from(fd).expect("positive"), |port| ports.contains(&port));
+        for fd in [client.as_raw_fd(), listener.as_raw_fd(), accepted.as_raw_fd()] {
+            assert_eq!(one(fd), of(fd));
+        }
     }
 }

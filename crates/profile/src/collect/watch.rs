@@ -216,7 +216,7 @@ impl Watch {
         let index = live.index;
         let Ok(directory) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return };
         // A set that a library holds twice is still one.
-        let mut looked_after: HashSet<u64> = HashSet::new();
+        let mut looked_after: HashSet<(u64, u64)> = HashSet::new();
         for entry in directory.flatten().take(DESCRIPTORS_MAX) {
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
             match proc::link_of(&target.to_string_lossy()) {
@@ -237,8 +237,8 @@ impl Watch {
             }
         }
         let mut watched = Watched::default();
-        for inode in looked_after {
-            watched.add(self.resolver.socket(pid, inode));
+        for (fd, inode) in looked_after {
+            watched.add(self.resolver.socket(pid, fd, inode));
         }
         let process = &mut self.seen.processes[index];
         if watched.sockets + watched.listening >= process.watched.sockets + process.watched.listening {
