@@ -42,7 +42,7 @@ pub use record::{
 };
 
 use crate::model::time::{Duration, Instant};
-use record::{Swapped, me, raised, scopes, undisturbed};
+use record::{Swapped, earliest_deadline, me, raised, scopes, undisturbed};
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -310,8 +310,7 @@ fn wait_as<T>(
     let _depth = Depth::enter(&waker);
     let mut context = Context::from_waker(&waker);
     let scoped = wait.cancellable && me(|me| !me.scope.get().is_null());
-    let wake_at =
-        if scoped { scopes().filter_map(|scope| scope.deadline).chain(wait.deadline).min() } else { wait.deadline };
+    let wake_at = if scoped { earliest_deadline(wait.deadline) } else { wait.deadline };
     let pause =
         Pause { until: wake_at, ends_by: wait.ends_by, on, cancellable: wait.cancellable, at: Location::caller() };
     loop {
@@ -365,6 +364,8 @@ impl Strand<'_> {
         }
     }
 
+    /// Inlined, as all on the way from a wait to the switch should be: see `strand::try_yield`.
+    #[inline(always)]
     fn suspend(&self, pause: &Pause, may_spin: bool) {
         match self {
             Self::Thread(parker) => {

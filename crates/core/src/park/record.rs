@@ -374,6 +374,18 @@ pub(super) fn scopes() -> impl Iterator<Item = &'static Scope> {
     })
 }
 
+/// The earliest of `deadline` and those of the scopes around this point.
+#[inline]
+pub(super) fn earliest_deadline(deadline: Option<Instant>) -> Option<Instant> {
+    let mut earliest = deadline;
+    for scope in scopes() {
+        if scope.deadline.is_some() && earliest.is_none_or(|before| scope.deadline < Some(before)) {
+            earliest = scope.deadline;
+        }
+    }
+    earliest
+}
+
 /// Whether no scope here has been interrupted or could be by time: a few loads, for the way of every switch.
 #[inline]
 pub(super) fn undisturbed() -> bool {

@@ -56,6 +56,9 @@ struct Local {
     /// The last slab of a class, and how many of its places have slots.
     slabs: [Option<(&'static Slab, usize)>; STACK_SIZES.len()],
     live: usize,
+    /// How many were put into the queue by a wake, less one for each switch since: about as many as are in it still, if
+    /// nobody comes into it otherwise.
+    woken: usize,
     /// How often the record was adopted.
     adoption: u64,
     suspend: Option<&'static dyn Suspend>,
@@ -123,6 +126,7 @@ impl Hub {
                 slots: Vec::new(),
                 slabs: [None; STACK_SIZES.len()],
                 live: 0,
+                woken: 0,
                 adoption: 0,
                 suspend: None,
                 now: None,
@@ -248,7 +252,9 @@ impl Hub {
                 Some(None) => {
                     self.leave();
                     let start = self.with_local(|local| local.starts.pop_front());
-                    self.begin(start.expect("each empty entry stands for one"));
+                    if let Some(slot) = self.begin(start.expect("each empty entry stands for one")) {
+                        self.resume(slot);
+                    }
                 }
                 None => {
                     self.leave();
@@ -262,7 +268,10 @@ impl Hub {
             left -= 1;
             if left == 0 {
                 left = SWITCHES_PER_LOOK;
-                crowd = self.with_local(|local| local.queue.len() >= ahead::CROWD);
+                crowd = self.with_local(|local| {
+                    local.woken = local.woken.min(local.queue.len()).saturating_sub(SWITCHES_PER_LOOK as usize);
+                    local.woken >= ahead::CROWD
+                });
                 self.leave();
                 self.empty_inbox();
                 if enough() {
@@ -332,6 +341,7 @@ impl Hub {
         if slot.live.get() && !slot.queued.replace(true) {
             let turning = self.with_local(|local| {
                 local.queue.push_back(Some(slot));
+                local.woken += 1;
                 local.turning
             });
             if !turning {
@@ -340,11 +350,12 @@ impl Hub {
         }
     }
 
-    fn begin(&'static self, start: Start) {
+    /// Gives a greenlet a slot, for it to be resumed. (Not resumed in here: see [`try_yield`] for what a frame costs.)
+    fn begin(&'static self, start: Start) -> Option<&'static Slot> {
         if !start.task.is_pending() {
             self.with_local(|local| self.publish_population(local));
             drop_quietly(start);
-            return;
+            return None;
         }
         let class = start.extra.as_ref().and_then(|extra| extra.stack_class).unwrap_or(STACK_CLASS_DEFAULT);
         let slot = match self.with_local(|local| local.free[class].pop()) {
@@ -358,7 +369,7 @@ impl Hub {
                         chain: Vec::new(),
                     });
                     self.with_local(|local| self.publish_population(local));
-                    return;
+                    return None;
                 }
             },
         };
@@ -377,7 +388,7 @@ impl Hub {
             // SAFETY: the slot is free and its place guarded; the header is above the top that `grow` left to the stack.
             unsafe { slot.coroutine.make(slot.place, slot, body) };
         }
-        self.resume(slot);
+        Some(slot)
     }
 
     /// Makes a slot.
@@ -612,6 +623,7 @@ pub fn waker() -> Waker {
 /// # Panics
 ///
 /// Inside [`no_switch`].
+#[inline(always)]
 pub fn suspend(pause: &Pause) {
     let (hub, slot) = this_slot();
     let _away = (slot.holds.get() != 0).then(|| {
