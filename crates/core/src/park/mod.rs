@@ -275,6 +275,19 @@ pub fn wait_for_with<F: Future>(wait: Wait, future: F) -> Result<F::Output, Inte
     wait_or_cancel(wait, on, |context| future.as_mut().poll(context)).map_err(|(interrupted, _)| interrupted)
 }
 
+/// Has the task at this address run right now, if this strand is a greenlet whose hub would run it next in any case. For those who
+/// are about to wait for it.
+#[inline]
+pub(crate) fn run_first(task: usize) {
+    // Whoever was asked to stop, or may be by the time, is not kept from it by what the task does.
+    if let Strand::Greenlet(hook) = Strand::current()
+        && undisturbed()
+    {
+        // SAFETY: as in `Strand::waker`.
+        unsafe { hook.as_ref() }.run_first(task);
+    }
+}
+
 /// Spins for about a microsecond until `ready`, where this strand may spin at all and spinning has paid lately.
 ///
 /// For primitives that can see without a lock that a wait is over; cheaper for both sides than to queue and be woken.

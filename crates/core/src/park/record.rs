@@ -21,6 +21,11 @@ pub trait Suspend {
     fn suspend(&self, pause: &Pause);
     /// Lets other strands run.
     fn yield_now(&self);
+    /// The strand is about to wait for the task at this address. Whoever would run it next in any case may do so now; returns
+    /// when it has ended or waits, or at once.
+    fn run_first(&self, task: usize) {
+        let _ = task;
+    }
 }
 
 /// What is known about one suspension.

@@ -47,6 +47,8 @@ pub trait Runnable: Send + Sync {
     fn interrupt(&self);
     /// Whether it has neither started nor been cancelled.
     fn is_pending(&self) -> bool;
+    /// Which one it is.
+    fn address(&self) -> usize;
 }
 
 /// How many tasks may run inside each other's waits before a wait really waits. Each takes a few hundred bytes of stack
@@ -105,7 +107,11 @@ impl Header {
     }
 
     pub(super) fn id(&self) -> TaskId {
-        TaskId::of_address(std::ptr::from_ref(self).addr())
+        TaskId::of_address(self.address())
+    }
+
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Ready when the outcome may be taken.
@@ -334,6 +340,10 @@ where
 
     fn is_pending(&self) -> bool {
         self.header.state.is_pending()
+    }
+
+    fn address(&self) -> usize {
+        self.header.address()
     }
 }
 
