@@ -22,7 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (parts, millions, threads): (usize, f64, usize) = (parts.parse()?, millions.parse()?, threads.parse()?);
     let next = AtomicUsize::new(0);
     // Relaxed: each part is taken once, and nothing else is shared.
-    let work = || while next.fetch_add(1, Ordering::Relaxed) < parts { compute(millions); };
+    let work = || {
+        while next.fetch_add(1, Ordering::Relaxed) < parts {
+            compute(millions);
+        }
+    };
     if threads == 1 {
         work();
     } else {

@@ -87,7 +87,9 @@ fn overlap_text(language: Language) -> String {
 
 fn divide_text(language: Language, cores: usize) -> String {
     match language {
-        Language::Python | Language::Ruby => format!("Divide the work over {cores} processes: threads of this interpreter take turns at computing."),
+        Language::Python | Language::Ruby => {
+            format!("Divide the work over {cores} processes: threads of this interpreter take turns at computing.")
+        }
         Language::Node => format!("Divide the work over {cores} worker threads or processes."),
         Language::Shell => format!("Run {cores} commands at once."),
         Language::Rust | Language::Native => format!("Divide the work over {cores} threads."),

@@ -15,8 +15,8 @@ pub mod collect;
 #[cfg(target_os = "linux")]
 pub mod measure;
 pub mod picture;
-pub mod recording;
 pub mod predict;
+pub mod recording;
 pub mod states;
 pub mod timeline;
 pub mod verdict;
@@ -142,7 +142,8 @@ const THREADS_MAX: usize = 64;
 impl Judgement {
     fn thread_seconds(&self) -> BTreeMap<String, f64> {
         let wall = &self.states.wall;
-        let mut all = BTreeMap::from([("cpu".to_owned(), wall.cpu_seen + wall.cpu_unseen), ("ready".to_owned(), wall.ready)]);
+        let mut all =
+            BTreeMap::from([("cpu".to_owned(), wall.cpu_seen + wall.cpu_unseen), ("ready".to_owned(), wall.ready)]);
         for part in self.states.lanes.iter().flat_map(verdict::parts_of) {
             *all.entry(part.kind).or_default() += part.seconds;
         }
@@ -153,7 +154,9 @@ impl Judgement {
     pub fn summary<'a>(&'a self, recording: &'a recording::Recording) -> Summary<'a> {
         let wall = &self.states.wall;
         let mut lanes: Vec<&states::thread::Lane> = self.states.lanes.iter().collect();
-        lanes.sort_by(|a, b| (a.rests, b.length()).partial_cmp(&(b.rests, a.length())).unwrap_or(std::cmp::Ordering::Equal));
+        lanes.sort_by(|a, b| {
+            (a.rests, b.length()).partial_cmp(&(b.rests, a.length())).unwrap_or(std::cmp::Ordering::Equal)
+        });
         let threads = lanes.into_iter().take(THREADS_MAX).map(|lane| ThreadFigures {
             pid: lane.pid,
             tid: lane.tid,

@@ -79,11 +79,15 @@ pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Pre
         Class::EventLoop => Prediction::refused(
             "what the connections gain depends on how they arrive; the loop itself is free for as much as is moved away",
         ),
-        Class::Pipeline => Prediction::refused("it becomes as fast as its second slowest stage, whose speed is not known while it waits"),
+        Class::Pipeline => Prediction::refused(
+            "it becomes as fast as its second slowest stage, whose speed is not known while it waits",
+        ),
         Class::CpuAllCores | Class::CpuOversubscribed => {
             Prediction::refused("the processors are busy: only less work, or more processors, shortens it")
         }
-        Class::CpuStarved => Prediction::refused("other programs have the processors: nothing in this program changes that"),
+        Class::CpuStarved => {
+            Prediction::refused("other programs have the processors: nothing in this program changes that")
+        }
         Class::Sleeping => Prediction::refused("how long a timer is set is decided in the program"),
         Class::Child | Class::Person | Class::Idle | Class::TooShort | Class::Unclear => {
             Prediction::refused("there is nothing here that another model would do sooner")
@@ -108,7 +112,9 @@ fn cycles(recording: &Recording, states: &States, finding: &Finding) -> Cycles {
     let lanes: Vec<_> = states
         .lanes
         .iter()
-        .filter(|l| finding.process == Some(l.pid) && l.waiting(Kind::Network) + l.waiting(Kind::Disk) > 0.1 * l.length())
+        .filter(|l| {
+            finding.process == Some(l.pid) && l.waiting(Kind::Network) + l.waiting(Kind::Disk) > 0.1 * l.length()
+        })
         .collect();
     // The first such wait. What came before is not repeated.
     let start = lanes
@@ -157,7 +163,9 @@ impl Overlap {
     fn of(recording: &Recording, states: &States, finding: &Finding) -> Result<Overlap, &'static str> {
         let disk = states.wall.waits.iter().filter(|(c, _)| c.kind == Kind::Disk).fold(0.0, |sum, (_, s)| sum + s);
         if disk > 0.1 * states.wall.length {
-            return Err("how a disk takes requests side by side cannot be known from one at a time: try it, and measure");
+            return Err(
+                "how a disk takes requests side by side cannot be known from one at a time: try it, and measure",
+            );
         }
         if wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S {
             return Err(

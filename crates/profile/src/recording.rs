@@ -337,9 +337,10 @@ impl Recording {
             return Err(ReadError::Contradictory("its looks are not in order"));
         }
         for thread in &self.threads {
-            let ordered = thread.samples.windows(2).all(|w| {
-                w[0].until_ns <= w[1].at_ns && w[0].run_ns <= w[1].run_ns && w[0].delay_ns <= w[1].delay_ns
-            });
+            let ordered = thread
+                .samples
+                .windows(2)
+                .all(|w| w[0].until_ns <= w[1].at_ns && w[0].run_ns <= w[1].run_ns && w[0].delay_ns <= w[1].delay_ns);
             if !ordered || thread.samples.iter().any(|s| s.until_ns < s.at_ns || s.until_ns > self.wall_ns) {
                 return Err(ReadError::Contradictory("the samples of a thread are not in order"));
             }

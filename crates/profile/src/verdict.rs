@@ -277,7 +277,11 @@ impl<'a> Seen<'a> {
         if self.wall < TOO_SHORT_S || self.recording.ticks.len() < TOO_SHORT_LOOKS {
             return (
                 Class::TooShort,
-                format!("Too short to say: {} looks in {}. Give it more work, and profile it again.", self.recording.ticks.len(), &over[3..]),
+                format!(
+                    "Too short to say: {} looks in {}. Give it more work, and profile it again.",
+                    self.recording.ticks.len(),
+                    &over[3..]
+                ),
             );
         }
         if self.share(Kind::Person) > MOSTLY {
@@ -343,7 +347,10 @@ impl<'a> Seen<'a> {
         if sleep >= MOSTLY {
             return (
                 Class::Sleeping,
-                format!("Asleep {} {over}: it waits for a timer, so it is pacing, polling or backing off, not working.", percent(sleep)),
+                format!(
+                    "Asleep {} {over}: it waits for a timer, so it is pacing, polling or backing off, not working.",
+                    percent(sleep)
+                ),
             );
         }
         let child = self.share(Kind::Child);
@@ -354,7 +361,10 @@ impl<'a> Seen<'a> {
         if pipe >= MOSTLY {
             return (
                 Class::Pipeline,
-                format!("Waiting for its input or for whoever reads its output, {} {over}: the other end of its pipe is the slow one, and is not part of what was watched.", percent(pipe)),
+                format!(
+                    "Waiting for its input or for whoever reads its output, {} {over}: the other end of its pipe is the slow one, and is not part of what was watched.",
+                    percent(pipe)
+                ),
             );
         }
         if self.cpu >= MOSTLY {
@@ -378,7 +388,12 @@ impl<'a> Seen<'a> {
         } else {
             String::new()
         };
-        format!("Waiting for {peer}{others} {} {}, {how}{trips}; CPU {}.", percent(share), self.over(), percent(self.cpu))
+        format!(
+            "Waiting for {peer}{others} {} {}, {how}{trips}; CPU {}.",
+            percent(share),
+            self.over(),
+            percent(self.cpu)
+        )
     }
 
     fn computing(&self) -> (Class, String) {
@@ -416,7 +431,11 @@ impl<'a> Seen<'a> {
         if self.cores_used > 0.8 * cores && cores > 1.0 {
             return (
                 Class::CpuAllCores,
-                format!("Computing {} {over}, on {:.1} of {cores:.0} processors.{unseen}", percent(self.cpu), self.cores_used),
+                format!(
+                    "Computing {} {over}, on {:.1} of {cores:.0} processors.{unseen}",
+                    percent(self.cpu),
+                    self.cores_used
+                ),
             );
         }
         let alone = if w.alone < 0.9 && self.cores_used > 1.1 {
@@ -426,7 +445,11 @@ impl<'a> Seen<'a> {
         };
         (
             Class::CpuSerial,
-            format!("Computing {} {over}, on {:.1} of {cores:.0} processors.{alone}{unseen}", percent(self.cpu), self.cores_used),
+            format!(
+                "Computing {} {over}, on {:.1} of {cores:.0} processors.{alone}{unseen}",
+                percent(self.cpu),
+                self.cores_used
+            ),
         )
     }
 
@@ -444,7 +467,11 @@ impl<'a> Seen<'a> {
             .filter_map(|process| {
                 let lanes: Vec<_> = self.states.lanes.iter().filter(|l| l.pid == process.pid).collect();
                 let main = lanes.iter().find(|l| l.tid == process.pid)?;
-                (main.length() > 0.3 * self.wall).then(|| Stage { process, length: main.length(), waits: main.waiting(Kind::Pipe) })
+                (main.length() > 0.3 * self.wall).then(|| Stage {
+                    process,
+                    length: main.length(),
+                    waits: main.waiting(Kind::Pipe),
+                })
             })
             .collect();
         let linked = |a: &Process, b: &Process| {
@@ -455,13 +482,12 @@ impl<'a> Seen<'a> {
         let neighbours = |a: &Process, b: &Process| {
             a.pid != b.pid && a.parent != b.pid && b.parent != a.pid && a.argv != b.argv && linked(a, b)
         };
-        let slowest = stages.iter().filter(|s| stages.iter().any(|o| neighbours(s.process, o.process))).min_by(|a, b| {
-            (a.waits / a.length).total_cmp(&(b.waits / b.length))
-        })?;
-        let kept: Vec<&Stage<'_>> = stages
+        let slowest = stages
             .iter()
-            .filter(|s| neighbours(s.process, slowest.process) && s.waits > MOSTLY * s.length)
-            .collect();
+            .filter(|s| stages.iter().any(|o| neighbours(s.process, o.process)))
+            .min_by(|a, b| (a.waits / a.length).total_cmp(&(b.waits / b.length)))?;
+        let kept: Vec<&Stage<'_>> =
+            stages.iter().filter(|s| neighbours(s.process, slowest.process) && s.waits > MOSTLY * s.length).collect();
         if slowest.waits > 0.4 * slowest.length || kept.is_empty() {
             return None;
         }
@@ -474,7 +500,13 @@ impl<'a> Seen<'a> {
         let names: Vec<&str> = kept.iter().map(|s| s.process.name.as_str()).collect();
         Some((
             Class::Pipeline,
-            format!("The stage `{}` {does} {}; {} wait{} for it.", slowest.process.name, self.over(), names.join(" and "), if names.len() == 1 { "s" } else { "" }),
+            format!(
+                "The stage `{}` {does} {}; {} wait{} for it.",
+                slowest.process.name,
+                self.over(),
+                names.join(" and "),
+                if names.len() == 1 { "s" } else { "" }
+            ),
         ))
     }
 

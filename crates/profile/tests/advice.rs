@@ -57,7 +57,9 @@ fn python_runs() {
     let beside = off_the_loop(Language::Python, 2);
     short(&beside);
     let body: String = beside.lines().map(|l| format!("    {l}\n")).collect();
-    let text = format!("import asyncio\ndef work(n):\n    return n * n\n\nasync def main(item):\n{body}    print(result)\n\nif __name__ == \"__main__\":\n    asyncio.run(main(5))");
+    let text = format!(
+        "import asyncio\ndef work(n):\n    return n * n\n\nasync def main(item):\n{body}    print(result)\n\nif __name__ == \"__main__\":\n    asyncio.run(main(5))"
+    );
     assert_eq!(run("py_loop", "python3", "a.py", &text, &[]), "25");
 }
 
@@ -67,7 +69,9 @@ fn node_runs() {
         return;
     }
     let around = |code: &str, show: &str| {
-        format!("async function main(items, item, work) {{\n{code}\nconsole.log(JSON.stringify({show}));\n}}\nmain([1, 2, 3, 4, 5], 5, async n => n * n);")
+        format!(
+            "async function main(items, item, work) {{\n{code}\nconsole.log(JSON.stringify({show}));\n}}\nmain([1, 2, 3, 4, 5], 5, async n => n * n);"
+        )
     };
     let many = overlap(Language::Node, 3);
     short(&many);

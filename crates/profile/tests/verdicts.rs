@@ -100,11 +100,12 @@ fn taking_turns(exe: &str) -> Recording {
     let mut r = one(exe, 3000, &[Wait(3000, Call::Join { tid: 101 })]);
     for i in 0..4u64 {
         let line = || Call::Futex { line: 0x4000, timed: true };
-        thread(&mut r, 100, 101 + u32::try_from(i).expect("few"), &[
-            Wait(5 * i + 1, line()),
-            Run(5),
-            Wait(20 - 5 * (i + 1) + 1, line()),
-        ]);
+        thread(
+            &mut r,
+            100,
+            101 + u32::try_from(i).expect("few"),
+            &[Wait(5 * i + 1, line()), Run(5), Wait(20 - 5 * (i + 1) + 1, line())],
+        );
     }
     r
 }
@@ -297,11 +298,11 @@ fn damaged_and_foreign_recordings_are_refused_with_a_reason() {
 
 #[test]
 fn a_redacted_recording_says_the_same_and_names_nothing() {
-    let mut r = one("/home/ada/bin/secret-tool", 3000, &[
-        Run(4),
-        Wait(40, net("db.internal:5432")),
-        Wait(6, file("/home/ada/ledger")),
-    ]);
+    let mut r = one(
+        "/home/ada/bin/secret-tool",
+        3000,
+        &[Run(4), Wait(40, net("db.internal:5432")), Wait(6, file("/home/ada/ledger"))],
+    );
     r.command = vec!["/home/ada/bin/secret-tool".into(), "--password=hunter2".into()];
     r.processes[0].argv = r.command.clone();
     r.processes[0].watched.peers = vec!["db.internal:5432".into()];

@@ -184,7 +184,9 @@ fn profiled(seen: &Seen) -> String {
 
 fn capital(words: &str) -> String {
     let mut characters = words.chars();
-    characters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + characters.as_str() + ".")
+    characters
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect::<String>() + characters.as_str() + ".")
 }
 
 /// Who decides to switch, processors used, wall time, speedup, its share of the ideal, processor time, units in flight,
@@ -244,9 +246,12 @@ impl Report<'_> {
                 verdict: e.verdict.clone(),
                 svg: svg::draw(&e.comparison()),
                 table: html::Table { head: PAGE_HEAD.map(str::to_owned).to_vec(), rows: e.cells() },
-                claims: (e.profile.map(|seen| html::Claim { mark: "profile".to_owned(), text: profiled(seen) }).into_iter())
-                    .chain(e.notes.iter().map(|n| html::Claim { mark: "note".to_owned(), text: n.clone() }))
-                    .collect(),
+                claims: (e
+                    .profile
+                    .map(|seen| html::Claim { mark: "profile".to_owned(), text: profiled(seen) })
+                    .into_iter())
+                .chain(e.notes.iter().map(|n| html::Claim { mark: "note".to_owned(), text: n.clone() }))
+                .collect(),
             })
             .collect();
         sections.push(html::Section {

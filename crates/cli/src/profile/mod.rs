@@ -222,7 +222,10 @@ fn read(path: &Path) -> Result<Recording, Expected> {
 
 fn create(path: &Path, option: &str) -> Result<File, Expected> {
     std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(|e| {
-        Expected::Unwritable(format!("{option}: cannot write {}: {e}; name a place that can be written", path.display()))
+        Expected::Unwritable(format!(
+            "{option}: cannot write {}: {e}; name a place that can be written",
+            path.display()
+        ))
     })
 }
 

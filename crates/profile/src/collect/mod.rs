@@ -82,7 +82,10 @@ impl fmt::Display for CollectError {
             }
             CollectError::Start(program, e) => write!(f, "cannot start {program}: {e}"),
             CollectError::NoProcess(pid) => {
-                write!(f, "there is no process {pid}, or /proc hides it (mounted with hidepid): check `ps -p {pid}`, or run as root")
+                write!(
+                    f,
+                    "there is no process {pid}, or /proc hides it (mounted with hidepid): check `ps -p {pid}`, or run as root"
+                )
             }
             CollectError::Forbidden(pid) => write!(
                 f,
@@ -228,7 +231,8 @@ pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) 
 fn finish(mut watch: Watch, before: Option<(u64, u64, u64, u64)>) -> Recording {
     watch.seen.wall_ns = watch.now_ns();
     let mut seen = watch.seen;
-    let used: u64 = seen.threads.iter().filter_map(|t| Some(t.samples.last()?.run_ns - t.samples.first()?.run_ns)).sum();
+    let used: u64 =
+        seen.threads.iter().filter_map(|t| Some(t.samples.last()?.run_ns - t.samples.first()?.run_ns)).sum();
     seen.machine.cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     seen.machine.arch = std::env::consts::ARCH.to_owned();
     if let Some(((busy, idle, cores, _), before)) = proc::machine_stat().zip(before) {

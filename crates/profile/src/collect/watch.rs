@@ -204,7 +204,8 @@ impl Watch {
     fn describe(&mut self, pid: u32) {
         let Some(live) = self.processes.get_mut(&pid) else { return };
         let young = live.first.elapsed() < YOUNG;
-        let due = live.listed.is_none_or(|when| when.elapsed() > DESCRIPTORS_EVERY) || live.pipes_known < self.pipes.len();
+        let due =
+            live.listed.is_none_or(|when| when.elapsed() > DESCRIPTORS_EVERY) || live.pipes_known < self.pipes.len();
         if young || due {
             identify(&mut self.seen.processes[live.index]);
         }

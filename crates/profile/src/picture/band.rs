@@ -45,7 +45,11 @@ pub fn svg(prediction: &Prediction, now: f64, in_flight: f64) -> String {
     let _ = write!(out, "<circle class=\"rw-compute\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"/>", x(first), y(now));
     text(&mut out, x(first), BOTTOM + 20.0, 12.0, "rw-muted", "text-anchor=\"middle\"", "now");
     for r in &prediction.ranges {
-        let label = if Some(r.in_flight) == prediction.best { format!("{} (best)", r.in_flight) } else { r.in_flight.to_string() };
+        let label = if Some(r.in_flight) == prediction.best {
+            format!("{} (best)", r.in_flight)
+        } else {
+            r.in_flight.to_string()
+        };
         text(&mut out, x(r.in_flight as f64), BOTTOM + 20.0, 12.0, "rw-ink", "text-anchor=\"middle\"", &label);
     }
     text(&mut out, RIGHT, BOTTOM + 38.0, 12.0, "rw-muted", "text-anchor=\"end\"", "in flight");

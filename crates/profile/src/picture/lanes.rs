@@ -151,7 +151,12 @@ impl Lanes {
                     (false, true) => format!("  {own} {}", lane.tid),
                     (false, false) => format!("{own} {}", lane.tid),
                 };
-                Row { name: name.chars().take(NAME_MAX).collect(), pid: lane.pid, tid: lane.tid, segments: segments(lane, &causes, length, cells) }
+                Row {
+                    name: name.chars().take(NAME_MAX).collect(),
+                    pid: lane.pid,
+                    tid: lane.tid,
+                    segments: segments(lane, &causes, length, cells),
+                }
             })
             .collect();
         Lanes { length, rows, resting, left_out }
@@ -196,7 +201,9 @@ fn segments(lane: &Lane, causes: &[Cause], length: f64, cells: usize) -> Vec<Seg
         for (cell, weights) in weights.iter_mut().enumerate().take(last).skip(first) {
             let low = cell as f64 * width;
             let share = (s.end.min(low + width) - s.start.max(low)).max(0.0) / span;
-            for (look, which, amount) in [(Look::Run, usize::MAX, s.run), (Look::Ready, usize::MAX, s.ready), (wait, which, s.wait)] {
+            for (look, which, amount) in
+                [(Look::Run, usize::MAX, s.run), (Look::Ready, usize::MAX, s.ready), (wait, which, s.wait)]
+            {
                 if amount * share > 0.0 {
                     match weights.iter_mut().find(|w| w.0 == look && w.1 == which) {
                         Some(w) => w.2 += amount * share,
@@ -256,7 +263,15 @@ pub fn svg(lanes: &Lanes) -> String {
         let (x, y) = (LEFT + 188.0 * (i % 4) as f64, 8.0 + 22.0 * (i / 4) as f64);
         let class = look.class();
         let _ = write!(out, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"18\" height=\"14\" rx=\"2\"/>");
-        text(&mut out, x + 9.0, y + 11.5, 11.0, &format!("{class}-t"), "text-anchor=\"middle\"", &look.letter().to_string());
+        text(
+            &mut out,
+            x + 9.0,
+            y + 11.5,
+            11.0,
+            &format!("{class}-t"),
+            "text-anchor=\"middle\"",
+            &look.letter().to_string(),
+        );
         text(&mut out, x + 24.0, y + 12.0, 12.5, "rw-muted", "", &look.word());
     }
     let scale = (RIGHT - LEFT) / lanes.length.max(1e-9);
@@ -276,7 +291,15 @@ pub fn svg(lanes: &Lanes) -> String {
             );
             if width >= 16.0 {
                 let letter = s.look.letter().to_string();
-                text(&mut out, x + width / 2.0, y + 12.0, 11.0, &format!("{class}-t"), "text-anchor=\"middle\"", &letter);
+                text(
+                    &mut out,
+                    x + width / 2.0,
+                    y + 12.0,
+                    11.0,
+                    &format!("{class}-t"),
+                    "text-anchor=\"middle\"",
+                    &letter,
+                );
             }
         }
         out.push_str("</g>\n");
@@ -290,7 +313,11 @@ pub fn svg(lanes: &Lanes) -> String {
     for tick in ticks(length, 8) {
         let x = LEFT + tick.as_secs_f64() * scale;
         if x <= RIGHT {
-            let _ = write!(out, "<line class=\"rw-axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y:.1}\" y2=\"{:.1}\"/>", y + 5.0);
+            let _ = write!(
+                out,
+                "<line class=\"rw-axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y:.1}\" y2=\"{:.1}\"/>",
+                y + 5.0
+            );
             text(&mut out, x.min(RIGHT - 16.0), y + 19.0, 12.0, "rw-muted", "text-anchor=\"middle\"", &human(tick));
         }
     }

@@ -36,14 +36,11 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
             },
             claims: Vec::new(),
         },
-        Section {
-            heading: "What each thread did".to_owned(),
-            svg: scroll(&lanes::svg(&lanes)),
-            ..Section::default()
-        },
+        Section { heading: "What each thread did".to_owned(), svg: scroll(&lanes::svg(&lanes)), ..Section::default() },
     ];
     let prediction = &judgement.prediction;
-    let mut advice = Section { heading: "What would help".to_owned(), verdict: judgement.advice.text.clone(), ..Section::default() };
+    let mut advice =
+        Section { heading: "What would help".to_owned(), verdict: judgement.advice.text.clone(), ..Section::default() };
     if !judgement.advice.code.is_empty() {
         advice.svg = format!("<pre class=\"scroll\">{}</pre>", escape(&judgement.advice.code.join("\n")));
     }
@@ -81,7 +78,8 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
         title: "What it waited for".to_owned(),
         lead: recording.command.join(" "),
         sections,
-        footer: "Made by ropewalk profile: exact counters of the kernel, and reasons from looks at the program.".to_owned(),
+        footer: "Made by ropewalk profile: exact counters of the kernel, and reasons from looks at the program."
+            .to_owned(),
     })
 }
 

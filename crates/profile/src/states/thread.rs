@@ -167,14 +167,8 @@ impl Open {
             let left = length - self.run - self.ready - self.debt;
             self.debt = (-left).max(0.0);
             let wait = left.max(0.0);
-            let whole = Stretch {
-                start: self.start,
-                end: self.end,
-                run: self.run,
-                ready: self.ready,
-                wait,
-                call: self.call,
-            };
+            let whole =
+                Stretch { start: self.start, end: self.end, run: self.run, ready: self.ready, wait, call: self.call };
             match halves {
                 None => lane.stretches.push(whole),
                 Some((before, now)) => {

@@ -1,7 +1,9 @@
 //! Recordings made by hand: threads that do one thing after another, sampled as the watcher would.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use ropewalk_profile::recording::{Call, End, Machine, Mode, Process, Recording, Sample, Thread, Totals, VERSION, Watched};
+use ropewalk_profile::recording::{
+    Call, End, Machine, Mode, Process, Recording, Sample, Thread, Totals, VERSION, Watched,
+};
 
 /// What a thread does for so many milliseconds.
 #[derive(Clone)]
@@ -69,7 +71,9 @@ pub(crate) fn thread(r: &mut Recording, pid: u32, tid: u32, does: &[Does]) {
             _ => None,
         };
         match samples.last_mut() {
-            Some(last) if call.is_some() && last.call == call && last.run_ns == run && last.delay_ns == delay => last.until_ns = tick,
+            Some(last) if call.is_some() && last.call == call && last.run_ns == run && last.delay_ns == delay => {
+                last.until_ns = tick
+            }
             _ => samples.push(Sample { at_ns: tick, until_ns: tick, run_ns: run, delay_ns: delay, slices, call }),
         }
     }
