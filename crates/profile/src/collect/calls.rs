@@ -181,10 +181,9 @@ fn futex(a: &[u64; 6], is_thread: impl Fn(u32) -> bool) -> Call {
         return Call::Other { number: libc::SYS_futex };
     }
     // The kernel clears a thread's id at its end, which is shared and not private, and wakes whoever joins it.
-    if operation & FUTEX_PRIVATE == 0 {
-        if let Some(tid) = u32::try_from(value).ok().filter(|tid| is_thread(*tid)) {
-            return Call::Join { tid };
-        }
+    let joined = u32::try_from(value).ok().filter(|tid| operation & FUTEX_PRIVATE == 0 && is_thread(*tid));
+    if let Some(tid) = joined {
+        return Call::Join { tid };
     }
     Call::Futex { line: address / CACHE_LINE * CACHE_LINE, timed: timeout != 0 }
 }

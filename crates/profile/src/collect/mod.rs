@@ -326,7 +326,7 @@ fn usage() -> Usage {
 /// User and system time, in nanoseconds.
 fn cpu_between(before: &Usage, after: &Usage) -> (u64, u64) {
     let ns = |t: nix::sys::time::TimeVal| {
-        u64::try_from(t.tv_sec() * 1_000_000_000 + i64::from(t.tv_usec()) * 1_000).unwrap_or_default()
+        u64::try_from(t.tv_sec() * 1_000_000_000 + t.tv_usec() * 1_000).unwrap_or_default()
     };
     (
         ns(after.user_time()).saturating_sub(ns(before.user_time())),

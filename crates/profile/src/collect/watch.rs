@@ -140,7 +140,7 @@ impl Watch {
                 self.gone(pid);
                 continue;
             };
-            let all = tids.len() <= ASKED_MAX || self.scans % ASK_ALL_EVERY == 0;
+            let all = tids.len() <= ASKED_MAX || self.scans.is_multiple_of(ASK_ALL_EVERY);
             for tid in tids.into_iter().filter(|tid| all || *tid == pid) {
                 children.extend(children_of(pid, tid).into_iter().map(|child| (child, pid)));
             }

@@ -23,11 +23,11 @@ pub fn svg(prediction: &Prediction, now: f64, in_flight: f64) -> String {
     let longest = now.max(prediction.ranges.iter().map(|r| r.high_s).fold(0.0, f64::max)).max(1e-9);
     let y = |s: f64| BOTTOM - (s / longest).clamp(0.0, 1.0) * (BOTTOM - TOP);
     let mut out = String::new();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\" \
          class=\"rw-text\"><title>Seconds by number in flight, as a range</title><style>{STYLE}.rw-band{{fill:#0b5394;fill-opacity:.22;\
-         stroke:#0b5394}}@media (prefers-color-scheme:dark){{.rw-band{{fill:#7cc4ff;stroke:#7cc4ff}}}}</style>\n"
+         stroke:#0b5394}}@media (prefers-color-scheme:dark){{.rw-band{{fill:#7cc4ff;stroke:#7cc4ff}}}}</style>"
     );
     for tick in ticks(Duration::from_secs_f64(longest), 4) {
         let at = y(tick.as_secs_f64());

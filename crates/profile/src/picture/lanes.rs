@@ -253,10 +253,10 @@ pub fn svg(lanes: &Lanes) -> String {
         let _ = write!(dark, ".{class}{{fill:{fill_dark}}}.{class}-t{{fill:{ink_dark}}}");
     }
     let mut out = String::new();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" \
-         class=\"rw-text\"><title>What each thread did when</title><style>{}{light}@media (prefers-color-scheme:dark){{{dark}}}</style>\n",
+         class=\"rw-text\"><title>What each thread did when</title><style>{}{light}@media (prefers-color-scheme:dark){{{dark}}}</style>",
         super::svg::STYLE
     );
     for (i, look) in looks.iter().enumerate() {
