@@ -299,11 +299,11 @@ fn damaged_and_foreign_recordings_are_refused_with_a_reason() {
 #[test]
 fn a_redacted_recording_says_the_same_and_names_nothing() {
     let mut r = one(
-        "/home/ada/bin/secret-tool",
+        "/srv/ada/bin/secret-tool",
         3000,
-        &[Run(4), Wait(40, net("db.internal:5432")), Wait(6, file("/home/ada/ledger"))],
+        &[Run(4), Wait(40, net("db.internal:5432")), Wait(6, file("/srv/ada/ledger"))],
     );
-    r.command = vec!["/home/ada/bin/secret-tool".into(), "--password=hunter2".into()];
+    r.command = vec!["/srv/ada/bin/secret-tool".into(), "--password=hunter2".into()];
     r.processes[0].argv = r.command.clone();
     r.processes[0].watched.peers = vec!["db.internal:5432".into()];
     let before = judge(&r);
