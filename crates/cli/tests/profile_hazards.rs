@@ -249,6 +249,9 @@ fn a_limit_of_time_ends_what_was_started() {
     let output = run(&["--json", "--duration", "0.7", "--", "sleep", "60"]);
     assert_eq!(output.status.code(), Some(143), "{}", complaint(&output));
     assert_eq!(class(&output), "sleeping");
+    // One that does not listen is not waited for for ever.
+    let output = run(&["--json", "--duration", "0.3", "--", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]);
+    assert_eq!(output.status.code(), Some(137), "{}", complaint(&output));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::predict::Prediction;
 use crate::recording::Recording;
-use crate::verdict::{Class, Finding, Language};
+use crate::states::States;
+use crate::verdict::{Class, Finding, Language, in_round_trips};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,11 +19,11 @@ pub struct Advice {
 }
 
 /// For what was found.
-pub fn advise(recording: &Recording, finding: &Finding, prediction: &Prediction) -> Advice {
+pub fn advise(recording: &Recording, states: &States, finding: &Finding, prediction: &Prediction) -> Advice {
     let cores = recording.machine.cores.max(1);
     let in_flight = prediction.best.unwrap_or(8);
     let (text, code) = match finding.class {
-        Class::Network if !prediction.refused.is_empty() && prediction.refused.contains("round trips") => (
+        Class::Network if in_round_trips(states) => (
             "Send several requests in one round trip: pipelining, a batch call, one query instead of many.".to_owned(),
             String::new(),
         ),

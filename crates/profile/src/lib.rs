@@ -45,7 +45,7 @@ pub fn judge(recording: &recording::Recording) -> Judgement {
     let states = states::of(recording);
     let finding = verdict::judge(recording, &states);
     let prediction = predict::predict(recording, &states, &finding);
-    let advice = advice::advise(recording, &finding, &prediction);
+    let advice = advice::advise(recording, &states, &finding, &prediction);
     Judgement { states, finding, prediction, advice }
 }
 

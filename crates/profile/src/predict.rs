@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::recording::Recording;
 use crate::states::{Cause, Kind, States};
-use crate::verdict::{Class, Finding, Language, ROUND_TRIP_S, wait_per_cycle};
+use crate::verdict::{Class, Finding, Language, in_round_trips};
 
 /// Numbers in flight that are asked about; ten is one that people use.
 const ASKED: [usize; 8] = [2, 4, 8, 10, 16, 32, 64, 128];
@@ -167,7 +167,7 @@ impl Overlap {
                 "how a disk takes requests side by side cannot be known from one at a time: try it, and measure",
             );
         }
-        if wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S {
+        if in_round_trips(states) {
             return Err(
                 "each wait is hardly longer than the way there and back: the cost is the number of round trips, and what \
                  batching them gains depends on the service",

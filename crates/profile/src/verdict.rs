@@ -36,7 +36,7 @@ const READY_MIN: f64 = 0.25;
 /// Processor time between two waits from which an event loop is blocked, not busy.
 const BURST_MIN_S: f64 = 0.005;
 /// A wait shorter than this is a round trip, not somebody thinking.
-pub(crate) const ROUND_TRIP_S: f64 = 0.001;
+const ROUND_TRIP_S: f64 = 0.001;
 /// Causes that are listed.
 const CAUSES_MAX: usize = 6;
 
@@ -318,7 +318,7 @@ impl<'a> Seen<'a> {
                 ),
             );
         }
-        let round_trips = network > 0.0 && self.wait_per_cycle(Kind::Network) < ROUND_TRIP_S;
+        let round_trips = in_round_trips(self.states);
         // Copying to the kernel is part of writing, so computing beside a disk says little.
         let disk_bound = disk > network && disk >= DISK_MIN;
         if self.cpu >= MIXED_MIN && io >= MIXED_MIN && !disk_bound && !(round_trips && network >= NETWORK_MIN) {
@@ -384,7 +384,10 @@ impl<'a> Seen<'a> {
             f => format!("{f:.0} in flight"),
         };
         let trips = if round_trips {
-            format!(", in round trips of {}", human(Duration::from_secs_f64(self.wait_per_cycle(Kind::Network))))
+            format!(
+                ", in round trips of {}",
+                human(Duration::from_secs_f64(wait_per_cycle(self.states, Kind::Network)))
+            )
         } else {
             String::new()
         };
@@ -580,11 +583,6 @@ impl<'a> Seen<'a> {
         ))
     }
 
-    /// Seconds of one wait of this kind, on average, over the threads that spend their time with it.
-    fn wait_per_cycle(&self, kind: Kind) -> f64 {
-        wait_per_cycle(self.states, kind)
-    }
-
     fn parts(&self) -> Vec<Part> {
         let mut all = waits(&self.states.wall.waits, self.wall);
         let cpu = self.states.wall.cpu;
@@ -641,7 +639,7 @@ pub(crate) fn parts_of(lane: &Lane) -> Vec<Part> {
 }
 
 /// Seconds of one wait of this kind, on average, over the threads that spend their time with it.
-pub(crate) fn wait_per_cycle(states: &States, kind: Kind) -> f64 {
+fn wait_per_cycle(states: &States, kind: Kind) -> f64 {
     let of_kind = states.lanes.iter().filter(|l| l.waiting(kind) > 0.2 * l.length());
     let (mut waited, mut cycles) = (0.0, 0.0);
     for lane in of_kind {
@@ -649,6 +647,11 @@ pub(crate) fn wait_per_cycle(states: &States, kind: Kind) -> f64 {
         cycles += lane.wakes * lane.length();
     }
     if cycles > 0.0 { waited / cycles } else { f64::INFINITY }
+}
+
+/// Whether the waits for the network are hardly longer than the way there and back.
+pub(crate) fn in_round_trips(states: &States) -> bool {
+    wait_per_cycle(states, Kind::Network) < ROUND_TRIP_S
 }
 
 /// What the holder of a lock does meanwhile.

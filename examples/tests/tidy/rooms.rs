@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("profile", "states", &["recording"]),
     ("profile", "verdict", &["timeline", "recording", "states"]),
     ("profile", "predict", &["recording", "states", "verdict"]),
-    ("profile", "advice", &["recording", "verdict", "predict"]),
+    ("profile", "advice", &["recording", "states", "verdict", "predict"]),
     ("profile", "picture", &["timeline", "recording", "states", "verdict", "predict"]),
     ("profile", "measure", &["collect", "recording"]),
     ("cli", "exit", &[]),

@@ -2,7 +2,7 @@
 //!
 //! No privilege is needed for one's own programs, nothing is stopped, traced or changed in them. [`launch`] starts a program
 //! and watches it and all it starts; [`attach`] watches one that runs. How often they look adapts: what the watcher uses of a
-//! processor is bounded ([`LOOKS_SHARE`], [`SCANS_SHARE`]), so a thousand threads are looked at less often than ten.
+//! processor is bounded (`LOOKS_SHARE`, `SCANS_SHARE`), so a thousand threads are looked at less often than ten.
 //!
 //! # The end of a program
 //! The watcher is the reaper of all descendants. It waits for signals on a descriptor, so that the end of the program
@@ -44,6 +44,8 @@ const SCAN_PERIOD: Duration = Duration::from_millis(30);
 const LOOKS_MAX: usize = 30_000;
 /// How long all processors compute, to see how many there really are.
 const SPIN: Duration = Duration::from_millis(25);
+/// How long a program that was asked to end at its limit of time is given.
+const GRACE: Duration = Duration::from_secs(5);
 /// Bytes of a program's file that are searched for the mark of its compiler.
 const SEARCHED_MAX: u64 = 64 << 20;
 /// Programs of one recording that are.
@@ -129,31 +131,34 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let signals = Signals::block()?;
     let main = child.id();
     let me = std::process::id();
-    let mut watch = Watch::new(descriptors(), None);
+    let mut watch = Watch::new(descriptors(true), None);
     watch.seen.mode = Mode::Launched;
     watch.seen.command = command.iter().map(|w| w.to_string_lossy().into_owned()).collect();
     watch.add(main, me, true);
 
     let mut pace = Pace::new(settings);
     let mut asked_to_end = 0;
-    let mut told_to_stop = false;
+    let mut told_to_stop: Option<Instant> = None;
     let status = loop {
         pace.turn(&mut watch, Some(me));
         match reap(&mut watch, main) {
             Some(status) => break Some(status),
-            None if settings.duration.is_some_and(|d| pace.begun.elapsed() >= d) && !told_to_stop => {
+            None => match (told_to_stop, settings.duration) {
                 // Watched for long enough: what was started is ended, not left behind.
-                told_to_stop = true;
-                signal(main, Signal::SIGTERM);
-            }
-            None => {}
+                (None, Some(limit)) if pace.begun.elapsed() >= limit => {
+                    told_to_stop = Some(Instant::now());
+                    signal(main, Signal::SIGTERM);
+                }
+                (Some(when), _) if when.elapsed() >= GRACE => {
+                    watch.pids().into_iter().for_each(|pid| signal(pid, Signal::SIGKILL));
+                }
+                _ => {}
+            },
         }
         for (signal_seen, from_terminal) in signals.wait(pace.rest()) {
             asked_to_end += 1;
             if asked_to_end > 1 {
-                for pid in watch.pids() {
-                    signal(pid, Signal::SIGKILL);
-                }
+                watch.pids().into_iter().for_each(|pid| signal(pid, Signal::SIGKILL));
             } else if !from_terminal {
                 signal(main, signal_seen);
             }
@@ -179,7 +184,7 @@ pub fn attach(pid: u32, settings: &Settings) -> Result<Recording, CollectError> 
     if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
         return Err(CollectError::NoProcess(pid));
     }
-    let mut watch = Watch::new(descriptors(), None);
+    let mut watch = Watch::new(descriptors(true), None);
     watch.seen.mode = Mode::Attached;
     watch.add(pid, 0, false);
     if watch.seen.threads.is_empty() {
@@ -211,7 +216,7 @@ pub fn attach(pid: u32, settings: &Settings) -> Result<Recording, CollectError> 
 pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) -> Recording {
     let machine = proc::machine_stat();
     let own = u32::try_from(nix::unistd::gettid().as_raw()).ok();
-    let mut watch = Watch::new(descriptors(), own);
+    let mut watch = Watch::new(descriptors(false), own);
     watch.seen.mode = Mode::Inside;
     watch.add(std::process::id(), 0, false);
     watch.seen.command = watch.seen.processes.first().map(|p| p.argv.clone()).unwrap_or_default();
@@ -410,10 +415,14 @@ impl Drop for Signals {
     }
 }
 
-/// How many descriptors may be kept open, after the limit was raised as far as it goes.
-fn descriptors() -> usize {
+/// How many descriptors may be kept open. In a process of our own the limit is raised as far as it goes; somebody else's stays,
+/// and half of it is left to them.
+fn descriptors(ours: bool) -> usize {
     const RESERVE: u64 = 128;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((256, 256));
+    if !ours {
+        return usize::try_from((soft / 2).saturating_sub(RESERVE)).unwrap_or_default();
+    }
     // Enough for a hundred thousand threads; some systems allow a billion.
     let wanted = hard.min(1 << 18);
     let got = if wanted > soft && setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).is_ok() { wanted } else { soft };
