@@ -52,7 +52,7 @@ impl Look {
     }
 
     /// Fill in light and in dark, and the colour of a letter on each.
-    fn colours(self) -> [&'static str; 4] {
+    pub(super) fn colours(self) -> [&'static str; 4] {
         match self {
             Look::Run => ["#0b5394", "#7cc4ff", "#ffffff", "#08121c"],
             Look::Ready => ["#b0413e", "#ff9d98", "#ffffff", "#1c0808"],

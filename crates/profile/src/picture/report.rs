@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::html::{Claim, Page, Section, Table};
-use super::lanes::{self, Lanes};
+use super::lanes::{self, Lanes, Look};
 use super::svg::{STYLE, text};
 use super::{band, escape, html, human};
 use crate::recording::Recording;
@@ -91,6 +91,11 @@ fn name(part: &Part) -> String {
     }
 }
 
+fn look(part: &Part) -> Look {
+    let kind = serde_json::from_value(serde_json::Value::String(part.kind.clone()));
+    kind.map_or(Look::Run, Look::Wait)
+}
+
 /// On a phone a picture is scrolled rather than shrunk until nobody can read it.
 fn scroll(svg: &str) -> String {
     if svg.is_empty() { String::new() } else { format!("<div class=\"scroll wide\">{svg}</div>\n") }
@@ -99,23 +104,24 @@ fn scroll(svg: &str) -> String {
 /// One bar for the whole wall.
 fn wall_bar(parts: &[Part]) -> String {
     const WIDTH: f64 = 960.0;
-    let fill = ["#0b5394", "#d9982a", "#7a8b3c", "#8c4a6b", "#5b6f8a", "#8793a1"];
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} 44\" width=\"{WIDTH}\" height=\"44\" role=\"img\" \
          class=\"rw-text rw-wall\"><title>What the wall went to</title><style>{STYLE}</style>"
     );
     let mut x = 0.0;
-    for (i, part) in parts.iter().enumerate() {
+    for part in parts {
+        // The colours of the lanes.
+        let [fill, _, ink, _] = look(part).colours();
         let width = (part.share * WIDTH).min(WIDTH - x).max(0.0);
         let _ = write!(
             out,
             "<rect fill=\"{}\" x=\"{x:.1}\" y=\"4\" width=\"{width:.1}\" height=\"36\"><title>{}</title></rect>",
-            fill[i % fill.len()],
+            fill,
             escape(&format!("{} {}", name(part), percent(part.share)))
         );
         let label = format!("{} {}", name(part), percent(part.share));
         if width > 8.0 * label.chars().count() as f64 {
-            text(&mut out, x + width / 2.0, 27.0, 13.0, "", "fill=\"#fff\" text-anchor=\"middle\"", &label);
+            text(&mut out, x + width / 2.0, 27.0, 13.0, "", &format!("fill=\"{ink}\" text-anchor=\"middle\""), &label);
         }
         x += width;
     }
