@@ -22,6 +22,8 @@ CORES = len(os.sched_getaffinity(0))
 CPU_MANY = {"cpu-all-cores", "cpu-oversubscribed"}
 # Time shares within this of the program's own clocks; none worse than that.
 CLOSE, WORST = 0.02, 0.05
+# Processors that others use from which a run says as much about them as about the program, and how often it is repeated then.
+OTHERS_MAX, TRIES_MAX = 0.4, 4
 
 
 class Program:
@@ -117,8 +119,16 @@ def truths(options, all):
         if program.needs and not shutil.which(program.needs):
             sys.exit(f"{program.name} needs {program.needs}: apt-get install {program.needs.replace('node', 'nodejs')}")
         more = ["--record", os.path.join(options.keep, program.name.replace(" ", "-") + ".rwp")] if options.keep else []
-        said, known, _ = profile(options.ropewalk, program.command, options.scratch, more)
-        right, named_right, error = check(program, said, known)
+        for _ in range(TRIES_MAX):
+            said, known, _ = profile(options.ropewalk, program.command, options.scratch, more)
+            right, named_right, error = check(program, said, known)
+            # On a machine that others use, a program is measured again, until it has the machine to itself.
+            if right and named_right and (error or 0) <= WORST or said["machine"]["others"] < OTHERS_MAX:
+                break
+        if said["verdict"]["class"] == "cpu-starved" and said["machine"]["others"] >= OTHERS_MAX:
+            # That is what held it up then: true, and no verdict about the program.
+            print(f"{program.name:<28} {program.half:<6} not judged: others kept {said['machine']['others']:.1f} processors busy")
+            continue
         score[program.half][0] += right
         score[program.half][1] += 1
         if program.says:
