@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, and the
-# test suite again and again with far more threads than cores. Writes the dated figures to ci/figures/, which are committed.
+# The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, the
+# test suite again and again with far more threads than cores, and the profile against all of its ground truth. Writes the
+# dated figures to ci/figures/, which are committed.
 #
 # A part that ran before on the same day stays in the figures until it runs again; each says at which commit it ran.
 #
@@ -10,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets stress}"
+parts="${DEEP_PARTS:-loom shuttle greenlets stress profile}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -63,7 +64,8 @@ for name in $parts; do
         shuttle) ROPEWALK_SHUTTLE_LIMIT="${DEEP_SHUTTLE_LIMIT:-2h}" ROPEWALK_SHUTTLE_SCHEDULES="$schedules" part bash ci/shuttle.sh ;;
         greenlets) part greenlets ;;
         stress) part stress ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets and stress, not $name" >&2; exit 2 ;;
+        profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, stress and profile, not $name" >&2; exit 2 ;;
     esac
 done
 
