@@ -38,6 +38,7 @@
 //! | futures on several cores | `AsyncExecutor` |
 //! | locks, events, queues, channels | [`sync`] |
 //! | sockets that greenlets and threads share | [`net`] |
+//! | run another program | `subprocess` |
 //! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
 //! | a function that can run on every model | [`macro@task`], [`Call`] |
 //!
@@ -48,6 +49,7 @@
 //! | `macros` | yes | [`#[ropewalk::main]`](macro@main) and [`#[ropewalk::task]`](macro@task) |
 //! | `greenlet` | yes | greenlets, the async executor, and [`block_on`] for futures of any crate; on Unix |
 //! | `net` | yes | blocking-style sockets for greenlets and threads; on Unix |
+//! | `subprocess` | no | running other programs: deadlines, pipelines, output without a deadlock; on Unix |
 //! | `tokio` | with `greenlet` | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -59,6 +61,8 @@ mod here;
 mod io;
 #[cfg(all(unix, feature = "net"))]
 pub mod net;
+#[cfg(all(unix, feature = "subprocess"))]
+pub mod subprocess;
 pub mod thread;
 
 pub use ropewalk_core::{sync, task};
