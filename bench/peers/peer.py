@@ -6,6 +6,7 @@ the same. The 50 ns of work inside and outside a lock are left out: one bytecode
 
 import os
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -228,7 +229,51 @@ def idle(quick):
     return spent.cpu * 1e6 / spent.wall, spent.cpu / spent.wall, {}
 
 
+def spawn(gigabyte):
+    def run(quick):
+        count = 50 if quick else 200
+        ballast = b"\x01" * (1 << 30) if gigabyte else b""
+        spent = Spent(lambda: [subprocess.run(["/bin/true"], check=True) for _ in range(count)])
+        assert len(spent.result) == count and (not ballast or ballast[-1] == 1)
+        return spent.per(count, 1e-6)
+
+    return run
+
+
+def communicate(quick):
+    length = (32 if quick else 256) << 20
+    data = b"h" * length
+    spent = Spent(lambda: subprocess.run(["cat"], input=data, stdout=subprocess.PIPE, check=True))
+    assert spent.result.stdout == data
+    return (length >> 20) / spent.wall, spent.cpu / spent.wall, {}
+
+
+def three_in_a_row():
+    first = subprocess.Popen(["echo", "hemp"], stdout=subprocess.PIPE)
+    second = subprocess.Popen(["cat", "-"], stdin=first.stdout, stdout=subprocess.PIPE)
+    third = subprocess.Popen(["cat", "-"], stdin=second.stdout, stdout=subprocess.PIPE)
+    first.stdout.close()
+    second.stdout.close()
+    output = third.communicate()[0]
+    first.wait()
+    second.wait()
+    return output
+
+
+def pipelines(quick):
+    count = 15 if quick else 60
+    spent = Spent(lambda: [three_in_a_row() for _ in range(count)])
+    assert spent.result == [b"hemp\n"] * count
+    return spent.per(count, 1e-6)
+
+
 SUITES = {
+    "subprocess": {
+        "spawn": spawn(False),
+        "spawn.1gib": spawn(True),
+        "communicate.256mib": communicate,
+        "pipeline.3": pipelines,
+    },
     "sync": {
         "mutex.uncontended": mutex_uncontended,
         "mutex.2threads": guarded(threading.Lock, 2),

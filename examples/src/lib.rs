@@ -37,4 +37,7 @@ mod pages {
 
     #[doc = include_str!("../../guide/src/coming-from-asyncio.md")]
     mod coming_from_asyncio {}
+
+    #[doc = include_str!("../../guide/src/coming-from-subprocess.md")]
+    mod coming_from_subprocess {}
 }

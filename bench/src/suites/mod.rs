@@ -3,6 +3,7 @@
 mod greenlet;
 mod pool;
 mod sizing;
+mod subprocess;
 mod sync;
 
 use crate::harness::Work;
@@ -10,7 +11,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 4] = ["sync", "pool", "sizing", "greenlet"];
+pub const NAMES: [&str; 5] = ["sync", "pool", "sizing", "greenlet", "subprocess"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -19,6 +20,7 @@ pub fn works(suite: &str) -> Vec<Work> {
         "pool" => pool::works(),
         "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
+        "subprocess" => subprocess::works(),
         _ => Vec::new(),
     }
 }

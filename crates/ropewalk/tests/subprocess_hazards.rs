@@ -34,6 +34,9 @@ fn megabytes(n: usize) -> Vec<u8> {
     (0..n << 20).map(|n| (n % 251) as u8).collect()
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{communicate_pipe_buf,writes_before_communicate,communicate_stdin,check_output_input_arg}
+/// CPython subprocess: test_subprocess.RunFuncTestCase.test_check_output_input_arg
+/// CPython subprocess: test_subprocess.ContextManagerTests.test_communicate_stdin
 #[test]
 fn more_than_any_pipe_holds_both_ways() {
     everywhere(|| {
@@ -48,6 +51,7 @@ fn more_than_any_pipe_holds_both_ways() {
     });
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{communicate,communicate_returns,communicate_stdout,communicate_stderr}
 #[test]
 fn child_fills_both_pipes_before_it_reads() {
     let script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2; cat >/dev/null; echo end";
@@ -57,11 +61,16 @@ fn child_fills_both_pipes_before_it_reads() {
     });
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{communicate_epipe,communicate_epipe_only_stdin}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{communicate_BrokenPipeError_stdin_close,communicate_BrokenPipeError_stdin_close_with_timeout,communicate_BrokenPipeError_stdin_write,communicate_BrokenPipeError_stdin_flush}
+/// CPython subprocess: test_subprocess.ContextManagerTests.test_broken_pipe_cleanup
 #[test]
 fn child_that_does_not_read_its_input() {
     everywhere(|| assert_eq!(sh("echo done").input(megabytes(4)).read().unwrap(), "done"));
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{check_output_timeout,call_timeout}
+/// CPython subprocess: test_subprocess.RunFuncTestCase.test_{check_output_timeout,timeout,run_with_shell_timeout_and_capture_output}
 #[test]
 fn limit_bounds_the_call_though_a_grandchild_holds_the_pipe() {
     everywhere(|| {
@@ -109,6 +118,7 @@ fn limit_that_does_not_pass_leaves_background_processes_alone() {
     Command::new("kill").arg(pid).run().unwrap();
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_communicate_timeout_large_output
 #[test]
 fn too_much_output_ends_the_program() {
     everywhere(|| {
@@ -120,6 +130,8 @@ fn too_much_output_ends_the_program() {
     const { assert!(OUTPUT_BYTES_MAX >= 1 << 20) };
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{file_not_found_includes_filename,nonexisting_with_pipes,issue8780}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{exception_bad_executable,exception_bad_args_0,surrogates_error_message}
 #[test]
 fn program_that_does_not_exist_is_named_with_the_path_that_was_searched() {
     let error = Command::new("no-such-program").env("PATH", "/no/where:/no/place").run().unwrap_err();
@@ -134,6 +146,8 @@ fn program_that_does_not_exist_is_named_with_the_path_that_was_searched() {
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_file_not_found_with_bad_cwd
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_exception_cwd
 #[test]
 fn directory_that_does_not_exist_is_not_mistaken_for_the_program() {
     let error = Command::new("true").current_dir("/no/such/dir").run().unwrap_err();
@@ -141,6 +155,7 @@ fn directory_that_does_not_exist_is_not_mistaken_for_the_program() {
     assert!(error.to_string().contains("/no/such/dir"), "{error}");
 }
 
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_exception_errpipe_normal
 #[test]
 fn file_that_is_no_program() {
     let error = Command::new("/etc/passwd").run().unwrap_err();
@@ -148,6 +163,10 @@ fn file_that_is_no_program() {
     assert!(error.to_string().contains("/etc/passwd"));
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{check_call_nonzero,check_call_zero,check_output_nonzero,call_seq,cwd,cwd_with_pathlike}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{CalledProcessError_str_non_zero,CalledProcessError_str_signal}
+/// CPython subprocess: test_subprocess.RunFuncTestCase.test_{check,check_zero,returncode}
+/// CPython subprocess: test_subprocess.ContextManagerTests.test_returncode
 #[test]
 fn error_tells_what_was_run_where_and_what_it_said_last() {
     let script = "for n in $(seq 100); do echo line $n >&2; done; exit 3";
@@ -161,6 +180,7 @@ fn error_tells_what_was_run_where_and_what_it_said_last() {
     assert_eq!(sh("kill -9 $$").status().unwrap().returncode(), -9);
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_universal_newlines_communicate
 #[test]
 fn output_that_is_no_text() {
     let error = sh("printf '\\377'").read().unwrap_err();
@@ -168,6 +188,8 @@ fn output_that_is_no_text() {
     assert_eq!(error.into_output().stdout, [255]);
 }
 
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{zombie_fast_process_del,leak_fast_process_del_killed}
+/// CPython subprocess: test_subprocess.ContextManagerTests.test_pipe
 #[test]
 fn dropped_child_is_ended_and_reaped() {
     everywhere(|| {
@@ -207,11 +229,16 @@ fn detached_child_goes_on_and_is_reaped() {
     eventually("the child is reaped", || !is_there(pid));
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_communicate_timeout
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_communicate_repeated_call_after_stdout_close
 #[test]
 fn communicate_takes_up_where_its_limit_ended_it() {
     everywhere(|| {
-        let mut child =
-            sh("echo one; read word; sleep 0.6; echo two $word").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = sh("echo one; read word; sleep 0.6; echo two $word")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let error = child.communicate("hemp\n", LIMIT).unwrap_err();
         assert!(error.is_timeout());
         assert_eq!(error.output().stdout, b"one\n");
@@ -222,6 +249,8 @@ fn communicate_takes_up_where_its_limit_ended_it() {
     });
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{poll,wait,wait_timeout}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{kill,kill_dead,send_signal_dead,terminate_dead,send_signal_race,send_signal_race2}
 #[test]
 fn wait_that_times_out_leaves_the_child() {
     everywhere(|| {
@@ -236,18 +265,22 @@ fn wait_that_times_out_leaves_the_child() {
     });
 }
 
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{terminate,send_signal}
 #[test]
 fn stop_is_gentle_first() {
     let mut child = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(child.stdout.as_mut().unwrap().read(&mut [0; 16]).unwrap(), 6);
     assert_eq!(child.stop(HANG).unwrap().code(), Some(7));
-    let mut child = sh("trap '' TERM; echo ready; while :; do sleep 0.02; done").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        sh("trap '' TERM; echo ready; while :; do sleep 0.02; done").stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(child.stdout.as_mut().unwrap().read(&mut [0; 16]).unwrap(), 6);
     assert_eq!(child.stop(LIMIT / 10).unwrap().returncode(), -9);
     assert_eq!(child.signal(0).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{stdin_pipe,stdout_pipe,io_unbuffered_works}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_select_unbuffered
 #[test]
 fn lines_come_while_the_child_runs() {
     everywhere(|| {
@@ -316,6 +349,7 @@ fn pipeline_status_is_that_of_the_last_stage_or_of_the_one_that_failed() {
     assert!(text.contains(" | cat`") && text.ends_with("from the first"), "{text}");
 }
 
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{restore_signals,pipe_cloexec,pipe_cloexec_real_tools}
 #[test]
 fn pipeline_whose_reader_stops_early() {
     let pipeline = Command::new("yes") | Command::new("head").args(["-n", "2"]);
@@ -341,6 +375,7 @@ fn pipeline_past_its_limit_is_ended_as_one() {
     eventually("all are gone", || !sleepers.lines().any(is_alive));
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{stdout_stderr_pipe,check_output_stderr,stderr_devnull,stdout_devnull,stderr_redirect_with_no_stdout_redirect}
 #[test]
 fn merged_streams_keep_their_order() {
     let script = "echo one; echo two >&2; echo three";
@@ -350,6 +385,9 @@ fn merged_streams_keep_their_order() {
     assert_eq!(null.stdout, b"");
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{stdin_fileobj,stdin_filedes,stdout_fileobj,stdout_filedes,stderr_fileobj,stderr_filedes,stdout_stderr_file,check_output_stdin_arg}
+/// CPython subprocess: test_subprocess.RunFuncTestCase.test_check_output_stdin_arg
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_stdout_stderr_are_single_inout_fd
 #[test]
 fn streams_lead_to_files() {
     let path = std::env::temp_dir().join(format!("ropewalk-subprocess-{}", std::process::id()));
@@ -363,6 +401,9 @@ fn streams_lead_to_files() {
     assert_eq!(text, "hemp\nhemp\njute\njute");
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{env,empty_env,executable_without_cwd}
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_args_string
+/// CPython subprocess: test_subprocess.CommandsWithSpaces.test_noshell_sequence_with_spaces
 #[test]
 fn environment_and_arguments_reach_the_program_as_they_are() {
     let text = Command::new("printf").args(["%s|", "a b", "$HOME", "'", "*"]).read().unwrap();
@@ -403,9 +444,8 @@ fn dropped_future_ends_the_program() {
 fn many_greenlets_wait_for_programs_at_once() {
     ropewalk::run(|| {
         let started = Instant::now();
-        let handles: Vec<_> = (0..40)
-            .map(|n| greenlet::spawn(move || sh(&format!("sleep 0.3; echo {n}")).read().unwrap()))
-            .collect();
+        let handles: Vec<_> =
+            (0..40).map(|n| greenlet::spawn(move || sh(&format!("sleep 0.3; echo {n}")).read().unwrap())).collect();
         let texts: Vec<String> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
         assert!(texts.iter().enumerate().all(|(n, text)| *text == n.to_string()));
         // One after another they would take 12 s.
@@ -429,4 +469,78 @@ fn blocking_verb_in_async_code_is_refused() {
     let executor = AsyncExecutor::new(1);
     let error = executor.submit(async { Command::new("true").run().map(|_| ()) }).join().unwrap_err();
     assert!(error.is_panic(), "{error}");
+}
+
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{stdin_none,stdout_none,stderr_none,stdin_devnull,stderr_pipe,check_output}
+/// CPython subprocess: test_subprocess.RunFuncTestCase.test_{capture_output,capture_stdout,capture_stderr}
+#[test]
+fn every_stream_that_nothing_is_said_of() {
+    // Captured, and nothing to read, with the verbs that capture.
+    let output = sh("cat; echo out; echo err >&2").run().unwrap();
+    assert_eq!((&output.stdout[..], &output.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+    // Those of this process otherwise.
+    let mine = std::fs::read_link("/proc/self/fd/0").unwrap();
+    let same = format!("test \"$(readlink /proc/$$/fd/0)\" = '{}'", mine.display());
+    assert!(sh(&same).status().unwrap().success());
+    let mut child = Command::new("true").stdin(Stdio::null()).spawn().unwrap();
+    assert!(child.stdout.is_none() && child.stderr.is_none() && child.stdin.is_none());
+    assert!(child.wait().unwrap().success());
+}
+
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_process_group_0
+#[test]
+fn child_in_a_group_of_its_own() {
+    let group = |command: Command| command.args(["-c", "cut -d' ' -f5 /proc/$$/stat; echo $$"]).read().unwrap();
+    let of = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let own = of(group(Command::new("sh").kill_tree(true)));
+    assert_eq!(own[0], own[1]);
+    // Not where nobody asked for it: Ctrl-C reaches it with us.
+    let ours = of(group(Command::new("sh")));
+    assert_ne!(ours[0], ours[1]);
+}
+
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{cwd_with_relative_executable,cwd_with_relative_arg,cwd_with_absolute_arg,executable_with_cwd,pathlike_executable}
+#[test]
+fn program_is_found_beside_its_directory() {
+    let folder = std::env::temp_dir().join(format!("ropewalk-program-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("hemp");
+    std::fs::write(&program, "#!/bin/sh\npwd\n").unwrap();
+    Command::new("chmod").arg("+x").arg(&program).run().unwrap();
+    let here = std::fs::canonicalize(&folder).unwrap();
+    assert_eq!(Command::new(&program).current_dir(&folder).read().unwrap(), here.display().to_string());
+    assert_eq!(Command::new("./hemp").current_dir(&folder).read().unwrap(), here.display().to_string());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{close_fds,close_fds_when_max_fd_is_lowered}
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_double_close_on_error
+#[test]
+fn child_gets_no_descriptor_but_its_streams() {
+    let _open = std::fs::File::open("/dev/null").unwrap();
+    let (_reads, _writes) = std::io::pipe().unwrap();
+    for command in [sh("ls /proc/$$/fd"), sh("ls /proc/$$/fd").stderr(Stdio::merged()).timeout(HANG)] {
+        let list = command.read().unwrap();
+        // A shell may keep its script's descriptor high up.
+        let low: Vec<u32> =
+            list.lines().filter_map(|number| number.parse().ok()).filter(|number| *number < 10).collect();
+        assert_eq!(low, [0, 1, 2]);
+    }
+}
+
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_run_abort
+#[test]
+fn aborted_child_says_so() {
+    let error = sh("kill -ABRT $$").run().unwrap_err();
+    assert_eq!(error.status().unwrap().returncode(), -6);
+    assert!(error.to_string().contains("SIGABRT"), "{error}");
+}
+
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_repr
+#[test]
+fn debug_text_has_the_command() {
+    assert!(format!("{:?}", sh("true")).contains("\"sh\" \"-c\" \"true\""));
+    assert_eq!(format!("{:?}", Command::new("a") | Command::new("b")), r#"["a", "b"]"#);
+    let child = Command::new("true").spawn().unwrap();
+    assert!(format!("{child:?}").contains(&child.id().to_string()));
 }

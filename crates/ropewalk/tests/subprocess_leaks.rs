@@ -32,6 +32,7 @@ fn every_end() {
     ropewalk::block_on(sh("echo hemp; sleep 60").timeout(Duration::from_millis(20)).run_async()).unwrap_err();
 }
 
+/// CPython subprocess: test_subprocess.ProcessTestCase.test_{no_leaking,failed_child_execute_fd_leak,leaking_fds_on_error,communicate_pipe_fd_leak,handles_closed_on_exception}
 #[test]
 fn every_end_leaves_no_descriptor_and_no_zombie() {
     // Threads and reactors that stay are made by the first round.

@@ -11,10 +11,10 @@ pub(crate) mod handover;
 #[cfg(all(unix, feature = "greenlet"))]
 mod runtime;
 
-#[cfg(all(unix, feature = "greenlet"))]
-pub use runtime::TokioHandle;
 #[cfg(all(unix, feature = "subprocess"))]
 pub(crate) use driver::with_reactor;
+#[cfg(all(unix, feature = "greenlet"))]
+pub use runtime::TokioHandle;
 #[cfg(all(unix, feature = "greenlet"))]
 pub(crate) use runtime::{ManyThreads, polled_at};
 

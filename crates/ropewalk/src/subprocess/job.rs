@@ -57,7 +57,13 @@ enum Phase {
 }
 
 impl Job {
-    pub(super) fn new(children: Vec<Child>, exchange: Exchange, limits: Limits, about: About, started: Instant) -> Self {
+    pub(super) fn new(
+        children: Vec<Child>,
+        exchange: Exchange,
+        limits: Limits,
+        about: About,
+        started: Instant,
+    ) -> Self {
         Self { children, exchange, phase: Phase::Running, failure: None, started, ended: None, limits, about }
     }
 

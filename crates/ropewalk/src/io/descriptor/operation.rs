@@ -91,7 +91,8 @@ impl Registration {
     fn new(of: BorrowedFd<'_>, interest: Interest) -> io::Result<Self> {
         let duplicate = of.try_clone_to_owned()?;
         // SAFETY: the registration owns the duplicate: an `OwnedFd` stays the same and open until it is dropped with it.
-        let descriptor = unsafe { AsyncFd::register_with_interest(duplicate, interest.into()) }.map_err(io::Error::from)?;
+        let descriptor =
+            unsafe { AsyncFd::register_with_interest(duplicate, interest.into()) }.map_err(io::Error::from)?;
         Ok(Self { of: (of.as_raw_fd(), interest), descriptor })
     }
 

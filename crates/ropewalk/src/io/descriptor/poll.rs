@@ -27,10 +27,7 @@ pub(super) fn ready(descriptor: BorrowedFd<'_>, interest: Interest, deadline: Op
 
 /// Waits until one of the descriptors is ready; false after the deadline. Unwinds when cancelled.
 #[track_caller]
-pub(super) fn any_ready(
-    descriptors: &[(BorrowedFd<'_>, Interest)],
-    deadline: Option<Instant>,
-) -> io::Result<bool> {
+pub(super) fn any_ready(descriptors: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<bool> {
     if !park::can_be_cancelled() {
         loop {
             if poll(descriptors, deadline)?.any {
