@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 20] = [
+const EXAMPLES: [&str; 22] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -31,6 +31,8 @@ const EXAMPLES: [&str; 20] = [
     "one_task_every_model",
     "crawl_urls",
     "chat_server",
+    "process_pool_map",
+    "crash_isolation",
     "subprocess_communicate",
     "subprocess_pipeline",
     "io_bound",
@@ -441,6 +443,32 @@ fn subprocess_pipeline_counts_ends_and_tells_which_stage_failed() {
         "broken  : 1",
         "limit   : `sleep 60 | cat` was stopped after its time limit of 0.2 s",
         "output  : stopped after 1000000 bytes",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn process_pool_map_runs_in_other_processes() {
+    let lines = run("process_pool_map");
+    let expected = [
+        "map     : 20 sums, the first is 333328333350000",
+        "submit  : the same in another process: true",
+        "workers : at most 2, and none is this process: true",
+        "bytes   : 1048576 came back",
+        "panic   : task panicked: no numbers",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn crash_isolation_loses_what_crashed_and_nothing_else() {
+    let lines = run("crash_isolation");
+    let expected = [
+        "documents: 28 parsed, 4 panicked, 8 took their worker along",
+        "abort    : the text names the signal: true",
+        "endless  : task was cancelled",
+        "endless  : ended in time: true",
+        "pool     : 400",
     ];
     assert_eq!(lines, expected);
 }

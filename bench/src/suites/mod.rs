@@ -2,6 +2,8 @@
 
 mod greenlet;
 mod pool;
+#[cfg(feature = "ours")]
+mod process;
 mod sizing;
 mod subprocess;
 mod sync;
@@ -11,7 +13,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 5] = ["sync", "pool", "sizing", "greenlet", "subprocess"];
+pub const NAMES: [&str; 6] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -20,6 +22,8 @@ pub fn works(suite: &str) -> Vec<Work> {
         "pool" => pool::works(),
         "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
+        #[cfg(feature = "ours")]
+        "process" => process::works(),
         "subprocess" => subprocess::works(),
         _ => Vec::new(),
     }

@@ -128,9 +128,8 @@ fn tasks_behind_the_one_that_died_go_elsewhere() {
     let pool = pool(1);
     // Short ones first, so that the worker is given several at once.
     let _: Vec<_> = pool.run_all((0..200).map(|_| weigh::call(rope(), 1.0)));
-    let handles: Vec<_> = (0..300)
-        .map(|n: u32| pool.spawn(|n: u32| if n % 50 == 10 { std::process::abort() } else { n }, n))
-        .collect();
+    let handles: Vec<_> =
+        (0..300).map(|n: u32| pool.spawn(|n: u32| if n % 50 == 10 { std::process::abort() } else { n }, n)).collect();
     for (n, handle) in handles.into_iter().enumerate() {
         match handle.join() {
             Ok(value) => assert_eq!((value as usize, n % 50 != 10), (n, true)),
@@ -146,7 +145,8 @@ fn large_values_go_through_small_rings() {
     let same = pool.spawn(|bytes: Bytes| bytes, Bytes::from(bytes.clone()));
     let slow = pool.spawn(|bytes: Vec<u8>| bytes, bytes[..1_000_000].to_vec());
     assert!(joined(same).into_vec() == bytes && joined(slow) == bytes[..1_000_000]);
-    let lengths: Vec<usize> = pool.map(|bytes: Bytes| bytes.len(), (0..20).map(|n| Bytes::from(vec![1; n * 100_000]))).collect();
+    let lengths: Vec<usize> =
+        pool.map(|bytes: Bytes| bytes.len(), (0..20).map(|n| Bytes::from(vec![1; n * 100_000]))).collect();
     assert_eq!(lengths, (0..20).map(|n| n * 100_000).collect::<Vec<_>>());
     // Nobody reads a reply while many are on their way.
     let handles: Vec<_> = (0..20).map(|_| pool.spawn(|n: usize| Bytes::from(vec![7; n]), 1_000_000)).collect();
@@ -154,7 +154,8 @@ fn large_values_go_through_small_rings() {
 }
 
 fn task_past_its_limit_is_asked_and_then_killed() {
-    let pool = ProcessPoolExecutor::builder().max_workers(1).task_timeout(10 * SHORT).grace(20 * SHORT).build().unwrap();
+    let pool =
+        ProcessPoolExecutor::builder().max_workers(1).task_timeout(10 * SHORT).grace(20 * SHORT).build().unwrap();
     // One that waits stops when it is asked to.
     assert!(matches!(pool.spawn(|(): ()| ropewalk::sleep(HANG), ()).join(), Err(TaskError::TimedOut)));
     assert_eq!(pool.counts().died, 0);
@@ -213,10 +214,13 @@ fn limits_hold_in_the_worker() {
     let pool = ProcessPoolExecutor::builder().max_workers(1).limits(limits).build().unwrap();
     let reason = death(pool.spawn(|n: usize| std::hint::black_box(vec![1_u8; n]).len() as u32, 4 << 30));
     assert!(reason.contains("SIGABRT"), "{reason}");
-    let files = pool.spawn(|(): ()| {
-        let open: Vec<_> = (0..100).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
-        open.len()
-    }, ());
+    let files = pool.spawn(
+        |(): ()| {
+            let open: Vec<_> = (0..100).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
+            open.len()
+        },
+        (),
+    );
     assert!(joined(files) < 40);
 }
 
@@ -307,7 +311,8 @@ fn handles_are_waited_for_by_every_strand() {
     ropewalk::run(|| {
         let pool = &pool;
         greenlet::scope(|scope| {
-            let handles: Vec<_> = (0..20).map(|n| scope.spawn(move || pool.spawn(|n: u64| n * 2, n).join().unwrap())).collect();
+            let handles: Vec<_> =
+                (0..20).map(|n| scope.spawn(move || pool.spawn(|n: u64| n * 2, n).join().unwrap())).collect();
             let sum: u64 = handles.into_iter().map(|handle| handle.join().unwrap()).sum();
             assert_eq!(sum, 380);
         });
@@ -315,7 +320,8 @@ fn handles_are_waited_for_by_every_strand() {
     let executor = AsyncExecutor::new(1);
     let handle = pool.spawn(|n: u64| n * 2, 21);
     assert_eq!(executor.submit(async move { handle.await.unwrap() }).join().unwrap(), 42);
-    let ended = CancelToken::new().with_timeout(5 * SHORT).run(|| pool.spawn(|(): ()| ropewalk::sleep(HANG), ()).join());
+    let ended =
+        CancelToken::new().with_timeout(5 * SHORT).run(|| pool.spawn(|(): ()| ropewalk::sleep(HANG), ()).join());
     assert!(ended.is_err(), "the wait ends, whatever the task does");
     pool.shutdown(Shutdown::Kill);
 }
@@ -464,7 +470,12 @@ fn act(scenario: &str) {
             let _ = zygote.spawn(kill_myself, 9).join();
             let next = |n: u32| n + 1;
             let late = ProcessPoolExecutor::new(1).unwrap();
-            println!("{} {} {}", joined(exec.spawn(next, 1)), joined(zygote.spawn(next, 2)), joined(late.spawn(next, 3)));
+            println!(
+                "{} {} {}",
+                joined(exec.spawn(next, 1)),
+                joined(zygote.spawn(next, 2)),
+                joined(late.spawn(next, 3))
+            );
         }
         other => panic!("no scenario {other}"),
     }

@@ -42,7 +42,9 @@ enum Fate {
 
 fn fate(n: u64) -> Fate {
     let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..8).for_each(|_| drop(random(&mut state)));
+    for _ in 0..8 {
+        random(&mut state);
+    }
     match random(&mut state) % 1000 {
         0..32 => Fate::Segfault,
         32..64 => Fate::Abort,
@@ -114,7 +116,9 @@ fn storm(tasks: u64, shot: u64) {
             match (fate(n), handle.join_timeout(2 * HANG)) {
                 (Fate::Innocent, Ok(value)) if value == n * 3 => {}
                 // The bullet was for somebody; at most one task a bullet.
-                (Fate::Innocent | Fate::Hang, Err(TaskError::WorkerDied { reason })) if reason.contains("SIGKILL") => unlucky += 1,
+                (Fate::Innocent | Fate::Hang, Err(TaskError::WorkerDied { reason })) if reason.contains("SIGKILL") => {
+                    unlucky += 1
+                }
                 (Fate::Segfault | Fate::Abort | Fate::Exit, Err(TaskError::WorkerDied { .. })) => {}
                 (Fate::Hang, Err(TaskError::TimedOut)) => {}
                 // A busy machine may keep a task from its end for as long as its limit.
@@ -177,17 +181,27 @@ fn program_that_is_killed_takes_its_workers_along() {
 /// A program with two workers, one of which has started a program itself, another of which spins.
 fn parent() {
     let pool = ProcessPoolExecutor::new(2).expect("a pool");
-    let sleeper = pool.spawn(|(): ()| {
-        let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
-        let pids = (std::process::id(), child.id());
-        let _ = child.wait_timeout(Duration::from_millis(1));
-        child.detach();
-        pids
-    }, ());
+    let sleeper = pool.spawn(
+        |(): ()| {
+            let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
+            let pids = (std::process::id(), child.id());
+            let _ = child.wait_timeout(Duration::from_millis(1));
+            child.detach();
+            pids
+        },
+        (),
+    );
     let (worker, sleep) = sleeper.join().expect("two numbers");
     eventually("both workers are there", || pool.worker_ids().len() == 2);
     let workers = pool.worker_ids();
-    let _spin = pool.spawn(|(): ()| loop { std::hint::spin_loop() }, ());
+    let _spin = pool.spawn(
+        |(): ()| -> u32 {
+            loop {
+                std::hint::spin_loop()
+            }
+        },
+        (),
+    );
     let list: Vec<String> = workers.iter().chain([&worker, &sleep]).map(ToString::to_string).collect();
     println!("{}", list.join(" "));
     ropewalk::sleep(HANG);

@@ -240,7 +240,8 @@ impl Builder {
         image::build_id().map_err(|error| BuildError::Image(error.to_string()))?;
         let preload = match self.preload {
             Some(function) => {
-                let offset = image::Offset::of(function as usize).map_err(|error| BuildError::Image(error.to_string()))?;
+                let offset =
+                    image::Offset::of(function as usize).map_err(|error| BuildError::Image(error.to_string()))?;
                 Some(offset.0)
             }
             None => None,

@@ -137,7 +137,8 @@ impl<R: Send + 'static> Pending for Entry<R> {
         let Self { promise, unpack, _member, .. } = *self;
         // `Deserialize` of the user's may panic; then that is how the task ended.
         let outcome = outcome.and_then(|bytes| {
-            catch_unwind(AssertUnwindSafe(|| unpack(&bytes))).unwrap_or_else(|payload| Err(TaskError::of_unwind(payload)))
+            catch_unwind(AssertUnwindSafe(|| unpack(&bytes)))
+                .unwrap_or_else(|payload| Err(TaskError::of_unwind(payload)))
         });
         promise.complete(outcome);
     }
@@ -619,7 +620,8 @@ impl Keeper {
         }
         if state.deaths_in_a_row > DEATHS_MAX {
             let last = self.obituary(pid, status, worker.condemned);
-            let reason = format!("the pool gave up after {DEATHS_MAX} workers had died without a task done; the last: {last}");
+            let reason =
+                format!("the pool gave up after {DEATHS_MAX} workers had died without a task done; the last: {last}");
             state.queue.drain(..).for_each(|queued| {
                 settled.push((queued.entry, Err(TaskError::WorkerDied { reason: reason.clone() })));
             });
@@ -674,7 +676,8 @@ impl Keeper {
                     if state.deaths_in_a_row > DEATHS_MAX && state.workers.is_empty() {
                         let reason = format!("the pool gave up: no worker can be started ({error})");
                         let queue = std::mem::take(&mut state.queue);
-                        let fail = |queued: Queued| (queued.entry, Err(TaskError::WorkerDied { reason: reason.clone() }));
+                        let fail =
+                            |queued: Queued| (queued.entry, Err(TaskError::WorkerDied { reason: reason.clone() }));
                         settled.extend(queue.into_iter().map(fail));
                         state.unhealthy = Some(reason);
                     }
@@ -776,5 +779,8 @@ impl Operation for Keeper {
 /// How many processes the system has killed for memory since it started.
 fn oom_kills() -> u64 {
     let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
 }

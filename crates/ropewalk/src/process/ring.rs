@@ -328,7 +328,8 @@ mod tests {
         let mut total = 0;
         while total < 8 * RING_BYTES {
             let length = random(&mut seed) as usize % (RING_BYTES / 2);
-            let piece: Vec<u8> = (0..length).map(|at| (sent + at as u64) as u8 ^ ((sent + at as u64) >> 8) as u8).collect();
+            let piece: Vec<u8> =
+                (0..length).map(|at| (sent + at as u64) as u8 ^ ((sent + at as u64) >> 8) as u8).collect();
             sent += writer.write(&piece).unwrap() as u64;
             let mut read = Vec::new();
             total += reader.read(&mut read, random(&mut seed) as usize % RING_BYTES).unwrap();

@@ -14,6 +14,7 @@ pub(crate) fn scenario() -> Option<String> {
 
 /// Plays a scenario in a child process.
 #[track_caller]
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn play(scenario: &str) -> Output {
     play_with(scenario, &[])
 }
