@@ -19,7 +19,7 @@ pub fn run_main<R>(program: impl FnOnce() -> R) -> R {
 }
 
 /// What comes first in `main`: a process that was started as a worker goes no further.
-fn init() {
+pub fn init() {
     #[cfg(all(target_os = "linux", feature = "process"))]
     crate::process::init();
 }

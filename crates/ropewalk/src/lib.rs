@@ -89,9 +89,9 @@ pub use ropewalk_macros::{main, task};
 /// What the expansions of our macros name; not for others.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::here::run_main;
     #[cfg(all(unix, feature = "greenlet"))]
     pub use crate::here::run_main_async;
+    pub use crate::here::{init, run_main};
     #[cfg(all(target_os = "linux", feature = "process"))]
     pub use crate::process::{has_worker_test, worker_test};
     pub use ropewalk_core::task::into_outcome;

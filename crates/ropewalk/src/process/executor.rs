@@ -44,6 +44,14 @@ const GRACE: Duration = Duration::from_millis(500);
 ///
 /// # Examples
 ///
+/// What captures something does not compile:
+///
+/// ```compile_fail,E0308
+/// # let pool = ropewalk::ProcessPoolExecutor::new(1).unwrap();
+/// let factor = 3_u64;
+/// pool.spawn(|n: u64| factor * n, 14);
+/// ```
+///
 /// ```
 /// use ropewalk::{ProcessPoolExecutor, TaskError};
 ///
@@ -286,6 +294,12 @@ impl<A: Travels, R: Travels> Work for ProcessChunk<A, R> {
     }
 }
 
+/// The results of [`ProcessPoolExecutor::map`].
+pub type ProcessMap<'e, A, R, I> = Map<'e, ProcessPoolExecutor, fn(A) -> R, I, R, ProcessChunk<A, R>>;
+
+/// The results of [`ProcessPoolExecutor::try_map`].
+pub type ProcessTryMap<'e, A, R, I> = TryMap<'e, ProcessPoolExecutor, fn(A) -> R, I, R, ProcessChunk<A, R>>;
+
 /// Packs what is submitted.
 trait Packs: Sized {
     type Output: Send + 'static;
@@ -368,11 +382,7 @@ impl ProcessPoolExecutor {
     /// Lazy and bounded as every [map](crate::ThreadPoolExecutor::map), and small items go over in chunks whose size finds itself.
     /// When a worker dies, all items of its chunk end as [`WorkerDied`](TaskError::WorkerDied): where items may crash, say
     /// `.chunk(1)`.
-    pub fn map<A, I, R>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-    ) -> Map<'_, Self, fn(A) -> R, I::IntoIter, R, ProcessChunk<A, R>>
+    pub fn map<A, I, R>(&self, function: fn(A) -> R, items: I) -> ProcessMap<'_, A, R, I::IntoIter>
     where
         A: Travels,
         I: IntoIterator<Item = A>,
@@ -382,11 +392,7 @@ impl ProcessPoolExecutor {
     }
 
     /// [`map`](Self::map) that gives a panic, or the death of a worker, as an error at its place and goes on.
-    pub fn try_map<A, I, R>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-    ) -> TryMap<'_, Self, fn(A) -> R, I::IntoIter, R, ProcessChunk<A, R>>
+    pub fn try_map<A, I, R>(&self, function: fn(A) -> R, items: I) -> ProcessTryMap<'_, A, R, I::IntoIter>
     where
         A: Travels,
         I: IntoIterator<Item = A>,

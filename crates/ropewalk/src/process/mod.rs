@@ -28,7 +28,7 @@ mod worker;
 
 pub use bytes::Bytes;
 pub use call::Travels;
-pub use executor::{BuildError, Builder, Limits, ProcessChunk, ProcessPoolExecutor};
+pub use executor::{BuildError, Builder, Limits, ProcessChunk, ProcessMap, ProcessPoolExecutor, ProcessTryMap};
 pub use pool::Counts;
 pub use start::{Start, init};
 #[doc(hidden)]

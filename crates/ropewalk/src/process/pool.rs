@@ -440,7 +440,8 @@ impl Worker {
         loop {
             match self.incoming.next(&mut self.reader) {
                 Ok(Some((head, body))) => {
-                    let Some(task) = self.under_way.pop_front_if(|task| task.number == head.task) else {
+                    let is_next = self.under_way.front().is_some_and(|task| task.number == head.task);
+                    let Some(task) = is_next.then(|| self.under_way.pop_front()).flatten() else {
                         self.condemned = Some("it replied to a task that it does not have");
                         break;
                     };

@@ -67,10 +67,8 @@ struct Hello {
 /// # Examples
 ///
 /// ```
-/// fn main() {
-///     ropewalk::init();
-///     // The rest of the program.
-/// }
+/// ropewalk::init();
+/// // The rest of `main`.
 /// ```
 pub fn init() {
     // For a worker too, whose tasks may have pools of their own.

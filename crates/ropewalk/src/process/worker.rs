@@ -71,6 +71,7 @@ pub(super) fn stop_message(task: u64, reason: Reason) -> [u8; MESSAGE_BYTES] {
 }
 
 /// The end of a process that was started as a worker: `main` is not to go on.
+#[expect(clippy::disallowed_methods, reason = "`main` is the program's, and is not to go on in a worker")]
 pub(super) fn end(ended: Result<(), String>) -> ! {
     if let Err(error) = &ended {
         eprintln!("ropewalk worker {}: {error}", std::process::id());
