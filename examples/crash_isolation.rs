@@ -4,7 +4,7 @@
 //! cargo run --release --example crash_isolation
 //! ```
 
-use ropewalk::process::Limits;
+use ropewalk::process::{Limits, Output};
 use ropewalk::{ProcessPoolExecutor, TaskError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .max_workers(2)
         .limits(Limits::new().address_space(4 << 30).core_bytes(0))
         .grace(Duration::from_millis(100))
-        .quiet(true)
+        .output(Output::Null)
         .build()?;
 
     // One document a chunk: a crash costs that document.

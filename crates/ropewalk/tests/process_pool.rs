@@ -6,7 +6,7 @@ mod children;
 mod support;
 
 use children::{play, play_with, scenario};
-use ropewalk::process::{BuildError, Bytes, Limits, Start};
+use ropewalk::process::{BuildError, Bytes, Limits, Output, Start};
 use ropewalk::subprocess::Command;
 use ropewalk::{AsyncExecutor, CancelToken, ProcessPoolExecutor, Shutdown, Submit, TaskError, TaskHandle, greenlet};
 use rustix::process::{Signal, getpid, kill_process};
@@ -368,6 +368,34 @@ fn preload_runs_once_and_is_shared() {
     assert!(error.to_string().contains("must not be forked"), "{error}");
 }
 
+fn initializer_runs_first_in_each_worker() {
+    static SEED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let seed = |seed: u64| SEED.store(seed, std::sync::atomic::Ordering::Relaxed);
+    let pool =
+        ProcessPoolExecutor::builder().max_workers(2).max_tasks_per_worker(2).initializer(seed, 7).build().unwrap();
+    let seeds: Vec<u64> =
+        pool.map(|(): ()| SEED.load(std::sync::atomic::Ordering::Relaxed), [(); 10]).chunk(1).collect();
+    assert_eq!(seeds, [7; 10]);
+    let fails = |(): ()| panic!("no seed");
+    let pool = ProcessPoolExecutor::builder().max_workers(2).initializer(fails, ()).build().unwrap();
+    let reason = death(pool.spawn(id, ()));
+    assert!(reason.contains("its initializer failed"), "{reason}");
+}
+
+fn death_tells_what_the_worker_said_last() {
+    let pool = ProcessPoolExecutor::builder().max_workers(1).output(Output::Tail).build().unwrap();
+    let dies = |lines: u32| -> u32 {
+        (0..lines).for_each(|n| eprintln!("line {n} of many, and so that it is long enough: hemp hemp hemp hemp"));
+        std::process::abort()
+    };
+    let reason = death(pool.spawn(dies, 10_000));
+    assert!(
+        reason.ends_with("hemp hemp") && reason.contains("line 9999") && !reason.contains("line 9000 "),
+        "{reason}"
+    );
+    assert!(reason.len() < 10_000);
+}
+
 fn workers_started_one_by_one_are_the_same() {
     let pool = ProcessPoolExecutor::builder().max_workers(2).start(Start::Exec).build().unwrap();
     assert_eq!(joined(pool.spawn(|n: u32| n + 1, 1)), 2);
@@ -456,7 +484,7 @@ fn act(scenario: &str) {
             let pool = pool(1);
             joined(pool.spawn(|(): ()| println!("from a worker"), ()));
             joined(pool.spawn(|(): ()| eprintln!("from a worker too"), ()));
-            let quiet = ProcessPoolExecutor::builder().max_workers(1).quiet(true).build().unwrap();
+            let quiet = ProcessPoolExecutor::builder().max_workers(1).output(Output::Null).build().unwrap();
             joined(quiet.spawn(|(): ()| println!("nobody hears it"), ()));
         }
         "replaced" => {
@@ -495,7 +523,8 @@ fn main() -> ExitCode {
         workers_are_replaced_after_their_tasks_or_when_they_grow limits_hold_in_the_worker
         pool_whose_workers_all_die_gives_up values_that_do_not_survive_the_way_end_their_task shutdown_in_each_way
         handles_are_waited_for_by_every_strand full_queue_holds_back worker_may_have_a_pool_of_its_own
-        program_that_a_worker_starts_is_no_worker preload_runs_once_and_is_shared workers_started_one_by_one_are_the_same
+        program_that_a_worker_starts_is_no_worker preload_runs_once_and_is_shared initializer_runs_first_in_each_worker
+        death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
         worker_has_the_thread_number_that_the_system_gave_it init_that_comes_too_late_is_told
         output_of_workers_is_that_of_the_program program_that_is_replaced_while_it_runs
         main_attribute_makes_workers_of_the_program pool_is_ended_with_main

@@ -9,7 +9,7 @@ mod children;
 mod support;
 
 use children::scenario;
-use ropewalk::process::Bytes;
+use ropewalk::process::{Bytes, Output};
 use ropewalk::subprocess::{Command, Stdio};
 use ropewalk::{ProcessPoolExecutor, Shutdown, TaskError};
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -84,7 +84,7 @@ fn storm(tasks: u64, shot: u64) {
     let pool = ProcessPoolExecutor::builder()
         .max_workers(3)
         .limits(limits)
-        .quiet(true)
+        .output(Output::Null)
         .task_timeout(Duration::from_millis(400))
         .grace(Duration::from_millis(10))
         .build()
@@ -145,7 +145,7 @@ fn every_task_of_a_storm_has_the_outcome_it_deserves_and_nothing_is_left() {
 
 fn frames_that_were_begun_when_the_worker_died_do_no_harm() {
     // Results that do not fit into a ring, whose writers are shot.
-    let pool = ProcessPoolExecutor::builder().max_workers(2).quiet(true).build().expect("a pool");
+    let pool = ProcessPoolExecutor::builder().max_workers(2).output(Output::Null).build().expect("a pool");
     for round in 0..30_u64 {
         let large = pool.spawn(|n: u64| Bytes::from(vec![n as u8; 3_000_000]), round);
         let mut state = round + 1;

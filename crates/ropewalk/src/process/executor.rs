@@ -2,7 +2,7 @@
 
 use super::call::{self, Travels};
 use super::image;
-use super::pool::{Counts, Pool, Settings};
+use super::pool::{Counts, Output, Pool, Settings};
 use super::start::{Start, Starter, is_initialised};
 use super::worker::{Limit, Setup};
 use crate::executor::map::Work;
@@ -151,6 +151,8 @@ pub struct Builder {
     settings: Settings,
     start: Start,
     preload: Option<fn()>,
+    /// Why there will be no pool.
+    failed: Option<String>,
 }
 
 impl Builder {
@@ -165,9 +167,10 @@ impl Builder {
             tasks_max: None,
             rss_max: None,
             setup,
-            quiet: false,
+            output: Output::default(),
+            initializer: None,
         };
-        Self { settings, start: Start::default(), preload: None }
+        Self { settings, start: Start::default(), preload: None, failed: None }
     }
 
     /// How many workers there are; said nothing, one a core.
@@ -229,10 +232,19 @@ impl Builder {
         self
     }
 
-    /// Whether what workers write to standard output and error is thrown away, instead of going where that of this process
-    /// does.
-    pub fn quiet(mut self, quiet: bool) -> Self {
-        self.settings.quiet = quiet;
+    /// Where standard output and error of the workers lead. Said nothing, where those of this process do.
+    pub fn output(mut self, output: Output) -> Self {
+        self.settings.output = output;
+        self
+    }
+
+    /// What each worker calls before its first task. A worker in which it fails is ended, and a pool in which it fails again and
+    /// again gives up.
+    pub fn initializer<A: Travels>(mut self, function: fn(A), argument: A) -> Self {
+        match call::pack_function(function, &argument) {
+            Ok(packed) => self.settings.initializer = Some((packed.asked, packed.body)),
+            Err(error) => self.failed = Some(error.to_string()),
+        }
         self
     }
 
@@ -246,6 +258,9 @@ impl Builder {
             return Err(BuildError::NotInitialised);
         }
         image::build_id().map_err(|error| BuildError::Image(error.to_string()))?;
+        if let Some(failed) = self.failed {
+            return Err(BuildError::Image(failed));
+        }
         let preload = match self.preload {
             Some(function) => {
                 let offset =

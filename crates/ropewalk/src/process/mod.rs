@@ -29,7 +29,7 @@ mod worker;
 pub use bytes::Bytes;
 pub use call::Travels;
 pub use executor::{BuildError, Builder, Limits, ProcessChunk, ProcessMap, ProcessPoolExecutor, ProcessTryMap};
-pub use pool::Counts;
+pub use pool::{Counts, Output};
 pub use start::{Start, init};
 #[doc(hidden)]
 pub use start::{has_worker_test, worker_test};

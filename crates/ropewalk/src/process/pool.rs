@@ -31,7 +31,7 @@ use ropewalk_core::sync::Event;
 use ropewalk_core::task::promise::Promise;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -55,6 +55,11 @@ const SPIN: Duration = Duration::from_micros(30);
 /// How often the memory of a worker is looked at.
 const MEMORY_LOOK: Duration = Duration::from_millis(50);
 
+/// Bytes of what a worker wrote to standard error that are told with its death.
+const STDERR_BYTES_KEPT: usize = 8 * 1024;
+/// Why a worker is ended whose initializer did not come to a good end.
+const INITIALIZER: &str = "its initializer failed";
+
 /// Why a worker is ended that has done, or grown, enough.
 const DONE_ENOUGH: &str = "it has done enough";
 
@@ -68,7 +73,22 @@ pub(super) struct Settings {
     pub(super) tasks_max: Option<u64>,
     pub(super) rss_max: Option<u64>,
     pub(super) setup: Setup,
-    pub(super) quiet: bool,
+    pub(super) output: Output,
+    /// What each worker does before its first task.
+    pub(super) initializer: Option<(Asked, Vec<u8>)>,
+}
+
+/// Where standard output and error of the workers lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output {
+    /// Where those of this process do.
+    #[default]
+    Inherited,
+    /// Nowhere.
+    Null,
+    /// Standard output nowhere; the last of standard error is told with the death of a worker.
+    Tail,
 }
 
 /// Wakes the keeper.
@@ -144,6 +164,47 @@ impl<R: Send + 'static> Pending for Entry<R> {
     }
 }
 
+/// What a worker does first: no task of anybody's.
+struct Initializer(Interrupt);
+
+impl Pending for Initializer {
+    fn begin(&mut self) -> bool {
+        true
+    }
+
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    fn interrupt(&self) -> &Interrupt {
+        &self.0
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    fn settle(self: Box<Self>, _outcome: Result<Vec<u8>, TaskError>) {}
+}
+
+/// What a worker has written to its standard error.
+struct Said {
+    pipe: Arc<io::PipeReader>,
+    tail: VecDeque<u8>,
+}
+
+impl Said {
+    /// Takes what there is, and keeps the end of it.
+    fn listen(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = (&*self.pipe).read(&mut bytes) {
+            self.tail.extend(&bytes[..count]);
+            let too_many = self.tail.len().saturating_sub(STDERR_BYTES_KEPT);
+            self.tail.drain(..too_many);
+        }
+    }
+}
+
 struct Queued {
     entry: Box<dyn Pending>,
     asked: Asked,
@@ -167,6 +228,8 @@ struct UnderWay {
 type Settled = (Box<dyn Pending>, Result<Vec<u8>, TaskError>);
 
 struct Worker {
+    /// What it says on standard error, where that is kept.
+    said: Option<Said>,
     process: Arc<Process>,
     writer: Writer,
     reader: Reader,
@@ -265,21 +328,30 @@ impl Pool {
         let (writer, reader) = ring::pool_ends(&memory)?;
         let (lifeline, theirs) = UnixStream::pair()?;
         lifeline.set_nonblocking(true)?;
-        let stream = |descriptor: BorrowedFd<'_>| match self.settings.quiet {
-            true => std::fs::OpenOptions::new().write(true).open("/dev/null").map(OwnedFd::from),
-            false => descriptor.try_clone_to_owned(),
+        let stream = |descriptor: BorrowedFd<'_>| match self.settings.output {
+            Output::Inherited => descriptor.try_clone_to_owned(),
+            _ => std::fs::OpenOptions::new().write(true).open("/dev/null").map(OwnedFd::from),
+        };
+        let (said, stderr) = match self.settings.output {
+            Output::Tail => {
+                let (reads, writes) = io::pipe()?;
+                rustix::io::ioctl_fionbio(&reads, true)?;
+                (Some(reads), writes.into())
+            }
+            _ => (None, stream(io::stderr().as_fd())?),
         };
         let ends = Ends {
             memory,
             bell: self.bell.0.try_clone()?,
             lifeline: theirs.into(),
             stdout: stream(io::stdout().as_fd())?,
-            stderr: stream(io::stderr().as_fd())?,
+            stderr,
         };
         let process = Arc::new(starter.start(&self.settings.setup, &ends)?);
         self.state().counts.started += 1;
         let now = Instant::now();
-        Ok(Worker {
+        let mut worker = Worker {
+            said: said.map(|pipe| Said { pipe: Arc::new(pipe), tail: VecDeque::new() }),
             process,
             writer,
             reader,
@@ -292,7 +364,23 @@ impl Pool {
             is_leaving: false,
             looked_at_memory: now,
             condemned: None,
-        })
+        };
+        if let Some((asked, body)) = &self.settings.initializer {
+            let body = body.clone();
+            let frame = Outgoing::new(Head::new(0, asked.shim.0, asked.function.0, &body), body);
+            let entry = Box::new(Initializer(Interrupt::new()));
+            worker.under_way.push_back(UnderWay {
+                number: 0,
+                entry,
+                asked: *asked,
+                frame,
+                is_written: false,
+                stop: None,
+                kill_at: None,
+            });
+            worker.write();
+        }
+        Ok(worker)
     }
 
     /// Takes a task, whose place is `member`.
@@ -445,6 +533,14 @@ impl Worker {
                         self.condemned = Some("it replied to a task that it does not have");
                         break;
                     };
+                    if task.number == 0 {
+                        // Whoever begins badly never gets a task.
+                        if head.a != wire::DONE {
+                            self.condemned = Some(INITIALIZER);
+                        }
+                        self.since = Instant::now();
+                        continue;
+                    }
                     let outcome = match head.a {
                         wire::DONE => Ok(body),
                         // A wait that its end has reached, or one that was cancelled otherwise, is told by the worker.
@@ -494,6 +590,7 @@ struct Keeper {
     starter: Starter,
     /// What it sleeps on besides the bell.
     processes: Vec<Arc<Process>>,
+    pipes: Vec<Arc<io::PipeReader>>,
     next_look: Option<Instant>,
     /// How well looking before sleeping has paid.
     spins: i32,
@@ -502,7 +599,15 @@ struct Keeper {
 
 impl Keeper {
     fn new(pool: Arc<Pool>, starter: Starter) -> Self {
-        Self { pool, starter, processes: Vec::new(), next_look: None, spins: 0, oom_kills: oom_kills() }
+        Self {
+            pool,
+            starter,
+            processes: Vec::new(),
+            pipes: Vec::new(),
+            next_look: None,
+            spins: 0,
+            oom_kills: oom_kills(),
+        }
     }
 
     fn keep(&mut self) {
@@ -593,26 +698,28 @@ impl Keeper {
         worker.read(&mut state.average, settled);
         let begun = worker.reader.begun();
         let pid = worker.process.pid();
-        // The keeper's own list is the other holder.
-        self.processes.retain(|process| !Arc::ptr_eq(process, &worker.process));
-        let status = Arc::into_inner(worker.process).and_then(Process::reap);
+        let status = worker.process.reap();
         let is_retired = worker.condemned == Some(DONE_ENOUGH);
         if !is_retired && !state.is_killed {
             state.counts.died += 1;
-            state.deaths_in_a_row = if worker.done > 0 { 1 } else { state.deaths_in_a_row + 1 };
+            let weight = if worker.condemned == Some(INITIALIZER) { DEATHS_MAX / 4 } else { 1 };
+            state.deaths_in_a_row = if worker.done > 0 { 1 } else { state.deaths_in_a_row + weight };
             let wait = Duration::from_millis(1 << state.deaths_in_a_row.saturating_sub(1).min(10)).min(BACK_OFF_MAX);
             if state.deaths_in_a_row > 1 {
                 state.not_before = Some(Instant::now() + wait);
             }
         }
         while let Some(task) = worker.under_way.pop_back() {
+            if task.number == 0 {
+                continue;
+            }
             let has_begun = task.number == begun;
             if let Some(reason) = task.stop {
                 settled.push((task.entry, Err(error_of(reason))));
             } else if state.is_killed {
                 settled.push((task.entry, Err(TaskError::Cancelled)));
             } else if has_begun {
-                let reason = self.obituary(pid, status, worker.condemned);
+                let reason = self.obituary(pid, status, &mut worker);
                 settled.push((task.entry, Err(TaskError::WorkerDied { reason })));
             } else {
                 let UnderWay { entry, asked, frame, .. } = task;
@@ -620,7 +727,7 @@ impl Keeper {
             }
         }
         if state.deaths_in_a_row > DEATHS_MAX {
-            let last = self.obituary(pid, status, worker.condemned);
+            let last = self.obituary(pid, status, &mut worker);
             let reason =
                 format!("the pool gave up after {DEATHS_MAX} workers had died without a task done; the last: {last}");
             state.queue.drain(..).for_each(|queued| {
@@ -631,7 +738,8 @@ impl Keeper {
     }
 
     /// What is known about a death.
-    fn obituary(&mut self, pid: u32, status: Option<ExitStatus>, condemned: Option<&'static str>) -> String {
+    fn obituary(&mut self, pid: u32, status: Option<ExitStatus>, worker: &mut Worker) -> String {
+        let condemned = worker.condemned;
         let status_text = status.map_or("how is not known".to_owned(), |status| status.to_string());
         let mut text = format!("process {pid}: {status_text}");
         if let Some(condemned) = condemned {
@@ -641,6 +749,13 @@ impl Keeper {
             let kills = oom_kills();
             if kills > std::mem::replace(&mut self.oom_kills, kills) {
                 text.push_str("; the system was out of memory, which is why, most likely");
+            }
+        }
+        if let Some(said) = &mut worker.said {
+            said.listen();
+            let said = String::from_utf8_lossy(said.tail.make_contiguous()).trim_end().to_owned();
+            if !said.is_empty() {
+                text = format!("{text}; it said last:\n{said}");
             }
         }
         text
@@ -723,6 +838,7 @@ impl Operation for Keeper {
         let mut settled: Vec<Settled> = Vec::new();
         let mut state = pool.state();
         let State { workers, average, .. } = &mut *state;
+        workers.iter_mut().filter_map(|worker| worker.said.as_mut()).for_each(Said::listen);
         let replies: usize = workers.iter_mut().map(|worker| worker.read(average, &mut settled)).sum();
         if replies > 0 {
             state.deaths_in_a_row = 0;
@@ -744,7 +860,7 @@ impl Operation for Keeper {
             self.processes.clear();
             for worker in workers {
                 worker.process.kill();
-                Arc::into_inner(worker.process).map(Process::reap);
+                worker.process.reap();
             }
             return Step::Done(());
         }
@@ -756,6 +872,8 @@ impl Operation for Keeper {
         let state = pool.state();
         self.processes.clear();
         self.processes.extend(state.workers.iter().map(|worker| Arc::clone(&worker.process)));
+        self.pipes.clear();
+        self.pipes.extend(state.workers.iter().filter_map(|worker| Some(Arc::clone(&worker.said.as_ref()?.pipe))));
         // Says of each ring what it waits for, and looks once more.
         let mut more = false;
         for worker in &state.workers {
@@ -770,6 +888,7 @@ impl Operation for Keeper {
     fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
         name(self.pool.bell.0.as_fd(), Interest::Read);
         self.processes.iter().for_each(|process| name(process.end(), Interest::Read));
+        self.pipes.iter().for_each(|pipe| name(pipe.as_fd(), Interest::Read));
     }
 
     fn deadline(&self) -> Option<Instant> {

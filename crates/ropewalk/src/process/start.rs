@@ -201,8 +201,8 @@ impl Process {
         !matches!(rustix::process::waitid(WaitId::PidFd(self.end()), look), Ok(None))
     }
 
-    /// Waits for its end and reaps it, with what is left of its group. None if somebody else has.
-    pub(super) fn reap(self) -> Option<ExitStatus> {
+    /// Waits for its end and reaps it, with what is left of its group. None if that was done before.
+    pub(super) fn reap(&self) -> Option<ExitStatus> {
         let wait = |options| rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(self.end()), options));
         // Its group is its own for as long as it is a zombie.
         wait(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok()?;
