@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode, Output};
 const SCENARIO: &str = "ROPEWALK_SCENARIO";
 
 /// The scenario that this process is to play, if it is a child.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn scenario() -> Option<String> {
     std::env::var(SCENARIO).ok()
 }
