@@ -40,4 +40,10 @@ mod pages {
 
     #[doc = include_str!("../../guide/src/coming-from-asyncio.md")]
     mod coming_from_asyncio {}
+
+    #[doc = include_str!("../../guide/src/coming-from-multiprocessing.md")]
+    mod coming_from_multiprocessing {}
+
+    #[doc = include_str!("../../guide/src/coming-from-subprocess.md")]
+    mod coming_from_subprocess {}
 }

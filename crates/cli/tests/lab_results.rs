@@ -55,6 +55,8 @@ fn json_has_the_keys_that_scripts_rely_on() {
             "work-stealing",
             "greenlets",
             "async",
+            #[cfg(target_os = "linux")]
+            "processes",
         ];
         assert_eq!(models, expected);
         for row in rows(experiment) {

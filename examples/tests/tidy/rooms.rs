@@ -24,8 +24,10 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("ropewalk", "executor", &["sync", "task", "io", "thread"]),
     ("ropewalk", "greenlet", &["sync", "task", "io", "thread", "executor"]),
     ("ropewalk", "net", &["sync", "task", "io", "greenlet"]),
-    // The verbs at the root, which act on whoever calls them.
-    ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet"]),
+    ("ropewalk", "subprocess", &["sync", "task", "io"]),
+    ("ropewalk", "process", &["sync", "task", "io", "thread", "executor"]),
+    // The verbs at the root, which act on whoever calls them; and the beginning of `main`.
+    ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet", "process"]),
     ("profile", "timeline", &[]),
     ("profile", "recording", &[]),
     ("profile", "collect", &["recording"]),
