@@ -126,9 +126,12 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
         starting.stdout(Stdio::from(stderr));
     }
     let (before, machine) = (usage(), proc::machine_stat());
-    let child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
+    let mut child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
     // Not before: the program would inherit the mask. Whatever came until now did to us what it does to anybody.
-    let signals = Signals::block()?;
+    let signals = Signals::block().inspect_err(|_| {
+        // Without them its end would not be seen: better none than one left to itself. An error means that it has ended.
+        let _ = child.kill().and_then(|()| child.wait());
+    })?;
     let main = child.id();
     let me = std::process::id();
     let mut watch = Watch::new(descriptors(true), None);
