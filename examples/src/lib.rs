@@ -14,6 +14,9 @@ mod pages {
     #[doc = include_str!("../../guide/src/introduction.md")]
     mod introduction {}
 
+    #[doc = include_str!("../../guide/src/find-the-bottleneck.md")]
+    mod find_the_bottleneck {}
+
     #[doc = include_str!("../../guide/src/which-executor.md")]
     mod which_executor {}
 

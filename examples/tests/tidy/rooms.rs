@@ -29,10 +29,19 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     // The verbs at the root, which act on whoever calls them; and the beginning of `main`.
     ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet", "process"]),
     ("profile", "timeline", &[]),
-    ("profile", "picture", &["timeline"]),
+    ("profile", "recording", &[]),
+    ("profile", "collect", &["recording"]),
+    // Judging is pure: none of these knows how a recording was made.
+    ("profile", "states", &["recording"]),
+    ("profile", "verdict", &["timeline", "recording", "states"]),
+    ("profile", "predict", &["recording", "states", "verdict"]),
+    ("profile", "advice", &["recording", "states", "verdict", "predict"]),
+    ("profile", "picture", &["timeline", "recording", "states", "verdict", "predict"]),
+    ("profile", "measure", &["collect", "recording"]),
     ("cli", "exit", &[]),
     ("cli", "output", &["exit"]),
     ("cli", "lab", &["exit", "output"]),
+    ("cli", "profile", &["exit", "output"]),
 ];
 
 /// Which of our crates a crate may depend on (an arrow points down).
