@@ -5,13 +5,18 @@
 //! ```
 
 use ropewalk::process::Bytes;
-use ropewalk::{ProcessPoolExecutor, Submit, TaskError};
+use ropewalk::{ProcessPoolExecutor, Submit};
 use std::collections::BTreeSet;
 
 /// The sum of the squares below `limit`.
 #[ropewalk::task]
 fn sum_of_squares(limit: u64) -> u64 {
     (0..limit).map(|n| n.wrapping_mul(n)).fold(0, u64::wrapping_add)
+}
+
+#[ropewalk::task]
+fn root(n: i64) -> Result<f64, String> {
+    if n < 0 { Err(format!("{n} has no root")) } else { Ok((n as f64).sqrt()) }
 }
 
 #[ropewalk::main]
@@ -35,8 +40,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let turned = pool.spawn(|picture: Bytes| Bytes::from(picture.iter().rev().copied().collect::<Vec<u8>>()), picture);
     println!("bytes   : {} came back", turned.join()?.len());
 
-    let error: TaskError =
-        pool.spawn(|n: u64| if n == 0 { panic!("no numbers") } else { n }, 0).join().expect_err("it panics");
-    println!("panic   : {error}");
+    let error = pool.submit(root::call(-4)).join().expect_err("there is none");
+    println!("error   : {}", error.to_string().contains("-4 has no root"));
     Ok(())
 }

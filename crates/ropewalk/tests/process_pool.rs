@@ -362,7 +362,7 @@ fn preload_runs_once_and_is_shared() {
     let answers: Vec<(u32, u32)> = (0..20).map(|_| joined(pool.spawn(loaded, ()))).collect();
     assert!(answers.iter().all(|(zygote, worker)| *zygote != 0 && zygote == &answers[0].0 && zygote != worker));
     fn leaves_a_thread() {
-        std::thread::spawn(|| std::thread::park());
+        std::thread::spawn(std::thread::park);
     }
     let error = ProcessPoolExecutor::builder().preload(leaves_a_thread).build().unwrap_err();
     assert!(error.to_string().contains("must not be forked"), "{error}");
@@ -469,7 +469,7 @@ mod attribute {
 fn act(scenario: &str) {
     match scenario {
         "late" => {
-            std::thread::spawn(|| std::thread::park());
+            std::thread::spawn(std::thread::park);
             ropewalk::init();
             println!("{}", ProcessPoolExecutor::new(1).unwrap_err());
         }

@@ -268,7 +268,7 @@ fn wait_that_times_out_leaves_the_child() {
 /// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{terminate,send_signal}
 #[test]
 fn stop_is_gentle_first() {
-    let mut child = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
+    let child = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
     let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(child.stdout.as_mut().unwrap().read(&mut [0; 16]).unwrap(), 6);
     assert_eq!(child.stop(HANG).unwrap().code(), Some(7));

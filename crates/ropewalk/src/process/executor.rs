@@ -62,7 +62,7 @@ const GRACE: Duration = Duration::from_millis(500);
 ///     let squares: Vec<u64> = pool.map(|n: u64| n * n, 1..=5).collect();
 ///     assert_eq!(squares, [1, 4, 9, 16, 25]);
 ///
-///     let crash = pool.spawn(|_: u8| std::process::abort(), 0);
+///     let crash = pool.spawn(|_: u8| -> u8 { std::process::abort() }, 0);
 ///     assert!(matches!(crash.join(), Err(TaskError::WorkerDied { .. })));
 ///     assert_eq!(pool.spawn(|name: String| name.len(), "hemp".to_owned()).join()?, 4);
 ///     Ok(())

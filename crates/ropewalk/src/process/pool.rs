@@ -37,6 +37,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::ThreadId;
@@ -92,26 +93,37 @@ pub enum Output {
 }
 
 /// Wakes the keeper.
-pub(super) struct Bell(OwnedFd);
+pub(super) struct Bell {
+    descriptor: OwnedFd,
+    /// A task was cancelled, or all: the queue has to be looked through.
+    cancels: AtomicBool,
+}
 
 impl Bell {
     fn ring(&self) {
         // If its count is full, it rings already.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
+    }
+
+    /// Wakes the keeper to look for what was cancelled.
+    fn ring_for_cancel(&self) {
+        // Release: pairs with the swap of the keeper.
+        self.cancels.store(true, Ordering::Release);
+        self.ring();
     }
 
     fn silence(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+        let _ = rustix::io::read(&self.descriptor, &mut [0; 8]);
     }
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.ring_for_cancel();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
+        self.ring_for_cancel();
     }
 }
 
@@ -249,6 +261,8 @@ struct Worker {
 
 struct State {
     queue: VecDeque<Queued>,
+    /// The first deadline of a task in the queue, or an earlier one.
+    queue_deadline: Option<Instant>,
     workers: Vec<Worker>,
     next_number: u64,
     /// What a task has taken lately.
@@ -289,9 +303,11 @@ pub(super) struct Pool {
 impl Pool {
     /// A pool with its first worker, whose start tells whether there can be any.
     pub(super) fn start(settings: Settings, mut starter: Starter) -> io::Result<Arc<Self>> {
-        let bell = Arc::new(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?));
+        let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let bell = Arc::new(Bell { descriptor, cancels: AtomicBool::new(false) });
         let state = State {
             queue: VecDeque::new(),
+            queue_deadline: None,
             workers: Vec::new(),
             next_number: 1,
             average: Duration::from_millis(1),
@@ -342,7 +358,7 @@ impl Pool {
         };
         let ends = Ends {
             memory,
-            bell: self.bell.0.try_clone()?,
+            bell: self.bell.descriptor.try_clone()?,
             lifeline: theirs.into(),
             stdout: stream(io::stdout().as_fd())?,
             stderr,
@@ -392,7 +408,8 @@ impl Pool {
         let (promise, handle) = Promise::new();
         self.roster.list(&promise.runnable());
         promise.interrupt().leave_waker(&self.waker);
-        let has_deadline = promise.deadline().is_some() || self.settings.task_timeout.is_some();
+        let deadline = promise.deadline();
+        let has_deadline = deadline.is_some() || self.settings.task_timeout.is_some();
         let entry = Box::new(Entry { promise, unpack: packed.unpack, has_begun: false, _member: member });
         let mut settled = Vec::new();
         let mut state = self.state();
@@ -400,6 +417,7 @@ impl Pool {
             Some(reason) => settled.push((entry as _, Err(TaskError::WorkerDied { reason: reason.clone() }))),
             None => {
                 state.queue.push_back(Queued { entry, asked: packed.asked, body: packed.body });
+                state.queue_deadline = state.queue_deadline.into_iter().chain(deadline).min();
                 state.hand_out(&mut settled);
             }
         }
@@ -421,7 +439,7 @@ impl Pool {
         state.is_closed = true;
         state.is_killed |= kill;
         drop(state);
-        self.bell.ring();
+        self.bell.ring_for_cancel();
     }
 
     /// Whether the caller is the keeper: a callback, which cannot wait for the pool.
@@ -492,6 +510,28 @@ impl State {
                 kill_at: None,
             });
             worker.write();
+        }
+    }
+}
+
+impl State {
+    /// Settles what was cancelled, or is too late, in the queue.
+    fn look_through_queue(&mut self, now: Instant, settled: &mut Vec<Settled>) {
+        self.queue_deadline = None;
+        for mut queued in std::mem::take(&mut self.queue) {
+            let entry = &queued.entry;
+            let late = entry.deadline().filter(|deadline| *deadline <= now).map(|_| Reason::Deadline);
+            let abandoned = entry.is_abandoned().then_some(Reason::Cancelled);
+            match abandoned.or(entry.interrupt().reason()).or(late) {
+                Some(reason) => {
+                    queued.entry.begin();
+                    settled.push((queued.entry, Err(error_of(reason))));
+                }
+                None => {
+                    self.queue_deadline = self.queue_deadline.into_iter().chain(entry.deadline()).min();
+                    self.queue.push_back(queued);
+                }
+            }
         }
     }
 }
@@ -628,24 +668,12 @@ impl Keeper {
         if state.is_killed {
             state.queue.drain(..).for_each(|queued| settled.push((queued.entry, Err(TaskError::Cancelled))));
         }
-        // In the queue: cancelled, or too late.
-        let mut place = 0;
-        while place < state.queue.len() {
-            let entry = &state.queue[place].entry;
-            let late = entry.deadline().filter(|deadline| *deadline <= now).map(|_| Reason::Deadline);
-            let abandoned = entry.is_abandoned().then_some(Reason::Cancelled);
-            match abandoned.or(entry.interrupt().reason()).or(late) {
-                Some(reason) => {
-                    let mut queued = state.queue.remove(place).expect("it is there");
-                    queued.entry.begin();
-                    settled.push((queued.entry, Err(error_of(reason))));
-                }
-                None => {
-                    entry.deadline().into_iter().for_each(&mut at);
-                    place += 1;
-                }
-            }
+        // Acquire: pairs with the Release of whoever cancelled.
+        let cancels = self.pool.bell.cancels.swap(false, Ordering::Acquire);
+        if cancels || state.queue_deadline.is_some_and(|deadline| deadline <= now) {
+            state.look_through_queue(now, settled);
         }
+        state.queue_deadline.into_iter().for_each(&mut at);
         for worker in &mut state.workers {
             for place in 0..worker.under_way.len() {
                 let task = &worker.under_way[place];
@@ -723,6 +751,7 @@ impl Keeper {
                 settled.push((task.entry, Err(TaskError::WorkerDied { reason })));
             } else {
                 let UnderWay { entry, asked, frame, .. } = task;
+                state.queue_deadline = state.queue_deadline.into_iter().chain(entry.deadline()).min();
                 state.queue.push_front(Queued { entry, asked, body: frame.into_body() });
             }
         }
@@ -886,7 +915,7 @@ impl Operation for Keeper {
     }
 
     fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
-        name(self.pool.bell.0.as_fd(), Interest::Read);
+        name(self.pool.bell.descriptor.as_fd(), Interest::Read);
         self.processes.iter().for_each(|process| name(process.end(), Interest::Read));
         self.pipes.iter().for_each(|pipe| name(pipe.as_fd(), Interest::Read));
     }

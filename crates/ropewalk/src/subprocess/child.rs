@@ -364,7 +364,7 @@ impl Operation for Talk<'_> {
 
     fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
         self.child.exchange.iter().for_each(|exchange| exchange.interests(name));
-        if !self.child.proc().has_ended() {
+        if !self.child.proc().was_seen_to_end() {
             name(self.child.proc().end(), Interest::Read);
         }
     }

@@ -197,7 +197,7 @@ impl Operation for Job {
     fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
         self.exchange.interests(name);
         if self.ended.is_none() {
-            for child in self.children.iter().filter(|child| !child.proc().has_ended()) {
+            for child in self.children.iter().filter(|child| !child.proc().was_seen_to_end()) {
                 name(child.proc().end(), Interest::Read);
             }
         }

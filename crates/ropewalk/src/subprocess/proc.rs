@@ -33,13 +33,15 @@ enum End {
 struct State {
     child: std::process::Child,
     status: Option<ExitStatus>,
+    /// Also while it is not reaped.
+    has_ended: bool,
 }
 
 impl Proc {
     pub(super) fn new(child: std::process::Child, group: Option<Pid>) -> io::Result<Self> {
         let pid = Pid::from_child(&child);
         match end_of(pid) {
-            Ok(end) => Ok(Self { pid, end, group, state: Mutex::new(State { child, status: None }) }),
+            Ok(end) => Ok(Self { pid, end, group, state: Mutex::new(State { child, status: None, has_ended: false }) }),
             Err(error) => {
                 // Nobody could ever wait for it.
                 let mut child = child;
@@ -71,18 +73,24 @@ impl Proc {
         }
     }
 
-    /// Whether it has ended, without reaping it: its group may have to be signalled yet.
+    /// Whether it has ended. One with a group is not reaped by this: the group may have to be signalled yet.
     pub(super) fn has_ended(&self) -> bool {
+        if self.group.is_none() {
+            return self.try_reap().is_some();
+        }
+        let mut state = self.state();
+        if state.status.is_none() && !state.has_ended {
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            // An error is that somebody else has reaped it.
+            state.has_ended = !matches!(rustix::process::waitid(WaitId::Pid(self.pid), look), Ok(None));
+        }
+        state.status.is_some() || state.has_ended
+    }
+
+    /// Whether it was seen to have ended, by whoever looked last.
+    pub(super) fn was_seen_to_end(&self) -> bool {
         let state = self.state();
-        if state.status.is_some() {
-            return true;
-        }
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match rustix::process::waitid(WaitId::Pid(self.pid), look) {
-            Ok(found) => found.is_some(),
-            // Somebody else has reaped it.
-            Err(_) => true,
-        }
+        state.status.is_some() || state.has_ended
     }
 
     /// Whether it was reaped: it cannot be signalled any more.
