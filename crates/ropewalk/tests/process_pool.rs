@@ -300,9 +300,15 @@ fn shutdown_in_each_way() {
     assert!(started.elapsed() < HANG / 4);
     assert!(spins.into_iter().all(|spin| matches!(spin.join(), Err(TaskError::Cancelled))));
 
+    let dropped = pool(1);
+    let later = dropped.spawn(nap, 20);
+    drop(dropped);
+    assert!(later.is_finished());
+    assert_eq!(joined(later), 20);
+
     let detached = pool(1);
     let later = detached.spawn(nap, 20);
-    drop(detached);
+    detached.shutdown(Shutdown::Detach);
     assert_eq!(joined(later), 20);
 }
 

@@ -52,6 +52,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// pool.spawn(|n: u64| factor * n, 14);
 /// ```
 ///
+/// Dropping it waits for its jobs, as [`Shutdown::Wait`].
+///
 /// ```
 /// use ropewalk::{ProcessPoolExecutor, TaskError};
 ///
@@ -556,9 +558,20 @@ impl Executor for ProcessPoolExecutor {
 }
 
 impl Drop for ProcessPoolExecutor {
-    /// Finishes what was submitted, and does not wait for it.
+    /// Waits for what was submitted, as [`Shutdown::Wait`]. In a greenlet that unwinds, and in async code, where waiting would
+    /// stop others, its jobs end by themselves.
+    #[track_caller]
     fn drop(&mut self) {
-        self.pool.close(false);
+        if !park::would_stop_others() {
+            Executor::shutdown(self, Shutdown::Wait);
+            return;
+        }
+        Executor::shutdown(self, Shutdown::Detach);
+        assert!(
+            std::thread::panicking() || self.pool.ended.is_set(),
+            "a ProcessPoolExecutor was dropped in async context, where waiting for its jobs would stop every task of this thread; \
+             shut it down before, with `shutdown(Shutdown::Detach)` if nothing waits for them"
+        );
     }
 }
 
