@@ -6,13 +6,15 @@
 //! pub struct thumb { pub path: PathBuf, pub size: u32 }                 // braced, so only the type namespace is taken
 //! impl thumb {
 //!     pub fn call(path: PathBuf, size: u32) -> ::ropewalk::Call<thumb, u64> {
-//!         ::ropewalk::Call::new("shop::images::thumb", thumb { path, size }, thumb::__ropewalk_run)
+//!         ::ropewalk::Call::new(<thumb as Task>::NAME, thumb { path, size }, <thumb as Task>::run)
 //!     }
-//!     fn __ropewalk_run(call: thumb) -> Result<u64, TaskError> { into_outcome(thumb(call.path, call.size)) }
+//! }
+//! impl ::ropewalk::task::Task for thumb {                               // name, parameters, arguments to and from a tuple
+//!     fn run(self) -> Result<u64, TaskError> { into_outcome(thumb(self.path, self.size)) }  ..
 //! }
 //! ```
 //!
-//! `__ropewalk_run` is a plain `fn` item: a call is data plus an address, which is what lets it travel. It is no part of
+//! `run` is a plain `fn` item: a call is data plus an address, which is what lets it travel. It is no part of
 //! `call`'s body and reads the arguments from fields, so an argument may have any name, that of the function included.
 //!
 //! The struct derives nothing: a derive would be a demand on the argument types that nobody wrote down.
@@ -98,7 +100,9 @@ impl<'f> Task<'f> {
         let plain_name = ident.unraw().to_string();
         let names: Vec<&Ident> = self.arguments.iter().map(|a| &a.name).collect();
         let kinds: Vec<&Type> = self.arguments.iter().map(|a| &a.kind).collect();
-        let fields = Ident::new("_call", Span::mixed_site());
+        let bound: Vec<Ident> =
+            (0..names.len()).map(|n| Ident::new(&format!("argument_{n}"), Span::mixed_site())).collect();
+        let plain_names = names.iter().map(|name| name.unraw().to_string());
 
         let struct_doc = format!(
             "The arguments of the task [`{plain_name}`](fn@{ident}) as a value; [`{plain_name}::call`](struct@{ident}) makes \
@@ -110,10 +114,8 @@ impl<'f> Task<'f> {
             names.iter().map(|name| name.unraw().to_string()).collect::<Vec<_>>().join(", ")
         );
         let (output, outcome) = match &self.output {
-            Output::Plain(output) => (output, quote!(::core::result::Result::Ok(#ident(#(#fields.#names),*)))),
-            Output::Fallible(output) => {
-                (output, quote!(::ropewalk::__private::into_outcome(#ident(#(#fields.#names),*))))
-            }
+            Output::Plain(output) => (output, quote!(::core::result::Result::Ok(#ident(#(self.#names),*)))),
+            Output::Fallible(output) => (output, quote!(::ropewalk::__private::into_outcome(#ident(#(self.#names),*)))),
         };
         // The bound is checked here and not at the first `submit`, so that the compiler points at the argument. The names
         // of the two functions are what it prints.
@@ -136,13 +138,30 @@ impl<'f> Task<'f> {
                 #[must_use = "a call does nothing until it is submitted or run"]
                 #vis fn call(#( #names: #kinds ),*) -> ::ropewalk::Call<#ident, #output> {
                     ::ropewalk::Call::new(
-                        ::core::concat!(::core::module_path!(), "::", #plain_name),
+                        <#ident as ::ropewalk::task::Task>::NAME,
                         #ident { #( #names ),* },
-                        #ident::__ropewalk_run,
+                        <#ident as ::ropewalk::task::Task>::run,
                     )
                 }
+            }
 
-                fn __ropewalk_run(#fields: #ident) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
+            #(#inherited)*
+            #[allow(deprecated)]
+            impl ::ropewalk::task::Task for #ident {
+                type Tuple = (#(#kinds,)*);
+                type Output = #output;
+                const NAME: &'static str = ::core::concat!(::core::module_path!(), "::", #plain_name);
+                const PARAMETERS: &'static [&'static str] = &[#(#plain_names),*];
+
+                fn into_tuple(self) -> Self::Tuple {
+                    (#(self.#names,)*)
+                }
+
+                fn from_tuple((#(#bound,)*): Self::Tuple) -> Self {
+                    #ident { #( #names: #bound ),* }
+                }
+
+                fn run(self) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
                     #outcome
                 }
             }
@@ -507,7 +526,7 @@ mod tests {
             "pub(crate) struct thumb",
             "pub(crate) path: PathBuf,",
             "pub(crate) fn call(path: PathBuf, size: u32) -> ::ropewalk::Call<thumb, u64>",
-            "into_outcome(thumb(_call.path, _call.size))",
+            "into_outcome(thumb(self.path, self.size))",
         ] {
             assert!(text.contains(&tight(part)), "{part} is missing in: {text}");
         }
@@ -533,7 +552,7 @@ mod tests {
     #[test]
     fn cfg_and_doc_hidden_hold_for_the_struct_too() {
         let text = expanded("#[cfg(unix)] #[doc(hidden)] #[inline] fn t() {}");
-        assert_eq!(text.matches("#[cfg(unix)]").count(), 4, "{text}");
+        assert_eq!(text.matches("#[cfg(unix)]").count(), 5, "{text}");
         assert_eq!(text.matches("#[inline]").count(), 1, "{text}");
     }
 

@@ -101,6 +101,22 @@ fn call_runs_where_it_is() {
 }
 
 #[test]
+fn call_travels_as_a_name_and_a_tuple() {
+    use ropewalk::task::Task;
+
+    assert_eq!(<thumb as Task>::NAME, thumb::call(PathBuf::new(), 1).name());
+    assert_eq!(<thumb as Task>::PARAMETERS, ["path", "size"]);
+    assert_eq!(<r#match as Task>::PARAMETERS, ["type"]);
+    assert_eq!(<nothing as Task>::PARAMETERS, [""; 0]);
+    let (name, args, function) = thumb::call(PathBuf::from("a.png"), 3).into_parts();
+    assert_eq!(name, <thumb as Task>::NAME);
+    let tuple: (PathBuf, u32) = args.into_tuple();
+    assert_eq!(function(<thumb as Task>::from_tuple(tuple)).unwrap(), 9);
+    let () = nothing::call().into_parts().1.into_tuple();
+    assert_eq!(<run as Task>::from_tuple((1, 2, 3, 4)).run().unwrap(), 10);
+}
+
+#[test]
 fn calls_run_on_the_thread_pool() {
     let pool = ThreadPoolExecutor::new(2);
     let thumbs: Vec<_> = (1..=20).map(|size| pool.submit(thumb::call(PathBuf::from("a.png"), size))).collect();

@@ -12,7 +12,7 @@
 //! | `cancel` | [`CancelToken`]: cancelling a region, with deadlines |
 //! | `group` | [`TaskGroup`]: tasks that end together |
 //! | [`promise`] | tasks whose work is done elsewhere, futures among them |
-//! | `call` | [`Call`]: arguments plus which function |
+//! | `call` | [`Call`]: arguments plus which function; [`Task`]: what is known of that function |
 //! | `crew` | how many workers of a pool may run: its counts, for the pool and for the checkers |
 
 mod call;
@@ -29,7 +29,7 @@ pub mod promise;
 mod state;
 
 pub use crate::park::{Cancelled, Interrupted, check_cancelled, is_cancelled};
-pub use call::Call;
+pub use call::{Call, Task};
 pub use cancel::CancelToken;
 pub use group::TaskGroup;
 pub use handle::{Finished, TaskHandle};
