@@ -219,9 +219,33 @@ pub fn fence(state: State, holder: Option<ExecId>, exec: ExecId) -> Settled {
     }
 }
 
+/// What the end of an execution does to a job that somebody may have asked to stop: then it is not tried again.
+pub fn ended(end: Event, stop: bool) -> Event {
+    match end {
+        Event::Fail | Event::Retry | Event::Release | Event::Snooze if stop => Event::Stop,
+        other => other,
+    }
+}
+
+/// The counts of failures and crashes after `event`. A release and a snooze change none, so those attempts do not count.
+pub fn counted(event: Event, failures: u32, crashes: u32) -> (u32, u32) {
+    match event {
+        Event::Fail | Event::Retry => (failures.saturating_add(1), crashes),
+        Event::Expire | Event::Poison => (failures, crashes.saturating_add(1)),
+        Event::Requeue => (0, 0),
+        _ => (failures, crashes),
+    }
+}
+
 /// What an expired lease means for a job that crashed its worker so often before.
-pub fn expired(crashes: u32, crashes_max: u32) -> Event {
-    if crashes.saturating_add(1) >= crashes_max { Event::Poison } else { Event::Expire }
+pub fn expired(crashes: u32, crashes_max: u32, stop: bool) -> Event {
+    if stop {
+        Event::Stop
+    } else if crashes.saturating_add(1) >= crashes_max {
+        Event::Poison
+    } else {
+        Event::Expire
+    }
 }
 
 #[cfg(test)]
@@ -270,7 +294,7 @@ mod tests {
 
     #[test]
     fn the_third_crash_is_poison() {
-        assert_eq!([0, 1, 2, 3].map(|before| expired(before, 3)), [Event::Expire, Event::Expire, Event::Poison, Event::Poison]);
-        assert_eq!(expired(0, 0), Event::Poison);
+        assert_eq!([0, 1, 2, 3].map(|before| expired(before, 3, false)), [Event::Expire, Event::Expire, Event::Poison, Event::Poison]);
+        assert_eq!((expired(0, 0, false), expired(2, 3, true)), (Event::Poison, Event::Stop));
     }
 }

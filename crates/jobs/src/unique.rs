@@ -42,6 +42,6 @@ impl Unique {
 }
 
 /// Whether a key that was taken until then (`None`: until its job ends, which gives it back) is still taken.
-pub fn is_taken(until: Option<Time>, now: Time) -> bool {
+pub(crate) fn is_taken(until: Option<Time>, now: Time) -> bool {
     until.is_none_or(|until| now < until)
 }

@@ -1,5 +1,7 @@
 //! Why a job has no result, in a form that travels.
 
+use super::{JobId, WorkerId};
+use crate::state::Event;
 use ropewalk_core::task::{Panic, TaskError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,6 +79,25 @@ impl Failure {
             message.push_str(" …");
         }
         Self { kind, message, type_name: String::new(), chain: Vec::new() }
+    }
+
+    /// A job it needed ended otherwise.
+    pub(crate) fn broken_need(on: &JobId) -> Self {
+        Self::new(FailureKind::Dependency, format!("job {on}, which it needed, ended otherwise"))
+    }
+
+    /// Its lease ran out for the `crashes`-th time; nothing if it was to be stopped anyway.
+    pub(crate) fn crashed(worker: Option<&WorkerId>, event: Event, crashes: u32) -> Option<Self> {
+        let worker = worker.map_or("its worker", WorkerId::as_str);
+        match event {
+            Event::Poison => Some(Self::new(
+                FailureKind::Poison,
+                format!("its worker ended or hung while it ran it, {crashes} times (the last was {worker}): look at what the \
+                         job does to its process, then requeue it"),
+            )),
+            Event::Expire => Some(Self::new(FailureKind::Crash, format!("worker {worker} ended or hung while it ran it"))),
+            _ => None,
+        }
     }
 
     /// What a task's end means for its job.
