@@ -71,7 +71,7 @@ pub use executor::{
 pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};
 pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
-pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
+pub use task::{Call, CancelToken, Interrupted, JobContext, Shutdown, State, TaskError, TaskHandle};
 
 #[cfg(feature = "macros")]
 pub use ropewalk_macros::{main, task};

@@ -86,6 +86,7 @@ conforms!(inline, Inline: InProcess, every, isolated, in_process, closures);
 conforms!(threads, Threads: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(greenlets, Greenlets: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(async_tasks, AsyncTasks: InProcess, every, isolated, in_process, deferred);
-// Until there are executors of these tiers.
+// Until there are executors of this tier.
 conforms!(elsewhere, Elsewhere: Isolated, every, isolated);
-conforms!(far_away, FarAway: Remote, every);
+conforms!(job_queue, JobQueueInMemory: Remote, every);
+conforms!(job_queue_in_a_file, JobQueueInAFile: Remote, every);

@@ -319,6 +319,69 @@ pub trait Broker: Send + Sync {
     fn ring(&self, topic: Topic);
 }
 
+/// What is shared is a broker too.
+impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        (**self).enqueue(jobs)
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        (**self).claim(claim)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        (**self).heartbeat(beat)
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        (**self).settle(outcomes)
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        (**self).tick()
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        (**self).control(control)
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        (**self).job(id)
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        (**self).jobs(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        (**self).queues()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        (**self).workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        (**self).ended_since(mark)
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        (**self).news(topic)
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        (**self).wait(topic, seen, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        (**self).ring(topic);
+    }
+}
+
 /// Whether a batch of this size can be one step.
 pub(crate) fn check_batch(jobs: usize) -> Result<(), BrokerError> {
     if jobs > BATCH_JOBS_MAX {
