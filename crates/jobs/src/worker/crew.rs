@@ -155,9 +155,13 @@ impl Crew {
                 fastrand::Rng::new(),
             );
             let runs = Runs::new(config.model, config.concurrency);
-            let counts =
-                Main { shared, dispatcher, runs: &runs, leases: HashMap::new(), dice: fastrand::Rng::new() }.work(&self.messages);
-            runs.let_go();
+            let main = Main { shared, dispatcher, runs: &runs, leases: HashMap::new(), dice: fastrand::Rng::new() };
+            let (counts, all_ended) = main.work(&self.messages);
+            if all_ended {
+                drop(runs);
+            } else {
+                runs.let_go();
+            }
             counts
         })
     }
@@ -173,7 +177,8 @@ struct Main<'a> {
 }
 
 impl Main<'_> {
-    fn work(mut self, messages: &Receiver<Message>) -> Counts {
+    /// What it counted, and whether every run has given its thread back.
+    fn work(mut self, messages: &Receiver<Message>) -> (Counts, bool) {
         let mut stopping: Option<Instant> = None;
         let mut asked: Option<Instant> = None;
         loop {
@@ -191,7 +196,7 @@ impl Main<'_> {
             }
             if asked.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
                 self.release_the_rest();
-                return self.dispatcher.counts;
+                return (self.dispatcher.counts, false);
             }
             while let Ok(message) = messages.try_recv() {
                 self.take(message);
@@ -203,7 +208,7 @@ impl Main<'_> {
             let started = !wants.start.is_empty();
             wants.start.into_iter().for_each(|lease| self.start(lease));
             if self.dispatcher.is_idle() && (stopping.is_some() || (self.shared.config.burst && wants.drained && !started)) {
-                return self.dispatcher.counts;
+                return (self.dispatcher.counts, true);
             }
             let now = self.shared.broker.now();
             let mut wait = wants.again.map_or(IDLE, |again| again.since(now).max(Duration::from_millis(1)));
@@ -215,7 +220,7 @@ impl Main<'_> {
             match messages.recv_timeout(wait) {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::TimedOut) => {}
-                Err(_) => return self.dispatcher.counts,
+                Err(_) => return (self.dispatcher.counts, true),
             }
         }
     }

@@ -15,6 +15,8 @@ pub(crate) mod heartbeater;
 pub(crate) mod keeper;
 mod model;
 pub(crate) mod order;
+#[cfg(test)]
+mod simulation;
 mod slots;
 pub(crate) mod verdict;
 

@@ -37,7 +37,10 @@ impl Runs {
         #[cfg(unix)]
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         match model {
-            Model::Threads => Self::Threads(ThreadPoolExecutor::new(concurrency)),
+            Model::Threads => {
+                let pool = ThreadPoolExecutor::builder().max_workers(concurrency).daemon(true).build();
+                Self::Threads(pool.expect("a pool of at least one thread"))
+            }
             #[cfg(unix)]
             Model::Greenlets => Self::Greenlets(ropewalk::GreenletExecutor::new(cores().min(concurrency))),
             #[cfg(unix)]
@@ -60,14 +63,16 @@ impl Runs {
         }
     }
 
-    /// Takes no more, and does not wait for what is left.
-    pub(super) fn let_go(&self) {
-        match self {
+    /// Leaves it to those runs that did not end when they were asked to: whoever waits for them may wait for ever. Its
+    /// threads end with the process.
+    pub(super) fn let_go(self) {
+        match &self {
             Self::Threads(pool) => pool.shutdown(Shutdown::Detach),
             #[cfg(unix)]
             Self::Greenlets(hubs) => hubs.shutdown(Shutdown::Detach),
             #[cfg(unix)]
             Self::Async(runtime) => runtime.shutdown(Shutdown::Detach),
         }
+        std::mem::forget(self);
     }
 }
