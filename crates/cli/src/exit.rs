@@ -10,6 +10,7 @@
 //! | 6 | a result was wrong or lost |
 //! | 7 | a process of the lab died or could not be started |
 //! | 8 | a result cannot be written |
+//! | 9 | the job queue refuses what was asked, or cannot be reached |
 //! | 70 | a bug in ropewalk |
 //! | 130 | interrupted |
 
@@ -34,6 +35,8 @@ pub enum Expected {
     Process(String),
     /// A result cannot be written where it was asked for.
     Unwritable(String),
+    /// The job queue refuses what was asked, or cannot be reached.
+    Queue(String),
     /// Ctrl-C, or a request to end.
     Interrupted,
     /// Whoever read our output has gone away; nothing more to say to them.
@@ -52,6 +55,7 @@ impl Expected {
             Expected::Wrong(_) => 6,
             Expected::Process(_) => 7,
             Expected::Unwritable(_) => 8,
+            Expected::Queue(_) => 9,
             Expected::Interrupted => 130,
         }
     }
@@ -67,7 +71,8 @@ impl fmt::Display for Expected {
             | Expected::Python(text)
             | Expected::Wrong(text)
             | Expected::Process(text)
-            | Expected::Unwritable(text) => f.write_str(text),
+            | Expected::Unwritable(text)
+            | Expected::Queue(text) => f.write_str(text),
             Expected::Interrupted => f.write_str("interrupted"),
             Expected::ReaderGone => f.write_str("whoever read the output has gone away"),
         }
@@ -132,6 +137,7 @@ mod tests {
             Expected::Wrong(text()),
             Expected::Process(text()),
             Expected::Unwritable(text()),
+            Expected::Queue(text()),
         ];
         for (i, e) in all.iter().enumerate() {
             assert_eq!(usize::try_from(e.code()), Ok(i + 2), "{e:?}");
