@@ -32,7 +32,10 @@ fn a_command_goes_through_the_queue() {
     let directory = common::directory("jobs-through");
     let id = said(&directory, &["enqueue", "--", "echo", "a b", "$HOME"]);
     assert!(said(&directory, &["jobs", "list"]).contains("ready"));
-    assert_eq!(said(&directory, &["worker", "--burst", "--allow-commands"]), "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back");
+    assert_eq!(
+        said(&directory, &["worker", "--burst", "--allow-commands"]),
+        "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back"
+    );
     let result: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "result", &id])).unwrap();
     // No shell has seen it.
     assert_eq!(result, serde_json::json!({ "exit": 0, "stdout": "a b $HOME\n", "stderr": "" }));
@@ -61,7 +64,11 @@ fn failing_commands_say_why() {
     said(&directory, &["worker", "--burst", "--allow-commands", "--concurrency", "2"]);
     let refused = output(&directory, &["jobs", "result", &fails]);
     assert_eq!(refused.status.code(), Some(9));
-    assert!(common::complaint(&refused).contains("`sh` ended with exit code 3: no rope"), "{}", common::complaint(&refused));
+    assert!(
+        common::complaint(&refused).contains("`sh` ended with exit code 3: no rope"),
+        "{}",
+        common::complaint(&refused)
+    );
     assert!(said(&directory, &["jobs", "show", &missing]).contains("cannot be started on this worker"));
 }
 
@@ -97,7 +104,11 @@ fn people_change_their_minds() {
 
 #[test]
 fn a_broker_that_is_none() {
-    for (broker, says) in [("redis://x", "is no broker"), ("sqlite:", "is no broker"), ("sqlite:/proc/nothing/jobs.db", "nothing/jobs.db")] {
+    for (broker, says) in [
+        ("redis://x", "is no broker"),
+        ("sqlite:", "is no broker"),
+        ("sqlite:/proc/nothing/jobs.db", "nothing/jobs.db"),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_ropewalk"))
             .args(["jobs", "list", "--broker", broker])
             .output()
@@ -113,13 +124,16 @@ fn a_worker_ends_at_a_signal() {
     let id = said(&directory, &["enqueue", "--", "sleep", "1000"]);
     let mut worker = ropewalk(&directory, &["worker", "--allow-commands", "--grace", "10m"]).spawn().expect("a worker");
     common::until("it runs", || said(&directory, &["jobs", "list"]).contains("leased").then_some(()));
-    let signal = || {
-        let pid = i32::try_from(worker.id()).unwrap();
+    let signal = |pid: u32| {
+        let pid = i32::try_from(pid).unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
     };
-    signal();
-    signal();
-    common::until("it has ended", || worker.try_wait().unwrap());
+    // Two that meet are one, so it is said until it is heard twice.
+    let pid = worker.id();
+    common::until("it has ended", || {
+        signal(pid);
+        worker.try_wait().unwrap()
+    });
     let shown: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "show", "--json", &id])).unwrap();
     assert_eq!((&shown["state"], &shown["crashes"]), (&"ready".into(), &0.into()));
 }

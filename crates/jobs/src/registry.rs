@@ -1,8 +1,8 @@
 //! Which tasks a worker knows: from a stable name and text to a run, and back to text.
 
 use crate::job::{Failure, FailureKind, RESULT_BYTES_MAX};
-use ropewalk::task::Task;
 use ropewalk::JobContext;
+use ropewalk::task::Task;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -83,7 +83,10 @@ where
         let parameters = T::PARAMETERS.join(", ");
         Failure::new(
             FailureKind::Payload,
-            format!("the arguments do not fit {}({parameters}): {error}. Were they sent by another version of the program?", T::NAME),
+            format!(
+                "the arguments do not fit {}({parameters}): {error}. Were they sent by another version of the program?",
+                T::NAME
+            ),
         )
     })?;
     let output = T::from_tuple(tuple).run_in(job).map_err(|error| Failure::of_task(&error))?;

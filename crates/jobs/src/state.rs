@@ -294,7 +294,10 @@ mod tests {
 
     #[test]
     fn the_third_crash_is_poison() {
-        assert_eq!([0, 1, 2, 3].map(|before| expired(before, 3, false)), [Event::Expire, Event::Expire, Event::Poison, Event::Poison]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|before| expired(before, 3, false)),
+            [Event::Expire, Event::Expire, Event::Poison, Event::Poison]
+        );
         assert_eq!((expired(0, 0, false), expired(2, 3, true)), (Event::Poison, Event::Stop));
     }
 }

@@ -216,7 +216,8 @@ fn check(place: &Place) -> Result<Seen, String> {
     let broker = open(&place.0);
     let acked: HashSet<JobId> =
         place.lines("acked").iter().flat_map(|line| line.split(' ')).map(|id| id.parse().expect("an id")).collect();
-    let is_open = |state| !broker.jobs(&Filter { state: Some(state), limit: 1, queue: None }).expect("a look").is_empty();
+    let is_open =
+        |state| !broker.jobs(&Filter { state: Some(state), limit: 1, queue: None }).expect("a look").is_empty();
     wait_until("every job has ended", CALM_MAX, || {
         ![State::Waiting, State::Scheduled, State::Ready, State::Leased].into_iter().any(is_open)
     })?;
@@ -257,7 +258,12 @@ fn check(place: &Place) -> Result<Seen, String> {
             }
         }
         if ran.len() > attempts as usize {
-            return Err(format!("{id} ran {} times with {} failures and {} crashes", ran.len(), job.failures, job.crashes));
+            return Err(format!(
+                "{id} ran {} times with {} failures and {} crashes",
+                ran.len(),
+                job.failures,
+                job.crashes
+            ));
         }
         // The due time of the first enqueue counts, and a retry moves it: the first run is the one to look at.
         if let (Some(due), Some((1, at))) = (job.due.filter(|_| job.failures == 0), ran.first())
@@ -270,7 +276,8 @@ fn check(place: &Place) -> Result<Seen, String> {
             8 => vec![number - 1, number - 5],
             _ => vec![],
         } {
-            let on: JobId = format!("{}-{on:06}", id.as_str().rsplit_once('-').expect("a name").0).parse().expect("an id");
+            let on: JobId =
+                format!("{}-{on:06}", id.as_str().rsplit_once('-').expect("a name").0).parse().expect("an id");
             let ended = jobs.get(&on).and_then(|on| on.ended).map_or(0, Time::millis);
             if let Some((_, at)) = ran.iter().find(|(_, at)| *at < ended) {
                 return Err(format!("{id} ran at {at}, and {on} ended at {ended}"));
@@ -301,13 +308,16 @@ fn directed(point: &str, how: How, producer: bool, at: u32) -> Result<(bool, See
         let mut first = Process::start(&place.0, &["producer", "p", "0", "24"], None);
         wait_until("the jobs are enqueued", CALM_MAX, || first.has_ended())?;
         // For a tick to find: a lease that runs out at once, and jobs that were forgotten.
-        let ghost = Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO };
+        let ghost =
+            Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO };
         open(&place.0).claim(&ghost).expect("a claim");
         victim = Process::start(&place.0, &["worker"], Some(&plan));
     }
     // One that never passes the point is told of below.
     let _ = wait_until("the victim has met its fate", Duration::from_secs(6), || {
-        victim.has_ended() || victim.is_stopped() || (producer && place.lines("progress").iter().any(|line| line == "24"))
+        victim.has_ended()
+            || victim.is_stopped()
+            || (producer && place.lines("progress").iter().any(|line| line == "24"))
     });
     let met = if how == How::Stop { victim.is_stopped() } else { was_killed(&mut victim) };
     if healthy.is_none() {
@@ -470,7 +480,8 @@ fn main() {
             controls();
             let (cases, directed) = all_directed();
             println!("directed: {cases} cases, {directed:?}");
-            let (faults, random) = random(number("ROPEWALK_FAULT_SECONDS").unwrap_or(20), number("ROPEWALK_FAULT_SEED").unwrap_or(1));
+            let (faults, random) =
+                random(number("ROPEWALK_FAULT_SECONDS").unwrap_or(20), number("ROPEWALK_FAULT_SEED").unwrap_or(1));
             println!("random: {faults} faults, {random:?}");
             assert!(random.jobs > 100 && faults > 100, "nothing was tried");
             println!(

@@ -58,7 +58,8 @@ fn files_are_for_their_owner_alone() {
 #[test]
 fn damaged_file_is_said_and_left_alone() {
     let directory = Directory::new();
-    std::fs::write(directory.file(), "this is no database, and long enough to be read as the head of one. ".repeat(20)).unwrap();
+    std::fs::write(directory.file(), "this is no database, and long enough to be read as the head of one. ".repeat(20))
+        .unwrap();
     let before = std::fs::read(directory.file()).unwrap();
     let error = error_of(&directory.file());
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -134,7 +135,8 @@ fn a_move_that_the_table_does_not_have() {
 fn in_a_small_file_system(name: &str, read_only: bool) {
     let directory = Directory::new();
     let place = directory.0.display();
-    let after = if read_only { format!("&& touch {place}/jobs.db && mount -o remount,ro {place}") } else { String::new() };
+    let after =
+        if read_only { format!("&& touch {place}/jobs.db && mount -o remount,ro {place}") } else { String::new() };
     let script = format!("mount -t tmpfs -o size=2m none {place} {after} && exec \"$0\" --exact {name} --nocapture");
     let status = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
@@ -143,7 +145,10 @@ fn in_a_small_file_system(name: &str, read_only: bool) {
         .stdin(Stdio::null())
         .status()
         .expect("unshare, of the package util-linux: apt-get install util-linux");
-    assert!(status.success(), "{status}; are user namespaces allowed here (sysctl kernel.unprivileged_userns_clone=1)?");
+    assert!(
+        status.success(),
+        "{status}; are user namespaces allowed here (sysctl kernel.unprivileged_userns_clone=1)?"
+    );
 }
 
 #[test]
@@ -229,7 +234,8 @@ impl Clock for Boot {
 #[test]
 fn leases_of_an_earlier_boot_have_run_out() {
     let directory = Directory::new();
-    let claim = Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
+    let claim =
+        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
     {
         let broker = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
         broker.enqueue(&[NewJob::new("t", "[]")]).unwrap();
@@ -262,7 +268,8 @@ fn clock_ten_minutes_off_takes_no_lease() {
     let directory = Directory::new();
     let right = SqliteBroker::open(directory.file()).unwrap();
     right.enqueue(&[NewJob::new("t", "[]")]).unwrap();
-    let claim = Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(60) };
+    let claim =
+        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(60) };
     let lease = right.claim(&claim).unwrap().remove(0);
     for off in [600_000, -600_000] {
         let other = SqliteBroker::open_with_clock(directory.file(), Off(off)).unwrap();

@@ -8,7 +8,8 @@ use ropewalk_jobs::broker::Control;
 use ropewalk_jobs::job::{CRASHES_MAX, RESULT_BYTES_MAX};
 use ropewalk_jobs::worker::Notice;
 use ropewalk_jobs::{
-    Broker, Enqueue, FailureKind, JobBuilder, JobHandle, JobQueue, MemoryBroker, Model, NewJob, Retry, RunningWorker, Worker,
+    Broker, Enqueue, FailureKind, JobBuilder, JobHandle, JobQueue, MemoryBroker, Model, NewJob, Retry, RunningWorker,
+    Worker,
 };
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -25,9 +25,9 @@
 //! The checks come before the expansion and speak about the function as its author sees it. Everything that the compiler
 //! says well by itself (duplicate names, unknown types) is left to it.
 
+use crate::task_options;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use crate::task_options;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{

@@ -7,7 +7,8 @@ use syn::parse::Parser;
 use syn::{Error, LitInt, LitStr};
 
 /// What is said when an option is not known.
-const KNOWN: &str = "`#[ropewalk::task]` knows the options `queue = \"..\"`, `retries = 5`, `timeout = \"5m\"` and `unique`";
+const KNOWN: &str =
+    "`#[ropewalk::task]` knows the options `queue = \"..\"`, `retries = 5`, `timeout = \"5m\"` and `unique`";
 
 /// The constant of the trait; nothing when there are no options.
 pub(crate) fn read(options: TokenStream) -> Result<TokenStream, Error> {
@@ -41,15 +42,18 @@ fn one(name: &str, meta: &ParseNestedMeta<'_>) -> Result<TokenStream, Error> {
         }
         "retries" => {
             let retries: LitInt = meta.value()?.parse()?;
-            retries
-                .base10_parse::<u32>()
-                .map_err(|_| Error::new_spanned(&retries, "`retries` is a number of tries after the first, from 0 on"))?;
+            retries.base10_parse::<u32>().map_err(|_| {
+                Error::new_spanned(&retries, "`retries` is a number of tries after the first, from 0 on")
+            })?;
             Ok(quote!(.retries(#retries)))
         }
         "timeout" => {
             let written: LitStr = meta.value()?.parse()?;
             let millis = millis(&written.value()).ok_or_else(|| {
-                Error::new_spanned(&written, "a timeout is a number above 0 with its unit: `500ms`, `30s`, `5m` or `2h`")
+                Error::new_spanned(
+                    &written,
+                    "a timeout is a number above 0 with its unit: `500ms`, `30s`, `5m` or `2h`",
+                )
             })?;
             Ok(quote!(.timeout_ms(#millis)))
         }
@@ -88,7 +92,10 @@ mod tests {
     fn each_option_becomes_a_constant() {
         assert_eq!(text(""), "");
         let made = text(r#"queue = "img", retries = 5, timeout = "5m", unique"#);
-        assert!(made.ends_with(r#"TaskOptions::new().queue("img").retries(5).timeout_ms(300000u64).unique();"#), "{made}");
+        assert!(
+            made.ends_with(r#"TaskOptions::new().queue("img").retries(5).timeout_ms(300000u64).unique();"#),
+            "{made}"
+        );
     }
 
     #[test]

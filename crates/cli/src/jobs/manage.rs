@@ -163,7 +163,9 @@ impl<T: Serialize> ErasedJson for T {
 
 fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
     let job = broker.job(id).map_err(refused)?;
-    job.ok_or_else(|| Expected::Queue(format!("there is no job {id}: it never was, or was kept long enough and forgotten")))
+    job.ok_or_else(|| {
+        Expected::Queue(format!("there is no job {id}: it never was, or was kept long enough and forgotten"))
+    })
 }
 
 /// The job once it has ended.

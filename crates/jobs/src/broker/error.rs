@@ -78,7 +78,10 @@ impl From<Problem> for BrokerError {
 /// What all brokers say in the same words.
 impl BrokerError {
     pub(crate) fn not_found(id: &JobId) -> Self {
-        Self::new(ErrorKind::NotFound, format!("there is no job {id}: it never was, or was kept long enough and forgotten"))
+        Self::new(
+            ErrorKind::NotFound,
+            format!("there is no job {id}: it never was, or was kept long enough and forgotten"),
+        )
     }
 
     pub(crate) fn unknown_need(id: &JobId, need: &JobId) -> Self {

@@ -402,7 +402,11 @@ pub(crate) fn check_outcomes(outcomes: &[Outcome]) -> Result<(), BrokerError> {
         {
             return Err(BrokerError::new(
                 ErrorKind::Refused,
-                format!("the result of job {} is {} bytes long, and {RESULT_BYTES_MAX} is the limit", outcome.id, result.len()),
+                format!(
+                    "the result of job {} is {} bytes long, and {RESULT_BYTES_MAX} is the limit",
+                    outcome.id,
+                    result.len()
+                ),
             ));
         }
     }

@@ -92,10 +92,14 @@ impl Failure {
         match event {
             Event::Poison => Some(Self::new(
                 FailureKind::Poison,
-                format!("its worker ended or hung while it ran it, {crashes} times (the last was {worker}): look at what the \
-                         job does to its process, then requeue it"),
+                format!(
+                    "its worker ended or hung while it ran it, {crashes} times (the last was {worker}): look at what the \
+                         job does to its process, then requeue it"
+                ),
             )),
-            Event::Expire => Some(Self::new(FailureKind::Crash, format!("worker {worker} ended or hung while it ran it"))),
+            Event::Expire => {
+                Some(Self::new(FailureKind::Crash, format!("worker {worker} ended or hung while it ran it")))
+            }
             _ => None,
         }
     }

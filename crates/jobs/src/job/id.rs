@@ -37,7 +37,8 @@ impl JobId {
         // The layout of a UUID of version 7: milliseconds, then random bits.
         let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let random = fastrand::u128(..);
-        let bits = (millis << 80) | (0x7 << 76) | ((random >> 50) & 0xfff) << 64 | (0b10 << 62) | (random & ((1 << 62) - 1));
+        let bits =
+            (millis << 80) | (0x7 << 76) | ((random >> 50) & 0xfff) << 64 | (0b10 << 62) | (random & ((1 << 62) - 1));
         let hex = format!("{bits:032x}");
         Self(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
     }

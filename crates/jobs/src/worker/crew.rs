@@ -207,7 +207,9 @@ impl Main<'_> {
             }
             let started = !wants.start.is_empty();
             wants.start.into_iter().for_each(|lease| self.start(lease));
-            if self.dispatcher.is_idle() && (stopping.is_some() || (self.shared.config.burst && wants.drained && !started)) {
+            if self.dispatcher.is_idle()
+                && (stopping.is_some() || (self.shared.config.burst && wants.drained && !started))
+            {
                 return (self.dispatcher.counts, true);
             }
             let now = self.shared.broker.now();
@@ -322,8 +324,7 @@ impl Main<'_> {
 
 fn beat(shared: &Shared) {
     let config = &shared.config;
-    let heartbeater =
-        Heartbeater::new(config.worker.clone(), config.order.names(), config.concurrency, config.lease);
+    let heartbeater = Heartbeater::new(config.worker.clone(), config.order.names(), config.concurrency, config.lease);
     loop {
         let over = shared.is_over();
         let seen = shared.broker.news(Topic::Stop);
@@ -357,7 +358,11 @@ fn wait_for_stop(shared: &Shared, seen: u64, again: Time) {
         }
         // A run that begins meanwhile hangs no sooner than this.
         let next = shared.slots.next_overdue().unwrap_or(until).min(now + HANGS_AFTER);
-        shared.broker.wait(Topic::Stop, seen, until.min(next).saturating_duration_since(now).max(Duration::from_millis(1)));
+        shared.broker.wait(
+            Topic::Stop,
+            seen,
+            until.min(next).saturating_duration_since(now).max(Duration::from_millis(1)),
+        );
     }
 }
 

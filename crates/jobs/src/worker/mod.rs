@@ -65,7 +65,10 @@ impl fmt::Display for Notice {
         match self {
             Self::Failed(id, task, failure) => write!(f, "job {id} of {task} failed: {failure}"),
             Self::Unknown(id, task) => {
-                write!(f, "job {id} went back: this worker does not know the task {task}; register it, or let others serve its queue")
+                write!(
+                    f,
+                    "job {id} went back: this worker does not know the task {task}; register it, or let others serve its queue"
+                )
             }
             Self::Hangs(id, task) => write!(f, "job {id} of {task} goes on after its time limit and holds its thread"),
             Self::Recovered(jobs) => write!(f, "{jobs} job(s) of workers that ended or hung were taken back"),
@@ -226,7 +229,10 @@ impl Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("id", &self.config.worker).field("registry", &self.config.registry).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("id", &self.config.worker)
+            .field("registry", &self.config.registry)
+            .finish_non_exhaustive()
     }
 }
 

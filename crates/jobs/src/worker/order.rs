@@ -52,7 +52,12 @@ mod tests {
         let mut dice = Rng::with_seed(7);
         let draws: Vec<_> = (0..4_000).map(|_| order.draw(&mut dice)).collect();
         let first = |name: &str| draws.iter().filter(|draw| draw[0] == name).count();
-        assert!((2_800..3_200).contains(&first("a")) && first("b") > 800 && first("c") == 0, "{} {}", first("a"), first("b"));
+        assert!(
+            (2_800..3_200).contains(&first("a")) && first("b") > 800 && first("c") == 0,
+            "{} {}",
+            first("a"),
+            first("b")
+        );
         assert!(draws.iter().all(|draw| draw.len() == 3));
     }
 }

@@ -13,8 +13,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, MemoryBroker, QueueCounts, Running, Ticked,
-    Topic, VirtualClock, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, MemoryBroker, QueueCounts, Running,
+    Ticked, Topic, VirtualClock, WorkerInfo,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
@@ -214,7 +214,13 @@ impl World {
     fn new(seed: u64) -> Self {
         let clock = Arc::new(VirtualClock::at(START));
         let broker = MemoryBroker::with_clock(Arc::clone(&clock));
-        let watched = Watched { broker, known: Mutex::default(), open: Mutex::default(), latest: Mutex::default(), faults: Mutex::default() };
+        let watched = Watched {
+            broker,
+            known: Mutex::default(),
+            open: Mutex::default(),
+            latest: Mutex::default(),
+            faults: Mutex::default(),
+        };
         let mut world = Self {
             rng: Rng::with_seed(seed),
             clock,
@@ -259,7 +265,8 @@ impl World {
     fn produce(&mut self) {
         let mut jobs = Vec::new();
         for _ in 0..self.rng.usize(1..4) {
-            let mut job = NewJob { id: format!("j{:06}", self.made).parse().unwrap(), ..NewJob::new("app::work", "[]") };
+            let mut job =
+                NewJob { id: format!("j{:06}", self.made).parse().unwrap(), ..NewJob::new("app::work", "[]") };
             self.made += 1;
             if self.rng.u8(..3) == 0 {
                 job.queue = "high".into();

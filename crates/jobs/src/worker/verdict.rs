@@ -61,7 +61,10 @@ pub(crate) fn unknown(lease: &Lease, known: &[&str]) -> End {
         after: AFTER,
         failure: Failure::new(
             FailureKind::UnknownTask,
-            format!("no worker that took it knows the task `{}`: register it there (the last knows {known})", lease.task),
+            format!(
+                "no worker that took it knows the task `{}`: register it there (the last knows {known})",
+                lease.task
+            ),
         ),
     }
 }

@@ -18,7 +18,10 @@ pub(crate) fn settle_after_the_lease_is_lost(subject: &Subject) {
     // Nobody has it now, and it is not the first one's any more.
     assert_eq!(subject.settled(&first, done()), Settled::Lost);
     let second = subject.claim_one();
-    assert_eq!((subject.settled(&first, done()), subject.beat(&[&first, &second])), (Settled::Lost, vec![Held::Lost, Held::Held]));
+    assert_eq!(
+        (subject.settled(&first, done()), subject.beat(&[&first, &second])),
+        (Settled::Lost, vec![Held::Lost, Held::Held])
+    );
     assert_eq!(subject.state("a"), State::Leased);
     assert_eq!(subject.settled(&second, End::Done("2".into())), Settled::Recorded);
     assert_eq!(subject.settled(&first, done()), Settled::Lost);
@@ -41,11 +44,8 @@ pub(crate) fn settle_said_twice(subject: &Subject) {
 pub(crate) fn released_keeps_its_place_uncounted(subject: &Subject) {
     subject.enqueue(&[job("a"), job("b"), job("c"), job("d")]);
     let leases = subject.claim(3);
-    let release = |n: usize| ropewalk_jobs::job::Outcome {
-        id: leases[n].id.clone(),
-        exec: leases[n].exec,
-        end: End::Release,
-    };
+    let release =
+        |n: usize| ropewalk_jobs::job::Outcome { id: leases[n].id.clone(), exec: leases[n].exec, end: End::Release };
     assert_eq!(subject.broker.settle(&[release(0), release(1), release(2)]).unwrap(), [Settled::Recorded; 3]);
     let again = subject.claim(4);
     let ids: Vec<_> = again.iter().map(|lease| lease.id.as_str()).collect();

@@ -126,10 +126,8 @@ impl Subject {
     }
 
     pub(crate) fn beat(&self, leases: &[&Lease]) -> Vec<Held> {
-        let running = leases
-            .iter()
-            .map(|lease| Running { id: lease.id.clone(), exec: lease.exec, progress: None })
-            .collect();
+        let running =
+            leases.iter().map(|lease| Running { id: lease.id.clone(), exec: lease.exec, progress: None }).collect();
         let beat = Beat {
             worker: WorkerId::of("w"),
             queues: vec!["default".into()],

@@ -47,7 +47,9 @@ pub(crate) fn diamond_fires_once(subject: &Subject) {
     subject.run_one();
     let leases = subject.claim(10);
     assert_eq!(leases.len(), 2);
-    leases.iter().for_each(|lease| assert_eq!(subject.settled(lease, End::Done("1".into())), ropewalk_jobs::state::Settled::Recorded));
+    leases.iter().for_each(|lease| {
+        assert_eq!(subject.settled(lease, End::Done("1".into())), ropewalk_jobs::state::Settled::Recorded)
+    });
     // Said twice, fired once.
     let _ = subject.settled(&leases[1], End::Done("1".into()));
     subject.ready(&["d"]);
@@ -89,7 +91,9 @@ pub(crate) fn unknown_need_is_refused(subject: &Subject) {
     let error = subject.broker.enqueue(&[job("a"), after("b", &[("nobody", When::Done)])]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("enqueue that one first"), "{error}");
-    assert!(subject.broker.enqueue(&[after("c", &[("c", When::Done)])]).unwrap_err().to_string().contains("needs itself"));
+    assert!(
+        subject.broker.enqueue(&[after("c", &[("c", When::Done)])]).unwrap_err().to_string().contains("needs itself")
+    );
     subject.ready(&[]);
 }
 

@@ -2,11 +2,11 @@
 
 use ropewalk::executor::{Maps, Scope};
 use ropewalk::sync::Event;
+use ropewalk::task::Task;
 use ropewalk::{
     AsyncExecutor, Call, Executor, GreenletExecutor, InlineExecutor, Shutdown, Submit, TaskHandle, ThreadPoolExecutor,
     TrySubmitError,
 };
-use ropewalk::task::Task;
 use ropewalk_jobs::{Broker, JobQueue, MemoryBroker, RunningWorker, SqliteBroker, Worker};
 use std::error::Error;
 use std::fmt;
@@ -283,7 +283,10 @@ where
         self.queue.submit(call)
     }
 
-    fn try_submit(&self, call: Call<A, A::Output>) -> Result<TaskHandle<A::Output>, TrySubmitError<Call<A, A::Output>>> {
+    fn try_submit(
+        &self,
+        call: Call<A, A::Output>,
+    ) -> Result<TaskHandle<A::Output>, TrySubmitError<Call<A, A::Output>>> {
         self.queue.try_submit(call)
     }
 

@@ -7,9 +7,7 @@ use crate::broker::{
     Beat, BrokerError, Claim, Control, Enqueued, Filter, Held, QueueCounts, TICK_JOBS_MAX, Ticked, WorkerInfo,
 };
 use crate::dependency::Need;
-use crate::job::{
-    End, ExecId, Failure, Job, JobId, Lease, Limit, NewJob, Outcome, Time, WorkerId, millis_up,
-};
+use crate::job::{End, ExecId, Failure, Job, JobId, Lease, Limit, NewJob, Outcome, Time, WorkerId, millis_up};
 use crate::state::{self, Event, Settled, State};
 use crate::unique::{self, Unique};
 use std::cmp::Reverse;
@@ -59,7 +57,9 @@ impl Store {
         let mut known: HashSet<&JobId> = HashSet::new();
         for job in jobs {
             job.check()?;
-            if let Some(need) = job.needs.iter().find(|need| !known.contains(&need.id) && !self.jobs.contains_key(&need.id)) {
+            if let Some(need) =
+                job.needs.iter().find(|need| !known.contains(&need.id) && !self.jobs.contains_key(&need.id))
+            {
                 return Err(BrokerError::unknown_need(&job.id, &need.id));
             }
             known.insert(&job.id);
@@ -222,7 +222,9 @@ impl Store {
 
     fn tell_those_who_need(&mut self, id: &JobId, ended: State, now: Now) {
         for waiting in self.needed_by.remove(id).unwrap_or_default() {
-            let Some(entry) = self.jobs.get_mut(&waiting).filter(|entry| entry.job.state == State::Waiting) else { continue };
+            let Some(entry) = self.jobs.get_mut(&waiting).filter(|entry| entry.job.state == State::Waiting) else {
+                continue;
+            };
             let mut kept = true;
             entry.needs.retain(|need| {
                 let mine = need.id == *id;
@@ -337,14 +339,24 @@ impl Store {
 
     pub(super) fn tick(&mut self, now: Now) -> Ticked {
         let mut ticked = Ticked::default();
-        let due: Vec<JobId> =
-            self.scheduled.iter().take_while(|(due, _)| *due <= now.wall).take(TICK_JOBS_MAX).map(|(_, id)| id.clone()).collect();
+        let due: Vec<JobId> = self
+            .scheduled
+            .iter()
+            .take_while(|(due, _)| *due <= now.wall)
+            .take(TICK_JOBS_MAX)
+            .map(|(_, id)| id.clone())
+            .collect();
         for id in &due {
             self.go(id, Event::Due, now, |_| {});
         }
         ticked.due = due.len();
-        let expired: Vec<JobId> =
-            self.leased.iter().take_while(|(until, _)| *until <= now.steady).take(TICK_JOBS_MAX).map(|(_, id)| id.clone()).collect();
+        let expired: Vec<JobId> = self
+            .leased
+            .iter()
+            .take_while(|(until, _)| *until <= now.steady)
+            .take(TICK_JOBS_MAX)
+            .map(|(_, id)| id.clone())
+            .collect();
         for id in &expired {
             let job = &self.entry(id).job;
             let event = state::expired(job.crashes, job.options.crashes_max(), job.stop);
@@ -355,8 +367,13 @@ impl Store {
             });
             if event == Event::Expire { ticked.recovered += 1 } else { ticked.ended += 1 }
         }
-        let old: Vec<JobId> =
-            self.kept.iter().take_while(|(until, _)| *until <= now.wall).take(TICK_JOBS_MAX).map(|(_, id)| id.clone()).collect();
+        let old: Vec<JobId> = self
+            .kept
+            .iter()
+            .take_while(|(until, _)| *until <= now.wall)
+            .take(TICK_JOBS_MAX)
+            .map(|(_, id)| id.clone())
+            .collect();
         for id in &old {
             self.forget(id);
         }
@@ -460,7 +477,8 @@ impl Store {
 
     pub(super) fn jobs(&self, filter: &Filter) -> Vec<Job> {
         let fits = |job: &Job| {
-            filter.queue.as_ref().is_none_or(|queue| *queue == job.queue) && filter.state.is_none_or(|state| state == job.state)
+            filter.queue.as_ref().is_none_or(|queue| *queue == job.queue)
+                && filter.state.is_none_or(|state| state == job.state)
         };
         let mut found: Vec<&Entry> = self.jobs.values().filter(|entry| fits(&entry.job)).collect();
         found.sort_by_key(|entry| Reverse(entry.seq));
@@ -475,7 +493,8 @@ impl Store {
         for queue in self.suspended.iter().flatten() {
             counts.entry(queue).or_default();
         }
-        let is_suspended = |queue: &String| self.suspended.contains(&None) || self.suspended.contains(&Some(queue.clone()));
+        let is_suspended =
+            |queue: &String| self.suspended.contains(&None) || self.suspended.contains(&Some(queue.clone()));
         counts
             .into_iter()
             .map(|(queue, jobs)| QueueCounts { queue: queue.clone(), jobs, suspended: is_suspended(queue) })
@@ -510,4 +529,3 @@ fn apply(end: &End, job: &mut Job, event: Event, now: Time) {
         End::Release | End::Stopped => {}
     }
 }
-

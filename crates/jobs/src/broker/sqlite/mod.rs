@@ -32,8 +32,8 @@ mod upkeep;
 mod writer;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, SystemClock, Ticked,
-    Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, SystemClock,
+    Ticked, Topic, WorkerInfo,
 };
 use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::state::{Settled, State};
@@ -181,16 +181,21 @@ impl SqliteBroker {
             Ok(said) => said,
             Err(TaskError::TimedOut) => Err(BrokerError::uncertain(
                 ErrorKind::Busy,
-                format!("{} was not written for {:?}: another process holds it, or the disk hangs", named.path.display(), 2 * BUSY_MAX),
+                format!(
+                    "{} was not written for {:?}: another process holds it, or the disk hangs",
+                    named.path.display(),
+                    2 * BUSY_MAX
+                ),
             )),
             // Whoever waits was cancelled. It unwinds here as in every wait.
             Err(TaskError::Cancelled) => {
                 ropewalk_core::task::check_cancelled();
                 Err(BrokerError::uncertain(ErrorKind::Unavailable, "the wait for the commit was cancelled"))
             }
-            Err(_) => {
-                Err(BrokerError::uncertain(ErrorKind::Unavailable, format!("the writer of {} died", named.path.display())))
-            }
+            Err(_) => Err(BrokerError::uncertain(
+                ErrorKind::Unavailable,
+                format!("the writer of {} died", named.path.display()),
+            )),
         }
     }
 
@@ -298,7 +303,8 @@ impl Broker for SqliteBroker {
     fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
         self.read(|db| {
             let mut counts = std::collections::BTreeMap::<String, QueueCounts>::new();
-            let fresh = |queue: &String| QueueCounts { queue: queue.clone(), jobs: [0; State::ALL.len()], suspended: false };
+            let fresh =
+                |queue: &String| QueueCounts { queue: queue.clone(), jobs: [0; State::ALL.len()], suspended: false };
             let mut select = db.prepare_cached("SELECT queue, state, count(*) FROM jobs GROUP BY queue, state")?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {

@@ -127,7 +127,8 @@ pub(super) fn migrate(db: &mut Connection, path: &Path, clock: &dyn Clock) -> Re
         step.pragma_update(None, "user_version", MIGRATIONS.len()).map_err(here)?;
     }
     let boot = clock.boot();
-    let known: Option<String> = match step.query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| row.get(0)) {
+    let known: Option<String> = match step.query_row("SELECT value FROM meta WHERE key = 'boot'", [], |row| row.get(0))
+    {
         Ok(known) => Some(known),
         Err(rusqlite::Error::QueryReturnedNoRows) => None,
         Err(error) => return Err(here(error)),

@@ -138,8 +138,11 @@ impl Tx<'_> {
 
     fn empty(&mut self, queue: &str) -> rusqlite::Result<usize> {
         let open = [State::Waiting, State::Scheduled, State::Ready].map(State::code);
-        let jobs =
-            row::smalls(self, "queue = ?1 AND state IN (?2, ?3, ?4) ORDER BY seq", params![queue, open[0], open[1], open[2]])?;
+        let jobs = row::smalls(
+            self,
+            "queue = ?1 AND state IN (?2, ?3, ?4) ORDER BY seq",
+            params![queue, open[0], open[1], open[2]],
+        )?;
         let mut emptied = 0;
         for job in jobs {
             // A job before it may have been what it needed.

@@ -152,7 +152,8 @@ fn undo(db: &Connection) {
 /// The way to the writer.
 pub(super) fn send(steps: &Sender<Box<dyn Step>>, step: Box<dyn Step>, named: &Named) {
     if let Err(error) = steps.send(step) {
-        let gone = BrokerError::new(ErrorKind::Unavailable, format!("the writer of {} has ended", named.path.display()));
+        let gone =
+            BrokerError::new(ErrorKind::Unavailable, format!("the writer of {} has ended", named.path.display()));
         error.0.answer(Some(gone));
     }
 }
