@@ -43,7 +43,7 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool greenlet
+suites: sync pool sizing greenlet jobs
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated

@@ -1,6 +1,7 @@
 //! The suites, each a list of works.
 
 mod greenlet;
+pub(crate) mod jobs;
 mod pool;
 mod sizing;
 mod sync;
@@ -10,7 +11,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 4] = ["sync", "pool", "sizing", "greenlet"];
+pub const NAMES: [&str; 5] = ["sync", "pool", "sizing", "greenlet", "jobs"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -19,6 +20,7 @@ pub fn works(suite: &str) -> Vec<Work> {
         "pool" => pool::works(),
         "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
+        "jobs" => jobs::works(),
         _ => Vec::new(),
     }
 }
