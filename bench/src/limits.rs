@@ -70,8 +70,10 @@ const fn at_least_best_of(work: &'static str, ours: &'static str, times: f64, pe
 }
 
 const LOCKS: &[&str] = &["std", "parking_lot"];
-/// Pools that give a handle for each task, or what they have instead.
-const HANDLES: &[&str] = &["rayon", "rayon:in-place", "rusty_pool", "tokio", "tokio:spawn", "tokio:joinset"];
+/// Pools that give a handle for each task.
+const HANDLES: &[&str] = &["rusty_pool", "tokio", "tokio:spawn", "tokio:joinset"];
+/// Has none: its results go to slots that the caller keeps.
+const RAYON_SCOPES: &[&str] = &["rayon", "rayon:in-place"];
 const CROSSBEAM: &[&str] = &["crossbeam"];
 /// Ours with a number, the best of which a pool without one is held against.
 const FIXED: &[&str] = &[
@@ -117,6 +119,7 @@ pub const LIMITS: &[Limit] = &[
     best_of("queue.bounded64.4x4", "ropewalk:queue", 1.5, CROSSBEAM),
     best_of("submit-join.1m", "ropewalk", 0.4, &["tokio"]),
     best_of("submit-join.1m", "ropewalk", 0.75, HANDLES),
+    best_of("submit-join.1m", "ropewalk", 1.0, RAYON_SCOPES),
     best_of("par-map.10m-small", "ropewalk", 1.0, &["rayon"]),
     best_of("par-map.into-slice", "ropewalk", 1.2, &["paralight"]),
     best_of("map.10k-50us", "ropewalk", 1.02, &["rayon"]),

@@ -42,7 +42,7 @@ pub use record::{
 };
 
 use crate::model::time::{Duration, Instant};
-use record::{Swapped, me, raised, scopes, undisturbed};
+use record::{Swapped, earliest_deadline, me, raised, scopes, undisturbed};
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -275,6 +275,19 @@ pub fn wait_for_with<F: Future>(wait: Wait, future: F) -> Result<F::Output, Inte
     wait_or_cancel(wait, on, |context| future.as_mut().poll(context)).map_err(|(interrupted, _)| interrupted)
 }
 
+/// Has the task at this address run right now, if this strand is a greenlet whose hub would run it next in any case. For those who
+/// are about to wait for it.
+#[inline]
+pub(crate) fn run_first(task: usize) {
+    // Whoever was asked to stop, or may be by the time, is not kept from it by what the task does.
+    if let Strand::Greenlet(hook) = Strand::current()
+        && undisturbed()
+    {
+        // SAFETY: as in `Strand::waker`.
+        unsafe { hook.as_ref() }.run_first(task);
+    }
+}
+
 /// Spins for about a microsecond until `ready`, where this strand may spin at all and spinning has paid lately.
 ///
 /// For primitives that can see without a lock that a wait is over; cheaper for both sides than to queue and be woken.
@@ -310,8 +323,7 @@ fn wait_as<T>(
     let _depth = Depth::enter(&waker);
     let mut context = Context::from_waker(&waker);
     let scoped = wait.cancellable && me(|me| !me.scope.get().is_null());
-    let wake_at =
-        if scoped { scopes().filter_map(|scope| scope.deadline).chain(wait.deadline).min() } else { wait.deadline };
+    let wake_at = if scoped { earliest_deadline(wait.deadline) } else { wait.deadline };
     let pause =
         Pause { until: wake_at, ends_by: wait.ends_by, on, cancellable: wait.cancellable, at: Location::caller() };
     loop {
@@ -365,6 +377,8 @@ impl Strand<'_> {
         }
     }
 
+    /// Inlined, as all on the way from a wait to the switch should be: see `strand::try_yield`.
+    #[inline(always)]
     fn suspend(&self, pause: &Pause, may_spin: bool) {
         match self {
             Self::Thread(parker) => {

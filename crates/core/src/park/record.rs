@@ -21,6 +21,11 @@ pub trait Suspend {
     fn suspend(&self, pause: &Pause);
     /// Lets other strands run.
     fn yield_now(&self);
+    /// The strand is about to wait for the task at this address. Whoever would run it next in any case may do so now; returns
+    /// when it has ended or waits, or at once.
+    fn run_first(&self, task: usize) {
+        let _ = task;
+    }
 }
 
 /// What is known about one suspension.
@@ -372,6 +377,18 @@ pub(super) fn scopes() -> impl Iterator<Item = &'static Scope> {
         next = scope.outer;
         Some(scope)
     })
+}
+
+/// The earliest of `deadline` and those of the scopes around this point.
+#[inline]
+pub(super) fn earliest_deadline(deadline: Option<Instant>) -> Option<Instant> {
+    let mut earliest = deadline;
+    for scope in scopes() {
+        if scope.deadline.is_some() && earliest.is_none_or(|before| scope.deadline < Some(before)) {
+            earliest = scope.deadline;
+        }
+    }
+    earliest
 }
 
 /// Whether no scope here has been interrupted or could be by time: a few loads, for the way of every switch.

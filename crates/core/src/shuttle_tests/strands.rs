@@ -131,3 +131,38 @@ fn waiters_are_woken_and_killed() {
         assert_eq!(ended.load(Ordering::Relaxed), 6);
     });
 }
+
+/// Greenlets join others that have not started and run from their stacks: one ends at once, one waits for what a thread does,
+/// one joins another in turn. (The first yield takes them past the look at the beginning of a turn, before which nobody runs
+/// others.)
+#[test]
+fn joined_before_they_started() {
+    model("strands: joined_before_they_started", || {
+        let event = Arc::new(Event::new());
+        let setter = {
+            let event = Arc::clone(&event);
+            thread::spawn(move || event.set())
+        };
+        let adopted = Hub::adopt(&Greenlets);
+        let hub = adopted.hub();
+        let ran = Arc::new(AtomicU32::new(0));
+        let joiners = [(); 2].map(|()| {
+            let (event, ran) = (Arc::clone(&event), Arc::clone(&ran));
+            spawn(hub, move || {
+                crate::park::yield_now();
+                let counts = Arc::clone(&ran);
+                spawn(hub, move || drop(counts.fetch_add(1, Ordering::Relaxed))).join().unwrap();
+                let counts = Arc::clone(&ran);
+                let outer = spawn(hub, move || {
+                    spawn(hub, move || event.wait()).join().unwrap();
+                    counts.fetch_add(1, Ordering::Relaxed);
+                });
+                outer.join().unwrap();
+            })
+        });
+        drive(hub, || joiners.iter().all(TaskHandle::is_finished));
+        joiners.into_iter().for_each(|joiner| joiner.join().unwrap());
+        setter.join().unwrap();
+        assert_eq!(ran.load(Ordering::Relaxed), 4);
+    });
+}

@@ -3,12 +3,17 @@
 //! Every greenlet lies on a page of its own, so that the first look at each of many is a miss in the caches and in the
 //! translations of addresses at once, some hundred nanoseconds on a virtual machine. The run queue knows who is next: what
 //! is asked for a few switches early is there in time. Waking 100,000 greenlets takes two thirds of the time by that.
+//!
+//! It pays for those who have waited, far up their stacks and for long. Those who only yield touch a few lines at a time,
+//! which a second cache holds for thousands, and which all that is asked for here would drive out of it (a third of the
+//! time of a thousand switches). So only who was woken counts.
 
 use super::run_queue::RunQueue;
 use super::slot::Slot;
 use std::sync::Arc;
 
-/// The memory of fewer greenlets than this is mostly in the second cache, and asking would cost more than it saves.
+/// The memory of fewer greenlets than this, woken at about the same time, is mostly in the second cache, and asking would cost
+/// more than it saves.
 pub(super) const CROWD: usize = 256;
 /// How far ahead in the queue a header is asked for, and what that leads to.
 const HEADERS: usize = 8;

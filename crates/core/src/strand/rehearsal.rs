@@ -21,6 +21,10 @@ impl Suspend for Greenlets {
     fn yield_now(&self) {
         super::try_yield();
     }
+
+    fn run_first(&self, task: usize) {
+        super::run_first(task);
+    }
 }
 
 /// Starts a greenlet of the hub, from any thread.

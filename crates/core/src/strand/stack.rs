@@ -22,9 +22,14 @@ const PAGE: usize = 4096;
 const SLOTS_FIRST: usize = 32;
 const SLOTS_MAX: usize = 1024;
 
-/// Where the header of a place begins differs by this, in this many steps.
+/// Where the header of a place begins differs by this, in this many steps: the hot lines of places that all begin alike would
+/// share a few sets of the caches.
 const COLOUR_BYTES: usize = 64;
 const COLOURS: usize = 16;
+/// As many in the slabs that come before those of full size, some thousand places together. So few fit into the second cache
+/// if they spread over all of it (a tenth of the time of a thousand switches), and it does not matter that the stack of
+/// some begins so low that they take a second page.
+const COLOURS_OF_FEW: usize = 40;
 
 /// The sizes of stacks, in bytes of address space; only pages that were touched take memory. A request is rounded up.
 pub const STACK_SIZES: [usize; 4] = [64 << 10, 256 << 10, 1 << 20, 8 << 20];
@@ -97,6 +102,7 @@ pub(super) struct Slab {
     start: usize,
     pub(super) count: usize,
     size: usize,
+    colours: usize,
     next: *const Slab,
 }
 
@@ -125,11 +131,12 @@ impl Slab {
         // Eight megabytes times a thousand would be a large claim for one greenlet that asked.
         let most = SLOTS_MAX.min((512 << 20) / size);
         let count = existing.clamp(SLOTS_FIRST.min(most), most);
-        let start = map(count * (GUARD_BYTES + size))?;
-        let mut slab =
-            Box::new(Self { start: start.as_ptr().expose_provenance(), count, size, next: std::ptr::null() });
+        let colours = if count < most { COLOURS_OF_FEW } else { COLOURS };
+        let mapped = map(count * (GUARD_BYTES + size))?;
+        let start = mapped.as_ptr().expose_provenance();
+        let mut slab = Box::new(Self { start, count, size, colours, next: std::ptr::null() });
         if let Err(error) = slab.guard() {
-            unmap(start, slab.bytes());
+            unmap(mapped, slab.bytes());
             return Err(error);
         }
         STACKS.fetch_add(count, Ordering::Relaxed);
@@ -171,10 +178,9 @@ impl Slab {
     /// Once for each place.
     pub(super) unsafe fn put<T>(&self, index: usize, make: impl FnOnce(Place) -> T) -> &'static T {
         let place = self.place(index);
-        // Hot lines of neighbours would otherwise share a set of the cache (a tenth of the time of a thousand switches).
-        let colour = index % COLOURS * COLOUR_BYTES;
+        let colour = index % self.colours * COLOUR_BYTES;
         let header = (place.top - colour - size_of::<T>()) & !(COLOUR_BYTES - 1);
-        const { assert!(align_of::<T>() <= COLOUR_BYTES && size_of::<T>() + COLOURS * COLOUR_BYTES < PAGE) };
+        const { assert!(align_of::<T>() <= COLOUR_BYTES && size_of::<T>() + COLOURS_OF_FEW * COLOUR_BYTES < PAGE) };
         let pointer: *mut T = std::ptr::with_exposed_provenance_mut(header);
         // SAFETY: inside our mapping, aligned, and nobody else's, says the caller.
         unsafe {

@@ -88,6 +88,11 @@ impl<T> TaskHandle<T> {
             && may_run_inline()
         {
             self.task.run_inline();
+        } else if header.state.is_pending() {
+            park::run_first(header.address());
+            if header.state.may_take() {
+                return;
+            }
         }
         if !park::spin_until(|| header.state.may_take()) {
             park::wait_for(self.wait_as(Waiting::Blocking));

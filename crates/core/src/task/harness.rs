@@ -47,6 +47,8 @@ pub trait Runnable: Send + Sync {
     fn interrupt(&self);
     /// Whether it has neither started nor been cancelled.
     fn is_pending(&self) -> bool;
+    /// Which one it is.
+    fn address(&self) -> usize;
 }
 
 /// How many tasks may run inside each other's waits before a wait really waits. Each takes a few hundred bytes of stack
@@ -105,7 +107,11 @@ impl Header {
     }
 
     pub(super) fn id(&self) -> TaskId {
-        TaskId::of_address(std::ptr::from_ref(self).addr())
+        TaskId::of_address(self.address())
+    }
+
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Ready when the outcome may be taken.
@@ -335,6 +341,10 @@ where
     fn is_pending(&self) -> bool {
         self.header.state.is_pending()
     }
+
+    fn address(&self) -> usize {
+        self.header.address()
+    }
 }
 
 impl<F, T, G> Joinable<T> for Task<F, T, G>
@@ -363,7 +373,11 @@ where
         if !self.header.state.take() {
             return Err(TaskError::ResultTaken);
         }
-        self.take_outcome().map_or(Err(TaskError::ResultTaken), |outcome| outcome.map_err(|error| *error))
+        match self.take_outcome() {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(*error),
+            None => Err(TaskError::ResultTaken),
+        }
     }
 
     fn detach(&self) {
@@ -481,11 +495,16 @@ where
     T: 'a,
     G: 'a,
 {
-    let task = Arc::new(Task {
-        header: Header::new(executor, pinned),
-        job: UnsafeCell::new(Some((job, guard))),
-        outcome: UnsafeCell::new(None),
-    });
+    // Written where it will be: made on the stack, it is large enough for a call of `memcpy`.
+    let task = Arc::into_raw(Arc::<Task<F, T, G>>::new_uninit()).cast::<Task<F, T, G>>().cast_mut();
+    // SAFETY: the memory of one task, which nobody else has yet; each field is written once.
+    unsafe {
+        (&raw mut (*task).header).write(Header::new(executor, pinned));
+        (&raw mut (*task).job).write(UnsafeCell::new(Some((job, guard))));
+        (&raw mut (*task).outcome).write(UnsafeCell::new(None));
+    }
+    // SAFETY: it came from `into_raw`, and all of it was written.
+    let task = unsafe { Arc::from_raw(task) };
     let runnable: Arc<dyn Runnable + 'a> = task.clone();
     let joinable: Arc<dyn Joinable<T> + 'a> = task;
     // SAFETY: only the lifetime changes; the caller keeps the promise above.

@@ -3,8 +3,9 @@
 //! # How work spreads
 //!
 //! A submitted job lies in one queue until a hub takes it; from then on it stays on that hub. A hub takes its share when
-//! it has its turn, and wakes the next sleeping hub if it left some. Whoever submits wakes one sleeping hub. A hub that is
-//! busy and has more greenlets than its share leaves the rest to the others for a while: they may be waking up just now.
+//! it has its turn, and wakes the next sleeping hub if it left some. Whoever submits wakes one sleeping hub. A hub that has
+//! more greenlets than its share leaves the rest to the others for a while: they may be waking up just now, and what has
+//! started stays where it is for ever, also when it waits today and computes tomorrow.
 //!
 //! A hub that is about to sleep arms its inbox first and looks into the queue afterwards, and whoever submits puts the job
 //! into the queue first and looks for an armed hub afterwards, with a fence on either side: one of them sees the other.
@@ -34,7 +35,9 @@ use std::time::{Duration, Instant};
 const SHARE_MAX: usize = 64;
 /// For how long a busy hub leaves to the others what would be beyond its share. They wake up within that, unless one of
 /// their greenlets blocks or computes.
-const LEAVE_MAX: Duration = Duration::from_millis(5);
+const BUSY_LEAVES_FOR: Duration = Duration::from_millis(5);
+/// The same for a hub that has nothing else to do: some ten times as long as it takes a thread to wake up.
+const IDLE_LEAVES_FOR: Duration = Duration::from_micros(500);
 
 /// Runs closures as greenlets on several cores, one hub a core by default.
 ///
@@ -163,7 +166,8 @@ impl Close for Shared {
 /// One hub's view of the queue.
 struct Share {
     shared: Arc<Shared>,
-    /// Since when this hub has left jobs to the others.
+    /// Since when jobs have been lying there beyond this hub's share. Once it has waited for the others in vain, it does not
+    /// wait again for each job, until they have taken their share.
     leaves_since: Cell<Option<Instant>>,
 }
 
@@ -173,14 +177,15 @@ impl Share {
         let hubs = &self.shared.hubs;
         let all: usize = hubs.iter().filter_map(OnceLock::get).map(|hub| hub.population()).sum();
         let fair = (all + queued).div_ceil(hubs.len()).saturating_sub(live);
-        if fair == 0 && queued > 0 && ready > 0 {
+        if fair == 0 && queued > 0 {
             let since = self.leaves_since.get().unwrap_or(now);
             self.leaves_since.set(Some(since));
-            if now - since < LEAVE_MAX {
+            if now - since < if ready > 0 { BUSY_LEAVES_FOR } else { IDLE_LEAVES_FOR } {
                 return 0;
             }
+        } else {
+            self.leaves_since.set(None);
         }
-        self.leaves_since.set(None);
         fair.max(queued.div_ceil(hubs.len())).min(queued).min(SHARE_MAX)
     }
 }
@@ -195,6 +200,10 @@ impl Supply for Share {
         drop(queue);
         if left {
             self.shared.ring_one();
+            if share == 0 && ready == 0 {
+                // It comes back at once; the others may need this processor to wake up.
+                std::thread::yield_now();
+            }
         }
         taken
     }

@@ -62,6 +62,10 @@ impl Suspend for Greenlets {
     fn yield_now(&self) {
         strand::try_yield();
     }
+
+    fn run_first(&self, task: usize) {
+        strand::run_first(task);
+    }
 }
 
 /// More greenlets for a hub that has room: what [`GreenletExecutor`](super::GreenletExecutor)'s hubs share.
