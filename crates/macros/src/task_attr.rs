@@ -62,7 +62,7 @@ struct Argument {
 /// A leading parameter that is no argument.
 enum Lent {
     /// `State<T>`, with its `T`.
-    State(Type),
+    State(Box<Type>),
     /// `&JobContext`.
     Job,
 }
@@ -303,7 +303,7 @@ fn read_lent(input: &FnArg) -> Option<Lent> {
             let last = path.path.segments.last().filter(|last| last.ident == "State")?;
             let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
             match list.args.first() {
-                Some(GenericArgument::Type(kind)) if list.args.len() == 1 => Some(Lent::State(kind.clone())),
+                Some(GenericArgument::Type(kind)) if list.args.len() == 1 => Some(Lent::State(Box::new(kind.clone()))),
                 _ => None,
             }
         }

@@ -61,7 +61,10 @@ pub(super) fn latency(count: u64) -> Sample {
     let _worker = Worker::new(broker).register::<noop>().start().expect("threads");
     let one = || {
         let begun = Instant::now();
-        noop::call().enqueue(&queue).and_then(|handle| handle.join().map_err(|error| panic!("{error}"))).expect("a result");
+        noop::call()
+            .enqueue(&queue)
+            .and_then(|handle| handle.join().map_err(|error| panic!("{error}")))
+            .expect("a result");
         begun.elapsed().as_secs_f64() * 1e6
     };
     (0..5).for_each(|_| drop(one()));
