@@ -1,4 +1,4 @@
-//! The attribute has no options.
+//! An option that there is not.
 
 #[ropewalk::task(retries = 3, colour = "red")]
 fn flaky() {}
