@@ -196,7 +196,7 @@ impl<'f> Task<'f> {
             }
 
             #(#inherited)*
-            #[allow(deprecated)]
+            #[allow(deprecated, clippy::unused_unit)]
             impl ::ropewalk::task::Task for #ident {
                 type Tuple = (#(#kinds,)*);
                 type Output = #output;

@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let mut job = NewJob::new(command::TASK, payload);
     job.queue.clone_from(&options.queue);
     job.priority = options.priority;
-    job.due = options.delay.map(|delay| Time::from(SystemTime::now() + delay));
+    job.due = options.delay.map(|delay| Time::from(SystemTime::now()) + delay);
     job.needs = options.after.iter().map(|id| Need { id: id.clone(), when: When::Done }).collect();
     job.unique = options.unique.as_ref().map(Unique::key);
     job.options.retry = Retry::times(options.retries);

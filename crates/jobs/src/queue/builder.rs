@@ -135,7 +135,7 @@ impl<R> JobBuilder<R> {
 
     /// Not before `delay` has passed from now on.
     pub fn in_(self, delay: Duration) -> Self {
-        self.at(SystemTime::now() + delay)
+        self.with(|job| job.due = Some(Time::from(SystemTime::now()) + delay))
     }
 
     /// Not before this time, by the clock of the workers.

@@ -172,6 +172,7 @@ fn tell(shared: &Shared, id: &JobId, ended: &Result<Job, Failure>) {
 
 fn run(shared: &Shared, mut mark: Option<u64>) {
     let mut looked = Instant::now();
+    let mut look_again = false;
     loop {
         let seen = shared.broker.news(Topic::Ended);
         let errands = {
@@ -206,8 +207,8 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
             }
             Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
         }
-        if looked.elapsed() >= LOOK_EVERY {
-            looked = Instant::now();
+        if looked.elapsed() >= LOOK_EVERY || look_again {
+            (looked, look_again) = (Instant::now(), false);
             look_at.extend(shared.desk().waiting.keys().cloned());
         }
         for id in look_at {
@@ -215,7 +216,7 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
                 Ok(Some(job)) if job.state.is_ended() => tell(shared, &id, &Ok(job)),
                 Ok(Some(_)) => {}
                 Ok(None) => tell(shared, &id, &Err(gone(&id))),
-                Err(_) => looked = Instant::now() - LOOK_EVERY,
+                Err(_) => look_again = true,
             }
         }
         shared.broker.wait(Topic::Ended, seen, SLEEP_MAX);

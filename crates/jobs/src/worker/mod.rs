@@ -2,12 +2,12 @@
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | [`dispatcher`] | the loop that settles and claims |
-//! | [`heartbeater`] | the loop that says "alive" |
-//! | [`keeper`] | the loop that lets time pass for the store |
-//! | [`verdict`], [`order`] | what the end of a run means; which queue comes first: pure |
-//! | [`crew`], [`slots`] | the threads that call the loops, and what they share |
-//! | [`model`] | on what jobs run |
+//! | `dispatcher` | the loop that settles and claims |
+//! | `heartbeater` | the loop that says "alive" |
+//! | `keeper` | the loop that lets time pass for the store |
+//! | `verdict`, `order` | what the end of a run means; which queue comes first: pure |
+//! | `crew`, `slots` | the threads that call the loops, and what they share |
+//! | `model` | on what jobs run |
 
 mod crew;
 pub(crate) mod dispatcher;

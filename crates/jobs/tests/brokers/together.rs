@@ -73,7 +73,8 @@ pub(crate) fn need_and_time_both(subject: &Subject) {
 }
 
 pub(crate) fn callbacks_by_end(subject: &Subject) {
-    let ends: [(&str, When, fn() -> End); 3] = [
+    type Case = (&'static str, When, fn() -> End);
+    let ends: [Case; 3] = [
         ("ok", When::Done, || End::Done("1".into())),
         ("bad", When::Failed, || End::Failed(broken())),
         ("stop", When::Stopped, || End::Stopped),

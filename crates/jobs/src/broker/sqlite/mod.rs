@@ -2,12 +2,12 @@
 //!
 //! | file | what it knows |
 //! | --- | --- |
-//! | [`schema`] | the tables, and how they came to be |
-//! | [`writer`] | the one thread of a process that writes, and its group commits |
-//! | [`turn`] | whose turn it is among the processes |
-//! | [`bell`] | how one process wakes another |
-//! | [`steps`], [`upkeep`] | the steps of the trait, in SQL |
-//! | [`row`], [`error`] | rows as jobs; what SQLite says, in words |
+//! | `schema` | the tables, and how they came to be |
+//! | `writer` | the one thread of a process that writes, and its group commits |
+//! | `turn` | whose turn it is among the processes |
+//! | `bell` | how one process wakes another |
+//! | `steps`, `upkeep` | the steps of the trait, in SQL |
+//! | `row`, `error` | rows as jobs; what SQLite says, in words |
 //!
 //! # What holds
 //!
