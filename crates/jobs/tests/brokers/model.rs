@@ -277,12 +277,12 @@ fn sequences(of: u64, steps: usize, make: Option<fn() -> Subject>) {
 
 #[test]
 fn reference_keeps_to_the_table() {
-    sequences(120, 150, None);
+    sequences(60, 150, None);
 }
 
 #[test]
 fn sqlite_is_as_the_reference() {
-    sequences(60, 120, Some(sqlite));
+    sequences(24, 120, Some(sqlite));
 }
 
 /// The comparison can fail: a broker that forgets to count is found.
