@@ -73,6 +73,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    // The workers of ours and of a peer are this binary, started once more.
+    #[cfg(feature = "ours")]
+    ropewalk::init();
+    procspawn::init();
     end_at_the_first_panic();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -3,7 +3,10 @@
 mod greenlet;
 pub(crate) mod jobs;
 mod pool;
+#[cfg(feature = "ours")]
+mod process;
 mod sizing;
+mod subprocess;
 mod sync;
 
 use crate::harness::Work;
@@ -11,7 +14,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 5] = ["sync", "pool", "sizing", "greenlet", "jobs"];
+pub const NAMES: [&str; 7] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess", "jobs"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -20,6 +23,9 @@ pub fn works(suite: &str) -> Vec<Work> {
         "pool" => pool::works(),
         "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
+        #[cfg(feature = "ours")]
+        "process" => process::works(),
+        "subprocess" => subprocess::works(),
         "jobs" => jobs::works(),
         _ => Vec::new(),
     }

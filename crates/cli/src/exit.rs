@@ -12,7 +12,10 @@
 //! | 8 | a result cannot be written |
 //! | 9 | the job queue refuses what was asked, or cannot be reached |
 //! | 70 | a bug in ropewalk |
+//! | 126, 127 | the program to profile cannot be started, or is not there |
 //! | 130 | interrupted |
+//!
+//! `profile -- PROGRAM` ends as the program does: with its code, or 128 and the number of the signal that ended it.
 
 use std::fmt;
 use std::io::Write as _;
@@ -37,6 +40,10 @@ pub enum Expected {
     Unwritable(String),
     /// The job queue refuses what was asked, or cannot be reached.
     Queue(String),
+    /// The program to profile cannot be started: what a shell answers then, and why.
+    Start(i32, String),
+    /// The program that was profiled ended with this; it has said why itself.
+    Passed(i32),
     /// Ctrl-C, or a request to end.
     Interrupted,
     /// Whoever read our output has gone away; nothing more to say to them.
@@ -56,6 +63,7 @@ impl Expected {
             Expected::Process(_) => 7,
             Expected::Unwritable(_) => 8,
             Expected::Queue(_) => 9,
+            Expected::Start(code, _) | Expected::Passed(code) => *code,
             Expected::Interrupted => 130,
         }
     }
@@ -72,7 +80,9 @@ impl fmt::Display for Expected {
             | Expected::Wrong(text)
             | Expected::Process(text)
             | Expected::Unwritable(text)
-            | Expected::Queue(text) => f.write_str(text),
+            | Expected::Queue(text)
+            | Expected::Start(_, text) => f.write_str(text),
+            Expected::Passed(code) => write!(f, "the program ended with {code}"),
             Expected::Interrupted => f.write_str("interrupted"),
             Expected::ReaderGone => f.write_str("whoever read the output has gone away"),
         }
@@ -89,7 +99,7 @@ pub fn with(result: Result<(), Expected>) -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(expected) => {
-            if !matches!(expected, Expected::ReaderGone) {
+            if !matches!(expected, Expected::ReaderGone | Expected::Passed(_)) {
                 // A closed stderr must not turn an expected error into a panic.
                 let _ = writeln!(std::io::stderr(), "error: {expected}");
             }

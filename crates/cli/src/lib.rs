@@ -1,6 +1,6 @@
 //! The `ropewalk` command as a library: it reads the arguments and hands over to the command they name.
 //!
-//! One command a file or folder ([`lab`]; with the feature `jobs`, those of the job queue); what a person reads goes through [`output`]; only [`exit`] ends the process.
+//! One command a file or folder ([`lab`], [`profile`], those of the job queue with the feature `jobs`); what a person reads goes through [`output`]; only [`exit`] ends the process.
 #![forbid(unsafe_code)]
 
 pub mod exit;
@@ -8,6 +8,8 @@ pub mod exit;
 pub mod jobs;
 pub mod lab;
 pub mod output;
+#[cfg(target_os = "linux")]
+pub mod profile;
 
 use std::ffi::OsString;
 
@@ -15,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use exit::Expected;
 
-/// See what concurrency is worth on this machine.
+/// Find the bottleneck, and see what concurrency is worth on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Arguments {
@@ -32,6 +34,8 @@ enum Command {
     Worker(jobs::worker::Options),
     #[cfg(all(unix, feature = "jobs"))]
     Jobs(jobs::manage::Options),
+    #[cfg(target_os = "linux")]
+    Profile(profile::Options),
     /// What the lab starts for each row, for its server and for its measurements.
     #[command(name = lab::child::SUBCOMMAND, hide = true)]
     Child {
@@ -89,6 +93,8 @@ fn run_with(
         Command::Worker(options) => jobs::worker::run(&options, registry),
         #[cfg(all(unix, feature = "jobs"))]
         Command::Jobs(options) => jobs::manage::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Profile(options) => profile::run(&options),
         Command::Child { role } => lab::child::play(role),
     }
 }

@@ -196,6 +196,7 @@ impl<'f> Task<'f> {
             }
 
             #(#inherited)*
+            // Without arguments the tuple is the unit.
             #[allow(deprecated, clippy::unused_unit)]
             impl ::ropewalk::task::Task for #ident {
                 type Tuple = (#(#kinds,)*);
