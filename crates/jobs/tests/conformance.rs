@@ -14,6 +14,7 @@ mod list;
 
 #[path = "../../ropewalk/tests/conformance/every.rs"]
 mod every;
+#[allow(unexpected_cfgs, reason = "features of the crate that it comes from")]
 #[path = "../../ropewalk/tests/conformance/subject.rs"]
 mod executors;
 
