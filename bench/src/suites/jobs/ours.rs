@@ -67,7 +67,9 @@ pub(super) fn latency(count: u64) -> Sample {
             .expect("a result");
         begun.elapsed().as_secs_f64() * 1e6
     };
-    (0..5).for_each(|_| drop(one()));
+    for _ in 0..5 {
+        one();
+    }
     let (mut times, spent) = timed(|| (0..count).map(|_| one()).collect::<Vec<f64>>());
     times.sort_by(f64::total_cmp);
     let at = |part: f64| times[((times.len() - 1) as f64 * part).round() as usize];
