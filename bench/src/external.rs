@@ -4,7 +4,6 @@
 //! | --- | --- | --- |
 //! | Go | `go` | all; where each sample is a process of its own also `go:1p` (`GOMAXPROCS=1`) |
 //! | Python | `cpython` | those in which the systems share a process: one peer for the whole run |
-//! | Redis and Python | `rq-simple` | those of the suite `jobs` |
 //! | Python | `gevent asyncio uvloop` | those in which each sample is a process of its own |
 
 use std::cell::RefCell;
@@ -26,7 +25,7 @@ pub enum Language {
     Python,
     /// Node.js; no peer in the suites there are.
     Node,
-    /// A Redis server; system `rq-simple` of the suite `jobs`.
+    /// A Redis server; no peer in the suites there are.
     Redis,
 }
 
@@ -45,9 +44,6 @@ impl Language {
 
 /// Lets the peers in `language` take part in the works that they know. False when it has none in these.
 pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
-    if language == Language::Redis {
-        return crate::suites::jobs::rq::join(&sources(), works);
-    }
     let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.drive.is_none());
     match language {
         Language::Go => {

@@ -43,13 +43,13 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool sizing greenlet jobs
+suites: sync pool greenlet
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
   --rounds N         rounds to take the median of (9; with --quick 5)
   --quick            short samples: every work in a few seconds, wider spread
-  --with LIST        peers in other languages: go,python,redis (node has no peer in these suites). Go and, for works
+  --with LIST        peers in other languages: go,python (node and redis have no peer in these suites). Go and, for works
                      among greenlets, gevent and uvloop are installed from PyPI beside this program when they are missing
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)

@@ -1,7 +1,6 @@
 //! The suites, each a list of works.
 
 mod greenlet;
-pub(crate) mod jobs;
 mod pool;
 #[cfg(feature = "ours")]
 mod process;
@@ -14,7 +13,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 
 /// The suites that exist.
-pub const NAMES: [&str; 7] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess", "jobs"];
+pub const NAMES: [&str; 6] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -26,7 +25,6 @@ pub fn works(suite: &str) -> Vec<Work> {
         #[cfg(feature = "ours")]
         "process" => process::works(),
         "subprocess" => subprocess::works(),
-        "jobs" => jobs::works(),
         _ => Vec::new(),
     }
 }
