@@ -17,8 +17,9 @@ check() {
     [[ -z "$said" ]] || { printf '%s\n' "$said" "no warnings, please" >&2; return 1; }
 }
 
-checks=2
+checks=3
 check -p ropewalk-core
+check -p ropewalk-jobs --no-default-features
 check -p ropewalk --no-default-features
 for feature in $features; do
     check -p ropewalk --no-default-features --features "$feature"

@@ -29,6 +29,9 @@ mod pages {
     #[doc = include_str!("../../guide/src/greenlets.md")]
     mod greenlets {}
 
+    #[doc = include_str!("../../guide/src/jobs.md")]
+    mod jobs {}
+
     #[doc = include_str!("../../guide/src/change-one-word.md")]
     mod change_one_word {}
 

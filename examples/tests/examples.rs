@@ -35,6 +35,8 @@ const EXAMPLES: [&str; 22] = [
     "crash_isolation",
     "subprocess_communicate",
     "subprocess_pipeline",
+    "jobs_quickstart",
+    "jobs_workflow",
     "io_bound",
     "cpu_bound",
 ];
@@ -351,6 +353,22 @@ fn pipeline_thumbnails_are_small_and_in_order() {
         format!("{number:02}.thumbnail.png {} x {}", pixels(width), pixels(height))
     });
     assert_eq!(lines, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn jobs_quickstart_runs_both_in_order() {
+    assert_eq!(run("jobs_quickstart"), ["after the first: 40", "after the second: 42", "done: 2"]);
+}
+
+#[test]
+fn jobs_workflow_reports_when_all_are_done() {
+    let mut lines = run("jobs_workflow");
+    // The callback runs beside whoever waits for the report.
+    lines[3..].sort();
+    assert_eq!(
+        lines,
+        ["counted 3", "counted 3", "counted 5", "ropes 3, walks 3, yarns 5, together 11", "the report is there"]
+    );
 }
 
 /// A line without its figures: what stays the same from run to run.

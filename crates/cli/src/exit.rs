@@ -10,6 +10,7 @@
 //! | 6 | a result was wrong or lost |
 //! | 7 | a process of the lab died or could not be started |
 //! | 8 | a result cannot be written |
+//! | 9 | the job queue refuses what was asked, or cannot be reached |
 //! | 70 | a bug in ropewalk |
 //! | 126, 127 | the program to profile cannot be started, or is not there |
 //! | 130 | interrupted |
@@ -37,6 +38,8 @@ pub enum Expected {
     Process(String),
     /// A result cannot be written where it was asked for.
     Unwritable(String),
+    /// The job queue refuses what was asked, or cannot be reached.
+    Queue(String),
     /// The program to profile cannot be started: what a shell answers then, and why.
     Start(i32, String),
     /// The program that was profiled ended with this; it has said why itself.
@@ -59,6 +62,7 @@ impl Expected {
             Expected::Wrong(_) => 6,
             Expected::Process(_) => 7,
             Expected::Unwritable(_) => 8,
+            Expected::Queue(_) => 9,
             Expected::Start(code, _) | Expected::Passed(code) => *code,
             Expected::Interrupted => 130,
         }
@@ -76,6 +80,7 @@ impl fmt::Display for Expected {
             | Expected::Wrong(text)
             | Expected::Process(text)
             | Expected::Unwritable(text)
+            | Expected::Queue(text)
             | Expected::Start(_, text) => f.write_str(text),
             Expected::Passed(code) => write!(f, "the program ended with {code}"),
             Expected::Interrupted => f.write_str("interrupted"),
@@ -142,6 +147,7 @@ mod tests {
             Expected::Wrong(text()),
             Expected::Process(text()),
             Expected::Unwritable(text()),
+            Expected::Queue(text()),
         ];
         for (i, e) in all.iter().enumerate() {
             assert_eq!(usize::try_from(e.code()), Ok(i + 2), "{e:?}");

@@ -1,9 +1,11 @@
 //! The `ropewalk` command as a library: it reads the arguments and hands over to the command they name.
 //!
-//! One command a file or folder ([`lab`], [`profile`]); what a person reads goes through [`output`]; only [`exit`] ends the process.
+//! One command a file or folder ([`lab`], [`profile`], those of the job queue with the feature `jobs`); what a person reads goes through [`output`]; only [`exit`] ends the process.
 #![forbid(unsafe_code)]
 
 pub mod exit;
+#[cfg(all(unix, feature = "jobs"))]
+pub mod jobs;
 pub mod lab;
 pub mod output;
 #[cfg(target_os = "linux")]
@@ -26,6 +28,12 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Lab(lab::Options),
+    #[cfg(all(unix, feature = "jobs"))]
+    Enqueue(jobs::enqueue::Options),
+    #[cfg(all(unix, feature = "jobs"))]
+    Worker(jobs::worker::Options),
+    #[cfg(all(unix, feature = "jobs"))]
+    Jobs(jobs::manage::Options),
     #[cfg(target_os = "linux")]
     Profile(profile::Options),
     /// What the lab starts for each row, for its server and for its measurements.
@@ -43,6 +51,34 @@ enum Command {
 /// # Errors
 /// Whatever a user can cause; [`exit::with`] turns it into a message and an exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Expected> {
+    run_with(
+        arguments,
+        #[cfg(all(unix, feature = "jobs"))]
+        ropewalk_jobs::Registry::new(),
+    )
+}
+
+/// The whole command as the `main` of a program of your own, whose worker knows these tasks.
+///
+/// ```no_run
+/// #[ropewalk::task]
+/// fn thumb(path: String) -> u64 {
+///     path.len() as u64
+/// }
+///
+/// fn main() {
+///     ropewalk_cli::main(ropewalk_jobs::Registry::new().with::<thumb>()) // `mine worker`, `mine jobs list` ..
+/// }
+/// ```
+#[cfg(all(unix, feature = "jobs"))]
+pub fn main(registry: ropewalk_jobs::Registry) -> ! {
+    exit::with(run_with(std::env::args_os(), registry))
+}
+
+fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    #[cfg(all(unix, feature = "jobs"))] registry: ropewalk_jobs::Registry,
+) -> Result<(), Expected> {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         // `--help` and `--version` are errors to clap, and answers to whoever asked.
@@ -51,6 +87,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Expected
     };
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
+        #[cfg(all(unix, feature = "jobs"))]
+        Command::Enqueue(options) => jobs::enqueue::run(&options),
+        #[cfg(all(unix, feature = "jobs"))]
+        Command::Worker(options) => jobs::worker::run(&options, registry),
+        #[cfg(all(unix, feature = "jobs"))]
+        Command::Jobs(options) => jobs::manage::run(&options),
         #[cfg(target_os = "linux")]
         Command::Profile(options) => profile::run(&options),
         Command::Child { role } => lab::child::play(role),

@@ -13,6 +13,7 @@
 
 mod main_attr;
 mod task_attr;
+mod task_options;
 
 use proc_macro::TokenStream;
 
@@ -58,6 +59,11 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///   without arguments too.
 /// - Name: `Call::name` is the path of the module and the name of the function, such as `shop::images::thumb`. It stays the
 ///   same from build to build, and is the name by which programs on other machines know the task.
+/// - Options, for its jobs in a queue: `#[ropewalk::task(queue = "img", retries = 5, timeout = "5m", unique)]`. A timeout is a
+///   number with `ms`, `s`, `m` or `h`; `unique` keeps a second job with the same arguments out while the first has not
+///   ended. Other executors do not look at them.
+/// - What is lent: leading parameters `State<T>` and `&JobContext` are no arguments. A worker of the job queue gives them; in
+///   the hands of other executors the context is that of a first attempt, and a state is missing, which is a failure.
 /// - Arguments and output are owned and `Send`: a task outlives its caller and runs on another thread.
 ///
 /// # Compile errors

@@ -17,11 +17,15 @@
 //! `run` is a plain `fn` item: a call is data plus an address, which is what lets it travel. It is no part of
 //! `call`'s body and reads the arguments from fields, so an argument may have any name, that of the function included.
 //!
+//! Leading parameters `State<T>` and `&JobContext` are no arguments: they are lent by whoever runs the task. Then the work is in
+//! `run_in`, and `run` calls that with the context of a task which no worker runs.
+//!
 //! The struct derives nothing: a derive would be a demand on the argument types that nobody wrote down.
 //!
 //! The checks come before the expansion and speak about the function as its author sees it. Everything that the compiler
 //! says well by itself (duplicate names, unknown types) is left to it.
 
+use crate::task_options;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
@@ -37,7 +41,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         Ok(function) => function,
         Err(error) => return not_a_function(&item, error),
     };
-    match check(options, &function.sig).and_then(|()| Task::read(&function)) {
+    match check(&function.sig).and_then(|()| Task::read(options, &function)) {
         Ok(task) => {
             let beside = task.beside();
             quote!(#function #beside)
@@ -55,9 +59,19 @@ struct Argument {
     kind: Type,
 }
 
+/// A leading parameter that is no argument.
+enum Lent {
+    /// `State<T>`, with its `T`.
+    State(Box<Type>),
+    /// `&JobContext`.
+    Job,
+}
+
 /// What the expansion needs to know of the function.
 struct Task<'f> {
     function: &'f ItemFn,
+    options: TokenStream,
+    lent: Vec<Lent>,
     arguments: Vec<Argument>,
     output: Output,
 }
@@ -71,10 +85,18 @@ enum Output {
 }
 
 impl<'f> Task<'f> {
-    fn read(function: &'f ItemFn) -> Result<Self, Error> {
+    fn read(options: TokenStream, function: &'f ItemFn) -> Result<Self, Error> {
         let mut errors = Errors::default();
         let mut arguments = Vec::new();
-        for input in &function.sig.inputs {
+        let options = match task_options::read(options) {
+            Ok(options) => options,
+            Err(error) => {
+                errors.push(error);
+                TokenStream::new()
+            }
+        };
+        let lent: Vec<Lent> = function.sig.inputs.iter().map_while(read_lent).collect();
+        for input in function.sig.inputs.iter().skip(lent.len()) {
             match read_argument(input) {
                 Ok(argument) => arguments.push(argument),
                 Err(error) => errors.push(error),
@@ -89,7 +111,7 @@ impl<'f> Task<'f> {
         };
         errors.finish()?;
         let output = output.expect("an output that is missing is an error, returned above");
-        Ok(Task { function, arguments, output })
+        Ok(Task { function, options, lent, arguments, output })
     }
 
     /// The struct and its `call`.
@@ -113,10 +135,38 @@ impl<'f> Task<'f> {
             "The call `{plain_name}({})` as a value that can be submitted to an executor; nothing runs yet.",
             names.iter().map(|name| name.unraw().to_string()).collect::<Vec<_>>().join(", ")
         );
+        let job = Ident::new("job", Span::mixed_site());
+        let lent: Vec<TokenStream> = self
+            .lent
+            .iter()
+            .map(|lent| match lent {
+                Lent::State(kind) => quote_spanned!(kind.span()=> #job.state::<#kind>()?),
+                Lent::Job => quote!(#job),
+            })
+            .collect();
+        let work = quote!(#ident(#(#lent,)* #(self.#names),*));
         let (output, outcome) = match &self.output {
-            Output::Plain(output) => (output, quote!(::core::result::Result::Ok(#ident(#(self.#names),*)))),
-            Output::Fallible(output) => (output, quote!(::ropewalk::__private::into_outcome(#ident(#(self.#names),*)))),
+            Output::Plain(output) => (output, quote!(::core::result::Result::Ok(#work))),
+            Output::Fallible(output) => (output, quote!(::ropewalk::__private::into_outcome(#work))),
         };
+        let runs = if lent.is_empty() {
+            quote! {
+                fn run(self) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
+                    #outcome
+                }
+            }
+        } else {
+            quote! {
+                fn run(self) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
+                    self.run_in(&::ropewalk::JobContext::outside())
+                }
+
+                fn run_in(self, #job: &::ropewalk::JobContext) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
+                    #outcome
+                }
+            }
+        };
+        let options = &self.options;
         // The bound is checked here and not at the first `submit`, so that the compiler points at the argument. The names
         // of the two functions are what it prints.
         let argument_checks =
@@ -153,6 +203,7 @@ impl<'f> Task<'f> {
                 type Output = #output;
                 const NAME: &'static str = ::core::concat!(::core::module_path!(), "::", #plain_name);
                 const PARAMETERS: &'static [&'static str] = &[#(#plain_names),*];
+                #options
 
                 fn into_tuple(self) -> Self::Tuple {
                     (#(self.#names,)*)
@@ -162,9 +213,7 @@ impl<'f> Task<'f> {
                     #ident { #( #names: #bound ),* }
                 }
 
-                fn run(self) -> ::core::result::Result<#output, ::ropewalk::TaskError> {
-                    #outcome
-                }
+                #runs
             }
 
             #(#inherited)*
@@ -188,14 +237,8 @@ fn carries_over(attribute: &Attribute) -> bool {
 }
 
 /// Whether the function as a whole can be a task.
-fn check(options: TokenStream, sig: &Signature) -> Result<(), Error> {
+fn check(sig: &Signature) -> Result<(), Error> {
     let mut errors = Errors::default();
-    if !options.is_empty() {
-        errors.push(Error::new_spanned(
-            &options,
-            format!("`#[ropewalk::task]` takes no options (found `{options}`): write `#[ropewalk::task]` alone"),
-        ));
-    }
     if let Some(word) = &sig.asyncness {
         errors.push(Error::new(
             word.span,
@@ -247,6 +290,26 @@ fn check(options: TokenStream, sig: &Signature) -> Result<(), Error> {
         });
     }
     errors.finish()
+}
+
+/// What a parameter is lent, if it is one of those that are no arguments.
+fn read_lent(input: &FnArg) -> Option<Lent> {
+    let FnArg::Typed(input) = input else { return None };
+    match &*input.ty {
+        Type::Reference(reference) if reference.mutability.is_none() => {
+            let Type::Path(path) = &*reference.elem else { return None };
+            (path.path.segments.last()?.ident == "JobContext").then_some(Lent::Job)
+        }
+        Type::Path(path) => {
+            let last = path.path.segments.last().filter(|last| last.ident == "State")?;
+            let PathArguments::AngleBracketed(list) = &last.arguments else { return None };
+            match list.args.first() {
+                Some(GenericArgument::Type(kind)) if list.args.len() == 1 => Some(Lent::State(Box::new(kind.clone()))),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 /// The field that an argument becomes.
@@ -601,9 +664,19 @@ mod tests {
     }
 
     #[test]
-    fn options_are_refused_by_name() {
-        let text = expand("retries = 3".parse().unwrap(), "fn t() {}".parse().unwrap()).to_string();
-        assert!(text.contains("takes no options (found `retries = 3`)"), "{text}");
+    fn what_is_lent_is_no_argument() {
+        let text = expanded("fn t(db: State<Db>, job: &ropewalk::JobContext, n: u8) -> u8 { n }");
+        for part in [
+            "fn call(n: u8) -> ::ropewalk::Call<t, u8>",
+            "type Tuple = (u8,);",
+            "t(job.state::<Db>()?, job, self.n)",
+            "self.run_in(&::ropewalk::JobContext::outside())",
+        ] {
+            assert!(text.contains(&tight(part)), "{part} is missing in: {text}");
+        }
+        // Only at the beginning.
+        refused("fn t(n: u8, job: &JobContext) {}", "a task outlives its caller");
+        assert!(expanded("fn t(n: u8, s: State<Db>) {}").contains("s:State<Db>"));
     }
 
     #[test]

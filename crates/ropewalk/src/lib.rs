@@ -81,7 +81,7 @@ pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
 #[cfg(all(target_os = "linux", feature = "process"))]
 pub use process::{ProcessPoolExecutor, init};
-pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
+pub use task::{Call, CancelToken, Interrupted, JobContext, Shutdown, State, TaskError, TaskHandle};
 
 #[cfg(feature = "macros")]
 pub use ropewalk_macros::{main, task};

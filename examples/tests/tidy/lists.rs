@@ -41,6 +41,7 @@ const UNSAFE: &[&str] = &[
     "crates/core/src/task/harness.rs",
     "crates/core/src/task/outcome.rs",
     "crates/core/src/waitlist.rs",
+    "crates/jobs/src/broker/sqlite/bell.rs",
     "crates/ropewalk/src/executor/scope.rs",
     "crates/ropewalk/src/executor/thread_pool/fork.rs",
     "crates/ropewalk/src/executor/thread_pool/par.rs",

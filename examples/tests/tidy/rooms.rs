@@ -28,6 +28,16 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("ropewalk", "process", &["sync", "task", "io", "thread", "executor"]),
     // The verbs at the root, which act on whoever calls them; and the beginning of `main`.
     ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet", "process"]),
+    ("jobs", "state", &["job"]),
+    ("jobs", "job", &["state", "dependency", "retry", "unique"]),
+    ("jobs", "retry", &["job"]),
+    ("jobs", "dependency", &["job", "state"]),
+    ("jobs", "unique", &["job"]),
+    ("jobs", "crash", &[]),
+    ("jobs", "broker", &["job", "state", "retry", "dependency", "unique", "crash"]),
+    ("jobs", "registry", &["job"]),
+    ("jobs", "queue", &["job", "state", "retry", "dependency", "unique", "broker", "registry"]),
+    ("jobs", "worker", &["job", "state", "retry", "dependency", "unique", "broker", "registry", "crash"]),
     ("profile", "timeline", &[]),
     ("profile", "recording", &[]),
     ("profile", "collect", &["recording"]),
@@ -42,6 +52,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("cli", "output", &["exit"]),
     ("cli", "lab", &["exit", "output"]),
     ("cli", "profile", &["exit", "output"]),
+    ("cli", "jobs", &["exit", "output"]),
 ];
 
 /// Which of our crates a crate may depend on (an arrow points down).
@@ -50,7 +61,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("macros", &[]),
     ("profile", &[]),
     ("ropewalk", &["ropewalk-core", "ropewalk-macros"]),
-    ("cli", &["ropewalk", "ropewalk-core", "ropewalk-profile"]),
+    ("jobs", &["ropewalk", "ropewalk-core"]),
+    ("cli", &["ropewalk", "ropewalk-core", "ropewalk-jobs", "ropewalk-profile"]),
 ];
 
 /// `crates/core/src/sync/mutex.rs` is `("core", "sync", ["sync", "mutex"])`.

@@ -1,6 +1,6 @@
 //! A call: arguments plus which function. What `#[ropewalk::task]` makes, and what every executor can run.
 
-use super::TaskError;
+use super::{JobContext, TaskError, TaskOptions};
 use std::fmt;
 
 /// A function of this program with its arguments, not called yet.
@@ -105,6 +105,8 @@ pub trait Task: Sized + Send + 'static {
     const NAME: &'static str;
     /// The names of the parameters, in order.
     const PARAMETERS: &'static [&'static str];
+    /// What the attribute says about jobs of this task.
+    const OPTIONS: TaskOptions = TaskOptions::new();
 
     /// The arguments as a tuple.
     fn into_tuple(self) -> Self::Tuple;
@@ -118,6 +120,16 @@ pub trait Task: Sized + Send + 'static {
     ///
     /// [`TaskError::Failed`] when the function returned an error.
     fn run(self) -> Result<Self::Output, TaskError>;
+
+    /// [`run`](Self::run) in the context that a worker gives. A task that takes nothing of it is run as it is.
+    ///
+    /// # Errors
+    ///
+    /// As `run`; also when the worker lacks a state that the task takes.
+    fn run_in(self, job: &JobContext) -> Result<Self::Output, TaskError> {
+        let _ = job;
+        self.run()
+    }
 }
 
 impl<A: Clone, R> Clone for Call<A, R> {

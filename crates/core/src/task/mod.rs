@@ -13,10 +13,12 @@
 //! | `group` | [`TaskGroup`]: tasks that end together |
 //! | [`promise`] | tasks whose work is done elsewhere, futures among them |
 //! | `call` | [`Call`]: arguments plus which function; [`Task`]: what is known of that function |
+//! | `context` | [`JobContext`], [`State`]: what a task can ask for besides its arguments |
 //! | `crew` | how many workers of a pool may run: its counts, for the pool and for the checkers |
 
 mod call;
 mod cancel;
+mod context;
 #[doc(hidden)]
 pub mod crew;
 #[cfg(all(test, any(ropewalk_loom, ropewalk_shuttle)))]
@@ -31,6 +33,7 @@ mod state;
 pub use crate::park::{Cancelled, Interrupted, check_cancelled, is_cancelled};
 pub use call::{Call, Task};
 pub use cancel::CancelToken;
+pub use context::{JobContext, Listener, State, States, TaskOptions};
 pub use group::TaskGroup;
 pub use handle::{Finished, TaskHandle};
 pub use outcome::{Outcome, Panic, TaskError, into_outcome};

@@ -130,5 +130,5 @@ pub(crate) fn shutdown_waits_for_all<S: Subject>() {
     let handles: Vec<_> = (0..50).map(|n| submit::<S>(&executor, n)).collect();
     executor.shutdown(Shutdown::Wait);
     assert!(handles.iter().all(|handle| handle.is_finished()));
-    assert_eq!(handles.into_iter().map(joined).sum::<u64>(), (0..50).map(|n| n * n).sum());
+    assert_eq!(handles.into_iter().map(joined).sum::<u64>(), (0..50).map(|n| n * n).sum::<u64>());
 }

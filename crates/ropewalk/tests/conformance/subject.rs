@@ -18,6 +18,7 @@ pub(crate) struct InProcess;
 /// Jobs run in other processes, whose workers can be reached.
 pub(crate) struct Isolated;
 /// Jobs run wherever somebody takes them from a queue.
+#[allow(dead_code, reason = "the tier of an executor in a crate above this one")]
 pub(crate) struct Remote;
 
 #[ropewalk::task]
@@ -187,7 +188,6 @@ pub(crate) struct CallsOnly<T> {
 }
 
 pub(crate) type Elsewhere = CallsOnly<Isolated>;
-pub(crate) type FarAway = CallsOnly<Remote>;
 
 impl<T, A: Send + 'static, R: Send + 'static> Submit<Call<A, R>> for CallsOnly<T> {
     type Output = R;

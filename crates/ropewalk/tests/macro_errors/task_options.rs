@@ -1,6 +1,6 @@
-//! The attribute has no options.
+//! An option that there is not.
 
-#[ropewalk::task(retries = 3)]
+#[ropewalk::task(retries = 3, colour = "red")]
 fn flaky() {}
 
 fn main() {}

@@ -1,0 +1,222 @@
+//! `ropewalk jobs`: looks at jobs, and does something about them.
+
+use clap::{Args, Subcommand};
+use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
+use ropewalk_jobs::{Job, JobId, SqliteBroker, State};
+use serde::Serialize;
+use std::time::Duration;
+
+use super::{Which, id, refused};
+use crate::exit::Expected;
+use crate::output::{Out, table};
+
+/// Look at jobs, and do something about them
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    #[command(flatten)]
+    which: Which,
+
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// The newest jobs
+    List {
+        /// Of this queue
+        #[arg(long, short)]
+        queue: Option<String>,
+        /// In this state
+        #[arg(long, short)]
+        state: Option<State>,
+        /// So many
+        #[arg(long, short, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Everything about one job
+    Show {
+        #[arg(value_parser = id)]
+        id: JobId,
+    },
+    /// What a job returned
+    Result {
+        #[arg(value_parser = id)]
+        id: JobId,
+        /// Wait until it has ended
+        #[arg(long)]
+        wait: bool,
+    },
+    /// How many jobs each queue has
+    Queues,
+    /// The workers that are alive
+    Workers,
+    /// A job that has not begun never will
+    Cancel {
+        #[arg(value_parser = id)]
+        id: JobId,
+    },
+    /// A job that runs is asked to stop
+    Stop {
+        #[arg(value_parser = id)]
+        id: JobId,
+    },
+    /// A job that failed, was stopped or cancelled runs again
+    Requeue {
+        #[arg(value_parser = id)]
+        id: JobId,
+    },
+    /// A job that does not run is forgotten
+    Delete {
+        #[arg(value_parser = id)]
+        id: JobId,
+    },
+    /// All jobs of a queue that have not begun are cancelled
+    Empty { queue: String },
+    /// No worker takes jobs of this queue; without a name, of any
+    Suspend { queue: Option<String> },
+    /// Workers take them again
+    Resume { queue: Option<String> },
+}
+
+/// Does what the options say.
+///
+/// # Errors
+/// When the queue refuses it or cannot be reached.
+pub fn run(options: &Options) -> Result<(), Expected> {
+    let broker = options.which.open()?;
+    let out = Out::detect();
+    let show = |value: &dyn ErasedJson, text: &dyn Fn() -> String| {
+        out.text(&if options.which.json { format!("{}\n", value.json()) } else { text() })
+    };
+    let control = match &options.what {
+        What::List { queue, state, limit } => {
+            let filter = Filter { queue: queue.clone(), state: *state, limit: *limit };
+            let jobs = broker.jobs(&filter).map_err(refused)?;
+            return show(&jobs, &|| list(&jobs));
+        }
+        What::Show { id } => {
+            let job = one(&broker, id)?;
+            return show(&job, &|| details(&job));
+        }
+        What::Result { id, wait } => {
+            let job = if *wait { ended(&broker, id)? } else { one(&broker, id)? };
+            return match (&job.result, job.state) {
+                (Some(result), State::Done) => out.text(&format!("{result}\n")),
+                (_, state) => Err(Expected::Queue(match (&job.failure, state.is_ended()) {
+                    (Some(failure), true) => format!("job {id} is {state}: {failure}"),
+                    _ => format!("job {id} has no result: it is {state}"),
+                })),
+            };
+        }
+        What::Queues => {
+            let queues = broker.queues().map_err(refused)?;
+            return show(&queues, &|| {
+                let rows: Vec<Vec<String>> = queues
+                    .iter()
+                    .map(|queue| {
+                        let name =
+                            if queue.suspended { format!("{} (suspended)", queue.queue) } else { queue.queue.clone() };
+                        std::iter::once(name).chain(queue.jobs.iter().map(ToString::to_string)).collect()
+                    })
+                    .collect();
+                let head: Vec<&str> = std::iter::once("queue").chain(State::ALL.map(State::word)).collect();
+                table::draw(&head, &rows)
+            });
+        }
+        What::Workers => {
+            let workers = broker.workers().map_err(refused)?;
+            return show(&workers, &|| {
+                let rows: Vec<Vec<String>> = workers
+                    .iter()
+                    .map(|worker| {
+                        let load = format!("{}/{}", worker.running, worker.concurrency);
+                        vec![worker.id.to_string(), worker.queues.join(","), load, worker.seen.to_string()]
+                    })
+                    .collect();
+                table::draw(&["worker", "queues", "running", "seen"], &rows)
+            });
+        }
+        What::Cancel { id } => Control::Cancel(id.clone()),
+        What::Stop { id } => Control::Stop(id.clone()),
+        What::Requeue { id } => Control::Requeue(id.clone()),
+        What::Delete { id } => Control::Delete(id.clone()),
+        What::Empty { queue } => Control::Empty(queue.clone()),
+        What::Suspend { queue } => Control::Suspend(queue.clone()),
+        What::Resume { queue } => Control::Resume(queue.clone()),
+    };
+    let changed = broker.control(&control).map_err(refused)?;
+    let value = serde_json::json!({ "changed": changed });
+    show(&value, &|| format!("{changed} changed\n"))
+}
+
+/// Something that can be shown as JSON.
+trait ErasedJson {
+    fn json(&self) -> String;
+}
+
+impl<T: Serialize> ErasedJson for T {
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|e| format!("{{\"error\": \"{e}\"}}"))
+    }
+}
+
+fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+    let job = broker.job(id).map_err(refused)?;
+    job.ok_or_else(|| {
+        Expected::Queue(format!("there is no job {id}: it never was, or was kept long enough and forgotten"))
+    })
+}
+
+/// The job once it has ended.
+fn ended(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+    loop {
+        let seen = broker.news(Topic::Ended);
+        let job = one(broker, id)?;
+        if job.state.is_ended() {
+            return Ok(job);
+        }
+        broker.wait(Topic::Ended, seen, Duration::from_secs(1));
+    }
+}
+
+fn list(jobs: &[Job]) -> String {
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|job| {
+            let news = match (&job.progress, &job.failure) {
+                (Some(progress), _) if !job.state.is_ended() => {
+                    format!("{:.0} % {}", progress.done * 100.0, progress.message)
+                }
+                (_, Some(failure)) => failure.to_string().lines().next().unwrap_or("").chars().take(60).collect(),
+                _ => String::new(),
+            };
+            vec![job.id.to_string(), job.state.to_string(), job.queue.clone(), job.task.clone(), news]
+        })
+        .collect();
+    table::draw(&["job", "state", "queue", "task", ""], &rows)
+}
+
+fn details(job: &Job) -> String {
+    let mut rows = vec![
+        ("job", job.id.to_string()),
+        ("state", job.state.to_string()),
+        ("queue", job.queue.clone()),
+        ("task", job.task.clone()),
+        ("arguments", job.payload.clone()),
+        ("enqueued", job.enqueued.to_string()),
+    ];
+    let mut maybe = |name, value: Option<String>| rows.extend(value.map(|value| (name, value)));
+    maybe("due", job.due.map(|time| time.to_string()));
+    maybe("waits for", (job.waits_for > 0).then(|| format!("{} job(s)", job.waits_for)));
+    maybe("started", job.started.map(|time| time.to_string()));
+    maybe("worker", job.worker.as_ref().map(ToString::to_string));
+    maybe("ended", job.ended.map(|time| time.to_string()));
+    maybe("failures", (job.failures > 0).then(|| job.failures.to_string()));
+    maybe("crashes", (job.crashes > 0).then(|| job.crashes.to_string()));
+    maybe("progress", job.progress.as_ref().map(|at| format!("{:.0} % {}", at.done * 100.0, at.message)));
+    maybe("failure", job.failure.as_ref().map(ToString::to_string));
+    maybe("result", job.result.clone());
+    maybe("meta", job.options.meta.as_ref().map(ToString::to_string));
+    rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}

@@ -1,0 +1,139 @@
+//! The commands of the job queue, as a person meets them.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn ropewalk(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
+    let broker = format!("sqlite:{}", directory.join("jobs.db").display());
+    command.args(&arguments[..1]).args(["--broker", &broker]).args(&arguments[1..]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn output(directory: &Path, arguments: &[&str]) -> Output {
+    ropewalk(directory, arguments).output().expect("the binary was built with the tests")
+}
+
+/// What it printed, when it went well.
+#[track_caller]
+fn said(directory: &Path, arguments: &[&str]) -> String {
+    let output = output(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", common::complaint(&output));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+#[test]
+fn a_command_goes_through_the_queue() {
+    let directory = common::directory("jobs-through");
+    let id = said(&directory, &["enqueue", "--", "echo", "a b", "$HOME"]);
+    assert!(said(&directory, &["jobs", "list"]).contains("ready"));
+    assert_eq!(
+        said(&directory, &["worker", "--burst", "--allow-commands"]),
+        "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back"
+    );
+    let result: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "result", &id])).unwrap();
+    // No shell has seen it.
+    assert_eq!(result, serde_json::json!({ "exit": 0, "stdout": "a b $HOME\n", "stderr": "" }));
+    let shown = said(&directory, &["jobs", "--json", "show", &id]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["state"], &shown["task"]), (&"done".into(), &"ropewalk::command".into()));
+    let queues: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "queues", "--json"])).unwrap();
+    assert_eq!(queues[0]["jobs"], serde_json::json!([0, 0, 0, 0, 1, 0, 0, 0]));
+}
+
+#[test]
+fn commands_run_only_where_they_are_allowed() {
+    let directory = common::directory("jobs-allowed");
+    said(&directory, &["enqueue", "--", "touch", "never"]);
+    let refused = output(&directory, &["worker", "--burst"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(common::complaint(&refused).contains("add `--allow-commands`"));
+    assert!(said(&directory, &["jobs", "list"]).contains("ready"));
+}
+
+#[test]
+fn failing_commands_say_why() {
+    let directory = common::directory("jobs-failing");
+    let fails = said(&directory, &["enqueue", "--", "sh", "-c", "echo no rope >&2; exit 3"]);
+    let missing = said(&directory, &["enqueue", "--", "no-such-program-here"]);
+    said(&directory, &["worker", "--burst", "--allow-commands", "--concurrency", "2"]);
+    let refused = output(&directory, &["jobs", "result", &fails]);
+    assert_eq!(refused.status.code(), Some(9));
+    assert!(
+        common::complaint(&refused).contains("`sh` ended with exit code 3: no rope"),
+        "{}",
+        common::complaint(&refused)
+    );
+    assert!(said(&directory, &["jobs", "show", &missing]).contains("cannot be started on this worker"));
+}
+
+#[test]
+fn a_command_over_its_timeout_is_killed_with_its_children() {
+    let directory = common::directory("jobs-timeout");
+    let mark = directory.join("mark").display().to_string();
+    let script = format!("(sleep 1000 & echo $! > {mark}; wait)");
+    let id = said(&directory, &["enqueue", "--timeout", "500ms", "--", "sh", "-c", &script]);
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    assert!(said(&directory, &["jobs", "show", &id]).contains("timed-out"));
+    let pid = std::fs::read_to_string(&mark).expect("the child has begun");
+    common::until("its child is gone", || (!Path::new("/proc").join(pid.trim()).join("exe").exists()).then_some(()));
+}
+
+#[test]
+fn people_change_their_minds() {
+    let directory = common::directory("jobs-people");
+    let id = said(&directory, &["enqueue", "--in", "1h", "--queue", "later", "--", "true"]);
+    assert!(said(&directory, &["jobs", "list", "--state", "scheduled"]).contains(&id));
+    assert_eq!(said(&directory, &["jobs", "cancel", &id]), "1 changed");
+    let refused = output(&directory, &["jobs", "cancel", &id]);
+    assert_eq!(refused.status.code(), Some(9));
+    assert!(common::complaint(&refused).contains("is canceled and cannot be cancelled"));
+    said(&directory, &["jobs", "requeue", &id]);
+    said(&directory, &["jobs", "suspend", "later"]);
+    assert!(said(&directory, &["worker", "later", "--burst", "--allow-commands"]).starts_with("0 done"));
+    said(&directory, &["jobs", "resume", "later"]);
+    assert!(said(&directory, &["worker", "later", "--burst", "--allow-commands"]).starts_with("1 done"));
+    said(&directory, &["jobs", "delete", &id]);
+    assert!(common::complaint(&output(&directory, &["jobs", "show", &id])).contains("there is no job"));
+}
+
+#[test]
+fn a_broker_that_is_none() {
+    for (broker, says) in [
+        ("redis://x", "is no broker"),
+        ("sqlite:", "is no broker"),
+        ("sqlite:/proc/nothing/jobs.db", "nothing/jobs.db"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_ropewalk"))
+            .args(["jobs", "list", "--broker", broker])
+            .output()
+            .expect("the binary was built with the tests");
+        assert!(!output.status.success());
+        assert!(common::complaint(&output).contains(says), "{}", common::complaint(&output));
+    }
+}
+
+#[test]
+fn a_worker_ends_at_a_signal() {
+    let directory = common::directory("jobs-signal");
+    let id = said(&directory, &["enqueue", "--", "sleep", "1000"]);
+    let mut worker = ropewalk(&directory, &["worker", "--allow-commands", "--grace", "10m"]).spawn().expect("a worker");
+    common::until("it runs", || said(&directory, &["jobs", "list"]).contains("leased").then_some(()));
+    let signal = |pid: u32| {
+        let pid = i32::try_from(pid).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+    };
+    // Two that meet are one, so it is said until it is heard twice.
+    let pid = worker.id();
+    common::until("it has ended", || {
+        signal(pid);
+        worker.try_wait().unwrap()
+    });
+    let shown: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "show", "--json", &id])).unwrap();
+    assert_eq!((&shown["state"], &shown["crashes"]), (&"ready".into(), &0.into()));
+}

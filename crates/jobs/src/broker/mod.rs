@@ -1,0 +1,414 @@
+//! Where jobs are kept: the trait [`Broker`], and the brokers there are.
+//!
+//! Each method that changes something is **one atomic step**: it happens as a whole or not at all, also when the process is
+//! killed in the middle of it, and what it needs and leaves is written at the method as *before* and *after*. Nothing is kept
+//! between steps but what the steps return, so the loops of a worker can be run by threads and by the simulation alike.
+//!
+//! | broker | for |
+//! | --- | --- |
+//! | [`MemoryBroker`] | tests, and the model that the others are compared with |
+//! | `SqliteBroker` | one file, several processes of one machine, no server (feature `sqlite`) |
+//!
+//! One suite holds them all: `tests/brokers.rs`.
+//!
+//! # Who may call
+//!
+//! Threads and greenlets: a step waits with ropewalk's own waits, so a greenlet that waits lets others run. Only
+//! [`wait`](Broker::wait) blocks the thread itself; it is for threads of their own.
+
+mod clock;
+mod error;
+mod memory;
+#[cfg(all(unix, feature = "sqlite"))]
+pub mod sqlite;
+
+pub use clock::{Clock, SystemClock, VirtualClock};
+pub use error::{BrokerError, ErrorKind};
+pub use memory::{Fault, MemoryBroker};
+#[cfg(all(unix, feature = "sqlite"))]
+pub use sqlite::SqliteBroker;
+
+use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId};
+use crate::state::{Settled, State};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How many jobs one tick moves of each kind, at most; it says so if there are more.
+pub const TICK_JOBS_MAX: usize = 1_000;
+/// How many jobs one enqueue or one settle takes, at most.
+pub const BATCH_JOBS_MAX: usize = 10_000;
+
+/// What became of a job that was enqueued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is in the queue.
+    Accepted(JobId),
+    /// It was there already (the same id), or this one has its unique key; nothing was added.
+    Duplicate(JobId),
+}
+
+impl Enqueued {
+    /// The job that is in the queue now.
+    pub fn id(&self) -> &JobId {
+        match self {
+            Self::Accepted(id) | Self::Duplicate(id) => id,
+        }
+    }
+}
+
+/// Which jobs a worker wants.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who.
+    pub worker: WorkerId,
+    /// From these queues, the first that has some first.
+    pub queues: Vec<String>,
+    /// So many.
+    pub max: usize,
+    /// How long the leases hold without a heartbeat.
+    pub lease: Duration,
+}
+
+/// A sign of life of a worker and of its executions.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    /// Who.
+    pub worker: WorkerId,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// How many jobs it runs at once.
+    pub concurrency: usize,
+    /// What it runs.
+    pub running: Vec<Running>,
+    /// How long the leases, and the worker's own entry, hold from now on.
+    pub lease: Duration,
+    /// It is the last: the worker ends.
+    pub leaving: bool,
+}
+
+/// One execution in a heartbeat.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The job.
+    pub id: JobId,
+    /// The execution.
+    pub exec: ExecId,
+    /// How far it has come, if that is news.
+    pub progress: Option<Progress>,
+}
+
+/// What a heartbeat says about one execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It goes on, with a fresh lease.
+    Held,
+    /// It goes on, and somebody asked it to stop.
+    Stop,
+    /// It has lost its lease: its outcome will not count.
+    Lost,
+}
+
+/// What a tick did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// Jobs whose time had come.
+    pub due: usize,
+    /// Jobs whose lease had run out, and which run again.
+    pub recovered: usize,
+    /// Jobs that are poison, or were to be stopped, when their lease ran out.
+    pub ended: usize,
+    /// Jobs that were kept long enough.
+    pub forgotten: usize,
+    /// There is more to do at once.
+    pub more: bool,
+    /// When the next job is due.
+    pub next_due: Option<Time>,
+}
+
+/// What people do to jobs and queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A job that has not begun never will.
+    Cancel(JobId),
+    /// A job that runs is asked to stop.
+    Stop(JobId),
+    /// Whichever of the two fits.
+    End(JobId),
+    /// A job that failed, was stopped or cancelled is ready again, with all its tries.
+    Requeue(JobId),
+    /// A job that does not run is forgotten.
+    Delete(JobId),
+    /// All jobs of a queue that have not begun are cancelled.
+    Empty(String),
+    /// No worker takes jobs of this queue; of none at all without a name.
+    Suspend(Option<String>),
+    /// They do again.
+    Resume(Option<String>),
+}
+
+/// Which jobs to list, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this queue.
+    pub queue: Option<String>,
+    /// In this state.
+    pub state: Option<State>,
+    /// So many at most.
+    pub limit: usize,
+}
+
+/// How many jobs a queue has in each state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueCounts {
+    /// Its name.
+    pub queue: String,
+    /// By state, in the order of [`State::ALL`].
+    pub jobs: [u64; State::ALL.len()],
+    /// No worker takes its jobs.
+    pub suspended: bool,
+}
+
+impl QueueCounts {
+    /// How many are in `state`.
+    pub fn of(&self, state: State) -> u64 {
+        self.jobs[state as usize]
+    }
+}
+
+/// A worker that is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Who.
+    pub id: WorkerId,
+    /// The queues it serves.
+    pub queues: Vec<String>,
+    /// How many jobs it runs at once.
+    pub concurrency: usize,
+    /// How many it ran at its last sign of life.
+    pub running: usize,
+    /// When that was.
+    pub seen: Time,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// There may be work: a job became ready, or one that is due later was added.
+    Work,
+    /// Jobs may have ended.
+    Ended,
+    /// Somebody asked a job to stop.
+    Stop,
+}
+
+/// A place where jobs are kept.
+///
+/// *Before* and *after* of a step speak of all jobs that it names; see [`crate::state`] for the moves.
+pub trait Broker: Send + Sync {
+    /// The time of day, by the broker.
+    fn now(&self) -> Time;
+
+    /// Takes a batch of jobs.
+    ///
+    /// - Before: every job passes [`NewJob::check`], and every job that one of them needs is known or comes earlier in the batch.
+    /// - After: all of them are in the queue and survive the end of any process, or none is. A job whose id is known, or
+    ///   whose unique key is taken, is [`Duplicate`](Enqueued::Duplicate) and changed nothing. One that needs nothing is
+    ///   ready, or scheduled if its time has not come; one whose need is broken already is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// With nothing accepted, or [uncertain](BrokerError::is_uncertain): say the same again, with the same ids.
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError>;
+
+    /// Gives ready jobs to a worker; does not wait for any.
+    ///
+    /// - Before: nothing.
+    /// - After: each job returned was ready and is leased to a fresh execution. They come queue by queue, within a queue by
+    ///   priority and then in the order in which they became ready. No suspended queue is touched, and no limit exceeded.
+    ///
+    /// # Errors
+    ///
+    /// When uncertain, jobs may be leased to nobody: they come back when that lease runs out.
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError>;
+
+    /// Says that a worker and its executions are alive.
+    ///
+    /// - Before: nothing.
+    /// - After: each execution that still holds its lease holds it for `lease` from now on, and its progress is kept. The
+    ///   answers have the order of `running`.
+    ///
+    /// # Errors
+    ///
+    /// May be said again at any time.
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError>;
+
+    /// Ends executions.
+    ///
+    /// - Before: nothing.
+    /// - After: for each outcome whose execution held its lease ([`fence`](crate::state::fence)) the job has moved, and with
+    ///   it every job that needed it; for the others nothing has changed. The answers have the order of the outcomes.
+    ///
+    /// # Errors
+    ///
+    /// May be said again: what was recorded is then [`Repeated`](Settled::Repeated).
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
+
+    /// Lets time pass: what is due, what has lost its lease, what was kept long enough.
+    ///
+    /// - Before: nothing. Anybody may, at any time.
+    /// - After: up to [`TICK_JOBS_MAX`] jobs of each kind have moved; nothing moved before its time. Who held a lease that
+    ///   ran out is told [`Lost`](Held::Lost) from now on.
+    ///
+    /// # Errors
+    ///
+    /// May be said again.
+    fn tick(&self) -> Result<Ticked, BrokerError>;
+
+    /// Does what a person asks for, and says how many jobs that moved.
+    ///
+    /// - Before: the job is there and in a state in which this can be done.
+    /// - After: it is done; for `Stop`, the next heartbeat of the execution says so.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] says why it cannot be done.
+    fn control(&self, control: &Control) -> Result<usize, BrokerError>;
+
+    /// Everything about one job.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError>;
+
+    /// The jobs that match, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError>;
+
+    /// All queues that have jobs or are suspended, by name.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError>;
+
+    /// The workers that have given a sign of life lately.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError>;
+
+    /// Jobs that ended after `mark`, in that order, and the mark to go on from. Without a mark: none, and the mark of now.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError>;
+
+    /// A number that changes with every news about `topic`.
+    fn news(&self, topic: Topic) -> u64;
+
+    /// Blocks this thread until the number is not `seen` any more, at most for `timeout`; may return early.
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration);
+
+    /// Makes every [`wait`](Self::wait) of this process on `topic` return: somebody wants to end.
+    fn ring(&self, topic: Topic);
+}
+
+/// What is shared is a broker too.
+impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        (**self).enqueue(jobs)
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        (**self).claim(claim)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        (**self).heartbeat(beat)
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        (**self).settle(outcomes)
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        (**self).tick()
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        (**self).control(control)
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        (**self).job(id)
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        (**self).jobs(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        (**self).queues()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        (**self).workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        (**self).ended_since(mark)
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        (**self).news(topic)
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        (**self).wait(topic, seen, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        (**self).ring(topic);
+    }
+}
+
+/// Whether a batch of this size can be one step.
+pub(crate) fn check_batch(jobs: usize) -> Result<(), BrokerError> {
+    if jobs > BATCH_JOBS_MAX {
+        return Err(BrokerError::new(
+            ErrorKind::Refused,
+            format!("{jobs} jobs in one batch, and {BATCH_JOBS_MAX} is the limit: send several batches"),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether these outcomes can be kept.
+pub(crate) fn check_outcomes(outcomes: &[Outcome]) -> Result<(), BrokerError> {
+    check_batch(outcomes.len())?;
+    for outcome in outcomes {
+        if let crate::job::End::Done(result) = &outcome.end
+            && result.len() > RESULT_BYTES_MAX
+        {
+            return Err(BrokerError::new(
+                ErrorKind::Refused,
+                format!(
+                    "the result of job {} is {} bytes long, and {RESULT_BYTES_MAX} is the limit",
+                    outcome.id,
+                    result.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,368 @@
+//! The embedded broker: one SQLite file, any number of processes of one machine, no server.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `schema` | the tables, and how they came to be |
+//! | `writer` | the one thread of a process that writes, and its group commits |
+//! | `turn` | whose turn it is among the processes |
+//! | `bell` | how one process wakes another |
+//! | `steps`, `upkeep` | the steps of the trait, in SQL |
+//! | `row`, `error` | rows as jobs; what SQLite says, in words |
+//!
+//! # What holds
+//!
+//! The journal is a WAL with `synchronous=FULL`: a step that was answered survives the end of the process and of the machine's
+//! power, as far as the disk keeps its word. A step that was not answered has happened as a whole or not at all.
+//!
+//! Beside `jobs.db` lie SQLite's own `-wal` and `-shm`, and three files of ours that hold nothing of worth: `-bell`, `-door` and
+//! `-room`. All are for their owner alone (mode 0600). The file must lie on a local disk: the locks and the shared memory of a
+//! network file system are not to be relied on.
+//!
+//! A process that is stopped (SIGSTOP) in the middle of a commit keeps the others waiting until it goes on or is killed, as with
+//! every database that is a file; they say [`ErrorKind::Busy`] after [`BUSY_MAX`].
+
+#[expect(unsafe_code, reason = "maps a file; see its head")]
+mod bell;
+mod error;
+mod row;
+mod schema;
+mod steps;
+mod turn;
+mod upkeep;
+mod writer;
+
+use super::{
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, SystemClock,
+    Ticked, Topic, WorkerInfo,
+};
+use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
+use crate::state::{Settled, State};
+use bell::Bell;
+use error::translate;
+use ropewalk::TaskError;
+use ropewalk::sync::queue::channel::{Receiver, Sender, unbounded};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use steps::Tx;
+use turn::Turns;
+use writer::{Said, Step};
+
+/// How long a step waits for others to finish theirs.
+pub const BUSY_MAX: Duration = Duration::from_secs(30);
+
+/// Connections for reading that are kept.
+const READERS_MAX: usize = 8;
+
+/// The file, for messages.
+struct Named {
+    path: PathBuf,
+}
+
+impl Named {
+    fn unavailable(&self, error: &io::Error) -> BrokerError {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::ReadOnly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+            _ => ErrorKind::Unavailable,
+        };
+        BrokerError::new(kind, format!("{}: {error}", self.path.display()))
+    }
+}
+
+/// What the writer and everybody else share.
+struct Inside {
+    named: Named,
+    clock: Box<dyn Clock>,
+    bell: Bell,
+}
+
+/// A queue in a file. Clones are the same one.
+///
+/// # Examples
+///
+/// ```
+/// use ropewalk_jobs::{Broker, NewJob, SqliteBroker};
+///
+/// # let directory = std::env::temp_dir().join(format!("ropewalk-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// let broker = SqliteBroker::open(directory.join("jobs.db"))?;
+/// broker.enqueue(&[NewJob::new("app::thumb", "[7]")])?; // on the disk when this returns
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SqliteBroker {
+    outside: Arc<Outside>,
+}
+
+struct Outside {
+    inside: Arc<Inside>,
+    readers: Mutex<Vec<Connection>>,
+    /// Gone when the broker is dropped, by which the writer ends.
+    steps: Option<Sender<Box<dyn Step>>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.steps = None;
+        if let Some(writer) = self.writer.take() {
+            // The last steps reach the disk. (A panic there has been reported by its hook.)
+            let _ = writer.join();
+        }
+    }
+}
+
+impl SqliteBroker {
+    /// Opens the queue in this file, and makes it if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened or written, is damaged, or belongs to another program or a newer version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BrokerError> {
+        Self::open_with_clock(path, SystemClock)
+    }
+
+    /// [`open`](Self::open) with its own idea of time.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_clock(path: impl AsRef<Path>, clock: impl Clock + 'static) -> Result<Self, BrokerError> {
+        let named = Named { path: path.as_ref().to_owned() };
+        let here = |error: io::Error| named.unavailable(&error);
+        drop(own_file(&named.path).map_err(here)?);
+        let turns = Turns::new(
+            own_file(&beside(&named.path, "door")).map_err(here)?,
+            own_file(&beside(&named.path, "room")).map_err(here)?,
+        );
+        let bell = Bell::new(&own_file(&beside(&named.path, "bell")).map_err(here)?).map_err(here)?;
+        let mut db = Connection::open(&named.path).map_err(|error| translate(&named.path, error))?;
+        {
+            let _turn = turns.take().map_err(here)?;
+            schema::settle_in(&db, &named.path)?;
+            schema::migrate(&mut db, &named.path, &clock)?;
+        }
+        let inside = Arc::new(Inside { named, clock: Box::new(clock), bell });
+        let (steps, taken): (Sender<Box<dyn Step>>, Receiver<_>) = unbounded();
+        let writer = std::thread::Builder::new()
+            .name("ropewalk-jobs-writer".to_owned())
+            .spawn({
+                let inside = Arc::clone(&inside);
+                move || writer::run(db, &turns, &inside, &taken)
+            })
+            .map_err(|error| inside.named.unavailable(&error))?;
+        let outside = Outside { inside, readers: Mutex::default(), steps: Some(steps), writer: Some(writer) };
+        Ok(Self { outside: Arc::new(outside) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.outside.inside.named.path
+    }
+
+    /// Gives a step to the writer and waits for its commit, as threads and greenlets wait.
+    #[track_caller]
+    fn write<T: Send + 'static>(
+        &self,
+        act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
+    ) -> Result<T, BrokerError> {
+        let named = &self.outside.inside.named;
+        let (step, mut handle) = writer::step(act);
+        writer::send(self.outside.steps.as_ref().expect("it is there until the broker is dropped"), step, named);
+        match handle.join_timeout(2 * BUSY_MAX) {
+            Ok(said) => said,
+            Err(TaskError::TimedOut) => Err(BrokerError::uncertain(
+                ErrorKind::Busy,
+                format!(
+                    "{} was not written for {:?}: another process holds it, or the disk hangs",
+                    named.path.display(),
+                    2 * BUSY_MAX
+                ),
+            )),
+            // Whoever waits was cancelled. It unwinds here as in every wait.
+            Err(TaskError::Cancelled) => {
+                ropewalk_core::task::check_cancelled();
+                Err(BrokerError::uncertain(ErrorKind::Unavailable, "the wait for the commit was cancelled"))
+            }
+            Err(_) => Err(BrokerError::uncertain(
+                ErrorKind::Unavailable,
+                format!("the writer of {} died", named.path.display()),
+            )),
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, BrokerError> {
+        let path = self.path();
+        let kept = self.readers().pop();
+        let db = match kept {
+            Some(db) => db,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let db = Connection::open_with_flags(path, flags).map_err(|error| translate(path, error))?;
+                db.busy_timeout(BUSY_MAX).map_err(|error| translate(path, error))?;
+                db
+            }
+        };
+        let seen = look(&db).map_err(|error| translate(path, error));
+        let mut readers = self.readers();
+        if readers.len() < READERS_MAX {
+            readers.push(db);
+        }
+        seen
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.outside.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `jobs.db` → `jobs.db-bell`.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-");
+    name.push(what);
+    name.into()
+}
+
+/// A file for its owner alone, made if it is not there.
+fn own_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+impl fmt::Debug for SqliteBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBroker").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Broker for SqliteBroker {
+    fn now(&self) -> Time {
+        self.outside.inside.clock.wall()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        super::check_batch(jobs.len())?;
+        let jobs = jobs.to_vec();
+        self.write(move |tx| tx.enqueue(&jobs))
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        let claim = claim.clone();
+        self.write(move |tx| tx.claim(&claim))
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        let beat = beat.clone();
+        self.write(move |tx| tx.heartbeat(&beat))
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        super::check_outcomes(outcomes)?;
+        let outcomes = outcomes.to_vec();
+        self.write(move |tx| tx.settle(&outcomes))
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        self.write(|tx| tx.tick())
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        let control = control.clone();
+        self.write(move |tx| tx.control(&control))
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        self.read(|db| {
+            db.prepare_cached(&format!("SELECT {} FROM jobs WHERE id = ?1", row::WHOLE))?
+                .query_row([id.as_str()], row::read_job)
+                .optional()
+        })
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+        self.read(|db| {
+            db.prepare_cached(&format!(
+                "SELECT {} FROM jobs WHERE (?1 IS NULL OR queue = ?1) AND (?2 IS NULL OR state = ?2)
+                 ORDER BY seq DESC LIMIT ?3",
+                row::WHOLE
+            ))?
+            .query_map(params![filter.queue, filter.state.map(State::code), limit], row::read_job)?
+            .collect()
+        })
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        self.read(|db| {
+            let mut counts = std::collections::BTreeMap::<String, QueueCounts>::new();
+            let fresh =
+                |queue: &String| QueueCounts { queue: queue.clone(), jobs: [0; State::ALL.len()], suspended: false };
+            let mut select = db.prepare_cached("SELECT queue, state, count(*) FROM jobs GROUP BY queue, state")?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let queue: String = row.get(0)?;
+                let (state, count): (usize, u64) = (row.get(1)?, row.get(2)?);
+                let entry = counts.entry(queue).or_insert_with_key(fresh);
+                if let Some(place) = entry.jobs.get_mut(state) {
+                    *place = count;
+                }
+            }
+            let suspended: Vec<String> = db
+                .prepare_cached("SELECT queue FROM suspended")?
+                .query_map([], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let all = suspended.iter().any(String::is_empty);
+            for queue in suspended.into_iter().filter(|queue| !queue.is_empty()) {
+                counts.entry(queue).or_insert_with_key(fresh).suspended = true;
+            }
+            counts.values_mut().for_each(|queue| queue.suspended |= all);
+            Ok(counts.into_values().collect())
+        })
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        let steady = i64::try_from(self.outside.inside.clock.steady().as_millis()).unwrap_or(i64::MAX);
+        let texts: Vec<String> = self.read(|db| {
+            db.prepare_cached("SELECT info FROM workers WHERE until > ?1 ORDER BY id")?
+                .query_map([steady], |row| row.get(0))?
+                .collect()
+        })?;
+        // One that cannot be read was written by another version: it is alive all the same, and says so itself.
+        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        self.read(|db| {
+            let last: u64 = db
+                .prepare_cached("SELECT coalesce(max(ended_seq), 0) FROM jobs WHERE ended_seq IS NOT NULL")?
+                .query_row([], |row| row.get(0))?;
+            let Some(mark) = mark else { return Ok((last, Vec::new())) };
+            let ids: Vec<JobId> = db
+                .prepare_cached("SELECT id FROM jobs WHERE ended_seq > ?1 AND ended_seq <= ?2 ORDER BY ended_seq")?
+                .query_map([mark, last], |row| row::id(row, 0))?
+                .collect::<Result<_, _>>()?;
+            Ok((last.max(mark), ids))
+        })
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        self.outside.inside.bell.news(topic).into()
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        // The low half is the whole number here.
+        self.outside.inside.bell.wait(topic, seen as u32, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        self.outside.inside.bell.ring(topic);
+    }
+}

@@ -1,0 +1,159 @@
+//! The one thread of this process that writes, and its group commits.
+//!
+//! Steps queue up while a commit is on its way to the disk; the next transaction takes all of them. So many callers share one
+//! `fsync`, and a lone one waits for nobody. A step that SQLite refuses rolls its whole transaction back; the steps of that
+//! transaction are then run one at a time, so that a bad neighbour harms nobody.
+//!
+//! A caller is told after the commit, never before.
+
+use super::error::{translate, translate_commit};
+use super::steps::Tx;
+use super::turn::Turns;
+use super::{Inside, Named};
+use crate::broker::{BrokerError, ErrorKind};
+use crate::crash::crash_point;
+use ropewalk::sync::queue::channel::{Receiver, Sender};
+use ropewalk::task::TaskHandle;
+use ropewalk_core::task::promise::Promise;
+use rusqlite::Connection;
+use std::sync::Arc;
+
+/// How many steps one transaction takes, at most.
+const STEPS_MAX: usize = 64;
+
+/// What a step says.
+pub(super) type Said<T> = Result<T, BrokerError>;
+
+/// A step that waits for its transaction.
+pub(super) trait Step: Send {
+    /// Does it, and keeps the answer; again if the transaction was rolled back. An error of SQLite's undoes the transaction.
+    fn act(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+
+    /// Gives the answer: that of `act`, or that it did not happen.
+    fn answer(self: Box<Self>, failed: Option<BrokerError>);
+}
+
+struct Waiting<T, F> {
+    act: F,
+    said: Option<Said<T>>,
+    promise: Promise<Said<T>>,
+}
+
+impl<T, F> Step for Waiting<T, F>
+where
+    T: Send + 'static,
+    F: FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send,
+{
+    fn act(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.said = Some((self.act)(tx)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failed: Option<BrokerError>) {
+        let said = match failed {
+            Some(error) => Err(error),
+            None => self.said.expect("a step that was committed has an answer"),
+        };
+        self.promise.complete(Ok(said));
+    }
+}
+
+/// A step, and the handle to what it says.
+pub(super) fn step<T, F>(act: F) -> (Box<dyn Step>, TaskHandle<Said<T>>)
+where
+    T: Send + 'static,
+    F: FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
+{
+    let (mut promise, handle) = Promise::new();
+    // It cannot be taken back: whoever gives up waiting does not know whether it happened.
+    promise.begin();
+    (Box::new(Waiting { act, said: None, promise }), handle)
+}
+
+/// Writes until every sender is gone.
+pub(super) fn run(mut db: Connection, turns: &Turns, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
+    while let Ok(first) = steps.recv() {
+        let mut batch = vec![first];
+        while batch.len() < STEPS_MAX
+            && let Ok(next) = steps.try_recv()
+        {
+            batch.push(next);
+        }
+        crash_point!("writer.taken");
+        let turn = match turns.take() {
+            Ok(turn) => turn,
+            Err(error) => {
+                let error = inside.named.unavailable(&error);
+                batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
+                continue;
+            }
+        };
+        crash_point!("writer.turn");
+        write(&mut db, inside, batch);
+        drop(turn);
+    }
+}
+
+fn write(db: &mut Connection, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
+    match commit(db, inside, &mut batch) {
+        Ok(()) => {
+            crash_point!("writer.before_answers");
+            batch.into_iter().for_each(|step| step.answer(None));
+        }
+        Err(error) if batch.len() == 1 || error.is_uncertain() => {
+            batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
+        }
+        Err(_) => {
+            for mut step in batch {
+                let ended = commit(db, inside, std::slice::from_mut(&mut step));
+                step.answer(ended.err());
+            }
+        }
+    }
+}
+
+/// One transaction.
+fn commit(db: &mut Connection, inside: &Inside, steps: &mut [Box<dyn Step>]) -> Result<(), BrokerError> {
+    let path = &inside.named.path;
+    db.execute_batch("BEGIN IMMEDIATE").map_err(|error| translate(path, error))?;
+    crash_point!("writer.begun");
+    let mut tx = Tx::new(db, inside.clock.wall(), inside.clock.steady());
+    let acted = steps.iter_mut().try_for_each(|step| step.act(&mut tx)).and_then(|()| tx.finish());
+    match acted {
+        Ok(news) => {
+            crash_point!("writer.before_commit");
+            if let Err(error) = db.execute_batch("COMMIT") {
+                let error = translate_commit(path, &error);
+                undo(db);
+                return Err(error);
+            }
+            crash_point!("writer.committed");
+            for (topic, _) in news.into_iter().filter(|(_, is_news)| *is_news) {
+                inside.bell.ring(topic);
+            }
+            crash_point!("writer.rung");
+            Ok(())
+        }
+        Err(error) => {
+            let error = translate(path, error);
+            undo(db);
+            Err(error)
+        }
+    }
+}
+
+fn undo(db: &Connection) {
+    // Some errors have ended the transaction already; then there is nothing to undo.
+    if !db.is_autocommit() {
+        let _ = db.execute_batch("ROLLBACK");
+    }
+}
+
+/// The way to the writer.
+pub(super) fn send(steps: &Sender<Box<dyn Step>>, step: Box<dyn Step>, named: &Named) {
+    if let Err(error) = steps.send(step) {
+        let gone =
+            BrokerError::new(ErrorKind::Unavailable, format!("the writer of {} has ended", named.path.display()));
+        error.0.answer(Some(gone));
+    }
+}

@@ -1,0 +1,212 @@
+//! The loop that takes jobs and brings back their outcomes: settle what has ended, then claim for the slots that are free.
+//!
+//! It does no waiting and knows no threads: [`Dispatcher::step`] is called when something may have changed, and says what to
+//! start and when it wants to be called again. The threads of a worker call it, and the simulation calls the same.
+//!
+//! # What it keeps
+//!
+//! A slot is taken from the claim until the outcome has been settled *and* the run has given its thread back. An outcome whose
+//! settle failed is said again, with pauses, until the broker answers; its execution may have lost its lease by then, and
+//! the broker says so.
+
+use super::order::Order;
+use crate::broker::{Broker, BrokerError, Claim};
+use crate::crash::crash_point;
+use crate::job::{End, ExecId, Lease, Outcome, Time, WorkerId};
+use crate::state::Settled;
+use fastrand::Rng;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The longest pause after the broker refused a step.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The first one.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+
+/// What a worker has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that it took.
+    pub taken: u64,
+    /// Executions that ended well.
+    pub done: u64,
+    /// Executions that failed for the last time.
+    pub failed: u64,
+    /// Executions that failed and are tried again.
+    pub retried: u64,
+    /// Executions that were stopped.
+    pub stopped: u64,
+    /// Jobs that it gave back.
+    pub released: u64,
+    /// Jobs whose task it does not know.
+    pub unknown: u64,
+    /// Outcomes that did not count, because the lease was lost.
+    pub lost: u64,
+    /// Steps that the broker refused.
+    pub refused: u64,
+}
+
+/// What a step wants.
+#[derive(Debug)]
+pub(crate) struct Wants {
+    /// Executions to start.
+    pub(crate) start: Vec<Lease>,
+    /// When to call again at the latest; by news of work or of an end at any rate.
+    pub(crate) again: Option<Time>,
+    /// The last claim found less than it asked for: nothing is ready.
+    pub(crate) drained: bool,
+    /// The broker refused: why.
+    pub(crate) trouble: Option<BrokerError>,
+}
+
+struct Slot {
+    /// Whether its outcome has been told.
+    told: bool,
+    /// Whether its run still holds a thread.
+    runs: bool,
+    settled: bool,
+}
+
+pub(crate) struct Dispatcher {
+    worker: WorkerId,
+    order: Order,
+    concurrency: usize,
+    lease: Duration,
+    slots: HashMap<ExecId, Slot>,
+    ended: Vec<Outcome>,
+    stopping: bool,
+    refusals: u32,
+    not_before: Option<Time>,
+    dice: Rng,
+    pub(crate) counts: Counts,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(worker: WorkerId, order: Order, concurrency: usize, lease: Duration, dice: Rng) -> Self {
+        Self {
+            worker,
+            order,
+            concurrency,
+            lease,
+            slots: HashMap::new(),
+            ended: Vec::new(),
+            stopping: false,
+            refusals: 0,
+            not_before: None,
+            dice,
+            counts: Counts::default(),
+        }
+    }
+
+    /// No more jobs from here on.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.ended.is_empty()
+    }
+
+    /// An execution has ended: its outcome, or none if it lost its lease. The first word counts.
+    pub(crate) fn end(&mut self, outcome: Result<Outcome, ExecId>) {
+        let exec = outcome.as_ref().map_or_else(|exec| *exec, |outcome| outcome.exec);
+        let Some(slot) = self.slots.get_mut(&exec).filter(|slot| !slot.told) else { return };
+        slot.told = true;
+        match outcome {
+            Ok(outcome) => self.ended.push(outcome),
+            Err(exec) => {
+                self.counts.lost += 1;
+                slot.settled = true;
+                self.leave(exec);
+            }
+        }
+    }
+
+    /// Its run gives its thread back, whatever was told of it before.
+    pub(crate) fn gone(&mut self, exec: ExecId) {
+        if let Some(slot) = self.slots.get_mut(&exec) {
+            slot.runs = false;
+            self.leave(exec);
+        }
+    }
+
+    fn leave(&mut self, exec: ExecId) {
+        if self.slots.get(&exec).is_some_and(|slot| slot.settled && !slot.runs) {
+            self.slots.remove(&exec);
+        }
+    }
+
+    pub(crate) fn step(&mut self, now: Time, broker: &dyn Broker) -> Wants {
+        let mut wants = Wants { start: Vec::new(), again: None, drained: false, trouble: None };
+        // The wall clock may have been set back: no pause is longer than the longest.
+        if let Some(until) = self.not_before
+            && now < until
+            && until.since(now) <= PAUSE_MAX
+        {
+            wants.again = Some(until);
+            return wants;
+        }
+        self.not_before = None;
+        let done = self.settle(broker).and_then(|()| self.claim(broker, &mut wants));
+        match done {
+            Ok(()) => self.refusals = 0,
+            Err(error) => {
+                self.counts.refused += 1;
+                self.refusals += 1;
+                let pause = (PAUSE_MIN * 2u32.saturating_pow(self.refusals.min(16))).min(PAUSE_MAX);
+                let until = now + pause.mul_f64(0.5 + self.dice.f64() / 2.0);
+                self.not_before = Some(until);
+                wants.again = Some(until);
+                wants.trouble = Some(error);
+            }
+        }
+        wants
+    }
+
+    fn settle(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        crash_point!("dispatcher.before_settle");
+        let answers = broker.settle(&self.ended)?;
+        crash_point!("dispatcher.settled");
+        for (outcome, answer) in std::mem::take(&mut self.ended).into_iter().zip(answers) {
+            match answer {
+                Settled::Lost => self.counts.lost += 1,
+                // Repeated: the first answer was lost, and this is the first that is counted.
+                Settled::Recorded | Settled::Repeated => match outcome.end {
+                    End::Done(_) => self.counts.done += 1,
+                    End::Failed(_) => self.counts.failed += 1,
+                    End::Retry { .. } => self.counts.retried += 1,
+                    End::Release => self.counts.released += 1,
+                    End::Snooze { .. } => self.counts.unknown += 1,
+                    End::Stopped => self.counts.stopped += 1,
+                },
+            }
+            if let Some(slot) = self.slots.get_mut(&outcome.exec) {
+                slot.settled = true;
+                self.leave(outcome.exec);
+            }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
+        let free = self.concurrency.saturating_sub(self.slots.len());
+        if self.stopping || free == 0 {
+            return Ok(());
+        }
+        let queues = self.order.draw(&mut self.dice);
+        let claim = Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease };
+        crash_point!("dispatcher.before_claim");
+        wants.start = broker.claim(&claim)?;
+        crash_point!("dispatcher.claimed");
+        wants.drained = wants.start.len() < free;
+        self.counts.taken += wants.start.len() as u64;
+        for lease in &wants.start {
+            self.slots.insert(lease.exec, Slot { told: false, runs: true, settled: false });
+        }
+        Ok(())
+    }
+}

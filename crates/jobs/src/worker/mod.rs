@@ -1,0 +1,296 @@
+//! The worker: takes jobs from a broker and runs them.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `dispatcher` | the loop that settles and claims |
+//! | `heartbeater` | the loop that says "alive" |
+//! | `keeper` | the loop that lets time pass for the store |
+//! | `verdict`, `order` | what the end of a run means; which queue comes first: pure |
+//! | `crew`, `slots` | the threads that call the loops, and what they share |
+//! | `model` | on what jobs run |
+
+mod crew;
+pub(crate) mod dispatcher;
+pub(crate) mod heartbeater;
+pub(crate) mod keeper;
+mod model;
+pub(crate) mod order;
+#[cfg(test)]
+mod simulation;
+mod slots;
+pub(crate) mod verdict;
+
+pub use dispatcher::Counts;
+pub use model::Model;
+
+use crate::broker::{Broker, BrokerError};
+use crate::job::{DEFAULT_QUEUE, Failure, JobId, WorkerId};
+use crate::registry::{Handler, Registry};
+use crew::{Crew, Shared};
+use order::Order;
+use ropewalk::task::{States, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long a lease holds without a sign of life, unless the worker says otherwise.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// The shortest lease.
+pub const LEASE_MIN: Duration = Duration::from_millis(300);
+/// How long running jobs may go on after a worker was told to stop, unless it says otherwise.
+pub const GRACE: Duration = Duration::from_secs(25);
+
+/// What a worker has to say while it works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A run failed: the job, its task, why. It may be tried again.
+    Failed(JobId, String, Failure),
+    /// Nobody here knows the task of a job; it went back for others.
+    Unknown(JobId, String),
+    /// A run goes on long after its time limit, and holds its thread.
+    Hangs(JobId, String),
+    /// So many jobs of workers that ended or hung were taken back.
+    Recovered(usize),
+    /// The broker refused a step; it is tried again.
+    Trouble(BrokerError),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(id, task, failure) => write!(f, "job {id} of {task} failed: {failure}"),
+            Self::Unknown(id, task) => {
+                write!(
+                    f,
+                    "job {id} went back: this worker does not know the task {task}; register it, or let others serve its queue"
+                )
+            }
+            Self::Hangs(id, task) => write!(f, "job {id} of {task} goes on after its time limit and holds its thread"),
+            Self::Recovered(jobs) => write!(f, "{jobs} job(s) of workers that ended or hung were taken back"),
+            Self::Trouble(error) => write!(f, "the broker refused a step, which is tried again: {error}"),
+        }
+    }
+}
+
+type Tell = Arc<dyn Fn(&Notice) + Send + Sync>;
+
+/// What a worker was told before it began.
+#[derive(Clone)]
+pub(crate) struct Config {
+    worker: WorkerId,
+    order: Order,
+    concurrency: usize,
+    lease: Duration,
+    grace: Duration,
+    burst: bool,
+    model: Model,
+    registry: Registry,
+    states: Arc<States>,
+    notice: Option<Tell>,
+}
+
+/// Takes jobs from a broker and runs them. See the crate's first page for an example.
+#[must_use = "a worker does nothing until it is run or started"]
+pub struct Worker {
+    broker: Arc<dyn Broker>,
+    config: Config,
+    states: States,
+}
+
+impl Worker {
+    /// A worker for the queue `default`, which runs one job at a time.
+    pub fn new(broker: impl Broker + 'static) -> Self {
+        let config = Config {
+            worker: WorkerId::random(),
+            order: Order::Strict(vec![DEFAULT_QUEUE.to_owned()]),
+            concurrency: 1,
+            lease: LEASE,
+            grace: GRACE,
+            burst: false,
+            model: Model::Threads,
+            registry: Registry::new(),
+            states: Arc::default(),
+            notice: Some(Arc::new(|notice| eprintln!("ropewalk worker: {notice}"))),
+        };
+        Self { broker: Arc::new(broker), config, states: States::new() }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut this = self;
+        change(&mut this.config);
+        this
+    }
+
+    /// Serves these queues. A later one has its turn when those before it have nothing ready.
+    pub fn queues<Q: Into<String>>(self, queues: impl IntoIterator<Item = Q>) -> Self {
+        let queues = queues.into_iter().map(Into::into).collect();
+        self.with(|config| config.order = Order::Strict(queues))
+    }
+
+    /// Serves these queues, each first in proportion to its weight: none starves.
+    pub fn weighted_queues<Q: Into<String>>(self, queues: impl IntoIterator<Item = (Q, u32)>) -> Self {
+        let queues = queues.into_iter().map(|(queue, weight)| (queue.into(), weight)).collect();
+        self.with(|config| config.order = Order::Weighted(queues))
+    }
+
+    /// Runs so many jobs at once. It takes no more from the queue than it can run.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn concurrency(self, jobs: usize) -> Self {
+        assert!(jobs > 0, "a worker runs at least one job at a time");
+        self.with(|config| config.concurrency = jobs)
+    }
+
+    /// Runs them on this model.
+    pub fn model(self, model: Model) -> Self {
+        self.with(|config| config.model = model)
+    }
+
+    /// Lends this to every task that takes a `State` of its type.
+    pub fn state<T: Send + Sync + 'static>(self, state: T) -> Self {
+        Self { states: self.states.with(state), ..self }
+    }
+
+    /// Knows this task: the struct that `#[ropewalk::task]` put beside the function, as in `register::<thumb>()`.
+    pub fn register<T>(self) -> Self
+    where
+        T: Task<Output: Serialize>,
+        T::Tuple: DeserializeOwned,
+    {
+        self.with(|config| config.registry = std::mem::take(&mut config.registry).with::<T>())
+    }
+
+    /// Knows a task that is not made by the attribute.
+    pub fn register_handler(self, name: impl Into<String>, handler: Handler) -> Self {
+        self.with(|config| config.registry = std::mem::take(&mut config.registry).with_handler(name, handler))
+    }
+
+    /// Knows all of these tasks, and no others.
+    pub fn registry(self, registry: Registry) -> Self {
+        self.with(|config| config.registry = registry)
+    }
+
+    /// How long a job is kept for this worker without a sign of life. When the worker dies, its jobs run again after at most
+    /// this long (and half a second). At least [`LEASE_MIN`]; signs of life are given three times as often.
+    pub fn lease(self, lease: Duration) -> Self {
+        self.with(|config| config.lease = lease.max(LEASE_MIN))
+    }
+
+    /// How long running jobs may go on after it was told to stop.
+    pub fn grace(self, grace: Duration) -> Self {
+        self.with(|config| config.grace = grace)
+    }
+
+    /// Ends when nothing is ready in its queues and nothing runs.
+    pub fn burst(self) -> Self {
+        self.with(|config| config.burst = true)
+    }
+
+    /// Tells this what there is to say, instead of writing it to standard error.
+    pub fn on_notice(self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        self.with(|config| config.notice = Some(Arc::new(tell)))
+    }
+
+    fn crew(self) -> Crew {
+        let mut config = self.config;
+        config.states = Arc::new(self.states);
+        Crew::new(self.broker, config)
+    }
+
+    /// Works until SIGTERM or SIGINT (Ctrl-C): then it takes no more jobs, and waits for those that run for as long as its
+    /// grace. A second signal ends them at once; what has not ended goes back to its queue.
+    ///
+    /// # Errors
+    ///
+    /// When the signals cannot be listened to.
+    pub fn run(self) -> io::Result<Counts> {
+        let crew = self.crew();
+        let signals = signals(crew.shared())?;
+        let counts = crew.run();
+        signals();
+        Ok(counts)
+    }
+
+    /// Works on a thread of its own, until it is told to stop.
+    pub fn start(self) -> io::Result<RunningWorker> {
+        let crew = self.crew();
+        let shared = Arc::clone(crew.shared());
+        let thread = thread::Builder::new().name("ropewalk-jobs-worker".to_owned()).spawn(move || crew.run())?;
+        Ok(RunningWorker { shared, thread: Some(thread) })
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.config.worker)
+            .field("registry", &self.config.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the worker of signals; what it returns ends that.
+#[cfg(unix)]
+fn signals(shared: &Arc<Shared>) -> io::Result<impl FnOnce() + use<>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let (end, shared) = (signals.handle(), Arc::clone(shared));
+    let thread = thread::Builder::new().name("ropewalk-jobs-signals".to_owned()).spawn(move || {
+        signals.forever().for_each(|_| shared.stop());
+    })?;
+    Ok(move || {
+        end.close();
+        let _ = thread.join();
+    })
+}
+
+#[cfg(not(unix))]
+fn signals(_: &Arc<Shared>) -> io::Result<impl FnOnce() + use<>> {
+    Ok(|| ())
+}
+
+/// A worker at work. Dropped, it is told to stop and waited for.
+#[must_use = "dropped, it is told to stop and waited for"]
+pub struct RunningWorker {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Counts>>,
+}
+
+impl RunningWorker {
+    /// Takes no more jobs. Said a second time, those that run are asked to end at once.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+
+    /// Waits for its end, as a thread does; what it counted.
+    ///
+    /// # Panics
+    ///
+    /// If a loop of the worker panicked, with its payload.
+    pub fn join(mut self) -> Counts {
+        let thread = self.thread.take().expect("it is there until joined");
+        thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+    }
+}
+
+impl Drop for RunningWorker {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.stop();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for RunningWorker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunningWorker").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,505 @@
+//! The real loops, policies and state machine on a virtual clock, single-threaded, with everything that can go wrong: workers that
+//! crash or stand still for a while, answers that are lost after the step has happened, steps that are refused, a wall clock
+//! that jumps, people who stop, cancel and requeue.
+//!
+//! A run is decided by its seed. One that fails prints it; it is kept in `tests/seeds.txt`, and those are tried before
+//! all others. `ROPEWALK_SIM_SEEDS` says how many seeds there are (ci/job-faults.sh: 200), `ROPEWALK_SIM_SEED` picks one.
+//!
+//! [`Watched`] stands between the loops and the broker and holds each step against what must be true of it.
+
+use super::dispatcher::Dispatcher;
+use super::heartbeater::Heartbeater;
+use super::order::Order;
+use super::verdict::{self, Asked, Run};
+use super::{LEASE, keeper};
+use crate::broker::{
+    Beat, Broker, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, MemoryBroker, QueueCounts, Running,
+    Ticked, Topic, VirtualClock, WorkerInfo,
+};
+use crate::dependency::{Need, When};
+use crate::job::{
+    CRASHES_MAX, ExecId, Failure, FailureKind, Job, JobId, Lease, Limit, NewJob, Outcome, Progress, Time, WorkerId,
+};
+use crate::state::{Settled, State};
+use crate::{Retry, Unique};
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const START: Time = Time::of_millis(1_800_000_000_000);
+const HOURS: u64 = 10;
+const WORKERS: usize = 3;
+
+/// What is known of a job from outside.
+struct Known {
+    new: NewJob,
+    /// How often it was begun, and by which executions that did not count.
+    claims: u32,
+    requeues: u32,
+    ends: u32,
+}
+
+/// The broker, watched.
+struct Watched {
+    broker: MemoryBroker,
+    known: Mutex<BTreeMap<JobId, Known>>,
+    /// Those that had not ended when somebody looked last.
+    open: Mutex<BTreeSet<JobId>>,
+    /// The latest that a tick can have seen on the wall.
+    latest: Mutex<Time>,
+    faults: Mutex<u64>,
+}
+
+impl Watched {
+    fn seen(&self, id: &JobId) -> Option<Job> {
+        self.broker.job(id).unwrap()
+    }
+
+    /// What a claim gave. (That it was ready before is held by the comparison of random steps.)
+    fn check_claimed(&self, leases: &[Lease]) {
+        for lease in leases {
+            let job = self.seen(&lease.id).expect("what is leased is there");
+            assert_eq!((job.state, job.exec), (State::Leased, Some(lease.exec)));
+            let mut known = self.known.lock().unwrap();
+            let entry = known.get_mut(&lease.id).expect("only what was accepted runs");
+            entry.claims += 1;
+            if entry.requeues == 0 {
+                // The wall clock may have been set back since it was due.
+                let latest = *self.latest.lock().unwrap();
+                assert!(job.due.is_none_or(|due| due <= latest), "{} ran early", job.id);
+                let needs = entry.new.needs.clone();
+                for need in needs {
+                    let on = self.seen(&need.id).expect("kept for longer than this runs");
+                    // What it needed may have been requeued since.
+                    let again = known[&need.id].requeues > 0;
+                    assert!(again || need.when.is_met(on.state) == Some(true), "{} ran without {}", job.id, need.id);
+                }
+            }
+            let Some(limit) = known[&lease.id].new.limit.clone() else { continue };
+            let open = self.open.lock().unwrap();
+            let runs = |id: &&JobId| {
+                known[*id].new.limit.as_ref().is_some_and(|other| other.key == limit.key)
+                    && self.seen(id).is_some_and(|job| job.state == State::Leased)
+            };
+            let running = open.iter().filter(runs).count();
+            assert!(running <= limit.at_once as usize, "{running} jobs of `{}` run at once", limit.key);
+        }
+    }
+
+    /// All jobs that have not ended.
+    fn all(&self) -> HashMap<JobId, Job> {
+        let open = self.open.lock().unwrap();
+        let all = open.iter().filter_map(|id| self.seen(id));
+        all.filter(|job| !job.state.is_ended()).map(|job| (job.id.clone(), job)).collect()
+    }
+}
+
+impl Broker for Watched {
+    fn now(&self) -> Time {
+        self.broker.now()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        self.broker.enqueue(jobs)
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        let leases = self.broker.claim(claim)?;
+        assert!(leases.len() <= claim.max);
+        self.check_claimed(&leases);
+        Ok(leases)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        let held: Vec<_> = beat
+            .running
+            .iter()
+            .map(|running| {
+                self.seen(&running.id).is_some_and(|job| job.state == State::Leased && job.exec == Some(running.exec))
+            })
+            .collect();
+        let answer = self.broker.heartbeat(beat);
+        if let Ok(answers) = &answer {
+            for (held, answer) in held.iter().zip(answers) {
+                assert_eq!(*held, *answer != Held::Lost, "a beat was told {answer:?}");
+            }
+        }
+        answer
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        let may: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| {
+                self.seen(&outcome.id).is_some_and(|job| job.state == State::Leased && job.exec == Some(outcome.exec))
+            })
+            .collect();
+        let answers = self.broker.settle(outcomes);
+        if let Ok(answers) = &answers {
+            for ((outcome, may), answer) in outcomes.iter().zip(&may).zip(answers) {
+                assert_eq!(*may, *answer == Settled::Recorded, "job {} was told {answer:?}", outcome.id);
+            }
+        }
+        answers
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        {
+            let mut latest = self.latest.lock().unwrap();
+            *latest = (*latest).max(self.broker.now());
+        }
+        self.broker.tick()
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        self.broker.control(control)
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        self.broker.job(id)
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        self.broker.jobs(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        self.broker.queues()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        self.broker.workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        self.broker.ended_since(mark)
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        self.broker.news(topic)
+    }
+
+    fn wait(&self, _: Topic, _: u64, _: Duration) {
+        unreachable!("the simulation never waits");
+    }
+
+    fn ring(&self, topic: Topic) {
+        self.broker.ring(topic);
+    }
+}
+
+/// One worker process.
+struct Process {
+    dispatcher: Dispatcher,
+    heartbeater: Heartbeater,
+    runs: HashMap<ExecId, (Lease, Duration, Option<Asked>)>,
+    beat_at: Duration,
+    keep_at: Duration,
+    asleep_until: Duration,
+}
+
+struct World {
+    rng: Rng,
+    clock: Arc<VirtualClock>,
+    watched: Watched,
+    elapsed: Duration,
+    processes: Vec<Process>,
+    made: usize,
+    mark: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let clock = Arc::new(VirtualClock::at(START));
+        let broker = MemoryBroker::with_clock(Arc::clone(&clock));
+        let watched = Watched {
+            broker,
+            known: Mutex::default(),
+            open: Mutex::default(),
+            latest: Mutex::default(),
+            faults: Mutex::default(),
+        };
+        let mut world = Self {
+            rng: Rng::with_seed(seed),
+            clock,
+            watched,
+            elapsed: Duration::ZERO,
+            processes: Vec::new(),
+            made: 0,
+            mark: 0,
+        };
+        for _ in 0..WORKERS {
+            let process = world.process();
+            world.processes.push(process);
+        }
+        world
+    }
+
+    fn process(&mut self) -> Process {
+        let worker = WorkerId::of(format!("w{:x}", self.rng.u64(..)));
+        let queues: Vec<String> = vec!["high".into(), "default".into()];
+        let order = if self.rng.bool() {
+            Order::Strict(queues.clone())
+        } else {
+            Order::Weighted(queues.iter().cloned().zip([3, 1]).collect())
+        };
+        let concurrency = self.rng.usize(1..5);
+        Process {
+            dispatcher: Dispatcher::new(worker.clone(), order, concurrency, LEASE, Rng::with_seed(self.rng.u64(..))),
+            heartbeater: Heartbeater::new(worker, queues, concurrency, LEASE),
+            runs: HashMap::new(),
+            beat_at: self.elapsed,
+            keep_at: self.elapsed,
+            asleep_until: Duration::ZERO,
+        }
+    }
+
+    fn any_known(&mut self) -> Option<JobId> {
+        let known = self.watched.known.lock().unwrap();
+        let late = known.len().saturating_sub(12);
+        (!known.is_empty()).then(|| known.keys().nth(self.rng.usize(late..known.len())).cloned()).flatten()
+    }
+
+    fn produce(&mut self) {
+        let mut jobs = Vec::new();
+        for _ in 0..self.rng.usize(1..4) {
+            let mut job =
+                NewJob { id: format!("j{:06}", self.made).parse().unwrap(), ..NewJob::new("app::work", "[]") };
+            self.made += 1;
+            if self.rng.u8(..3) == 0 {
+                job.queue = "high".into();
+            }
+            job.priority = self.rng.i32(-1..2);
+            job.options.retry = Retry::times(self.rng.u32(..4)).base(Duration::from_secs(self.rng.u64(1..60)));
+            if self.rng.u8(..5) == 0 {
+                job.due = Some(self.watched.now() + Duration::from_secs(self.rng.u64(..1_800)));
+            }
+            if self.rng.u8(..5) == 0 {
+                job.limit = Some(Limit { key: "site".into(), at_once: 2 });
+            }
+            if self.rng.u8(..10) == 0 {
+                let unique = Unique::key(["k1", "k2"][self.rng.usize(..2)]);
+                job.unique = Some(if self.rng.bool() { unique } else { unique.within(Duration::from_secs(600)) });
+            }
+            if self.rng.u8(..4) == 0
+                && let Some(id) = self.any_known()
+            {
+                job.needs.push(Need { id, when: When::ALL[self.rng.usize(..4)] });
+            }
+            jobs.push(job);
+        }
+        // Until it is answered, as those who must not lose a job do.
+        let enqueued = loop {
+            if let Ok(enqueued) = self.watched.enqueue(&jobs) {
+                break enqueued;
+            }
+        };
+        let mut known = self.watched.known.lock().unwrap();
+        for (job, enqueued) in jobs.into_iter().zip(enqueued) {
+            // A duplicate by its own id is one whose first answer was lost.
+            if *enqueued.id() == job.id {
+                self.watched.open.lock().unwrap().insert(job.id.clone());
+                known.insert(job.id.clone(), Known { new: job, claims: 0, requeues: 0, ends: 0 });
+            }
+        }
+    }
+
+    fn go_wrong(&mut self) {
+        *self.watched.faults.lock().unwrap() += 1;
+        match self.rng.u8(..10) {
+            0 | 1 => {
+                let at = self.rng.usize(..WORKERS);
+                self.processes[at] = self.process();
+                self.processes[at].asleep_until = self.elapsed + Duration::from_secs(self.rng.u64(..60));
+            }
+            2 => {
+                let at = self.rng.usize(..WORKERS);
+                self.processes[at].asleep_until = self.elapsed + Duration::from_secs(self.rng.u64(1..120));
+            }
+            3 => {
+                // Ten minutes at most from where it would be.
+                let right = START + self.elapsed;
+                let off = self.rng.u64(..1_200_000);
+                self.clock.set_wall(Time::of_millis(right.millis() + off - 600_000));
+            }
+            4 | 5 => self.watched.broker.fail_next(Fault::Refuse),
+            6 | 7 => self.watched.broker.fail_next(Fault::LoseReply),
+            _ => {
+                let Some(id) = self.any_known() else { return };
+                let control = match self.rng.u8(..4) {
+                    0 => Control::Stop(id.clone()),
+                    1 => Control::Cancel(id.clone()),
+                    _ => Control::Requeue(id.clone()),
+                };
+                let ended = self.watched.seen(&id).is_some_and(|job| job.state.is_ended());
+                let done = self.watched.control(&control);
+                let happened = ended && self.watched.seen(&id).is_some_and(|job| !job.state.is_ended());
+                if matches!(control, Control::Requeue(_)) && (done.is_ok() || happened) {
+                    self.watched.known.lock().unwrap().get_mut(&id).expect("known").requeues += 1;
+                    self.watched.open.lock().unwrap().insert(id);
+                }
+            }
+        }
+    }
+
+    fn work(&mut self, at: usize) {
+        let Self { rng, watched, elapsed, processes, .. } = self;
+        let (process, elapsed) = (&mut processes[at], *elapsed);
+        if process.asleep_until > elapsed {
+            return;
+        }
+        let now = watched.now();
+        if process.keep_at <= elapsed {
+            let (_, again) = keeper::step(now, watched);
+            process.keep_at = elapsed + again.since(now).min(keeper::TICK_EVERY);
+        }
+        if process.beat_at <= elapsed {
+            let running = process
+                .runs
+                .iter()
+                .map(|(exec, (lease, ..))| Running {
+                    id: lease.id.clone(),
+                    exec: *exec,
+                    progress: Some(Progress { done: 0.5, message: String::new() }),
+                })
+                .collect();
+            let (news, again) = process.heartbeater.step(now, watched, running, false);
+            process.beat_at = elapsed + again.since(now);
+            for (exec, held) in news.unwrap_or_default() {
+                if let Some((_, until, asked)) = process.runs.get_mut(&exec) {
+                    asked.get_or_insert(if held == Held::Stop { Asked::Stop } else { Asked::Lost });
+                    // It ends at its next wait.
+                    *until = (*until).min(elapsed + Duration::from_millis(rng.u64(..2_000)));
+                }
+            }
+        }
+        let over: Vec<ExecId> =
+            process.runs.iter().filter(|(_, (_, until, _))| *until <= elapsed).map(|(exec, _)| *exec).collect();
+        for exec in over {
+            let (lease, _, asked) = process.runs.remove(&exec).expect("just seen");
+            let run = match rng.u8(..10) {
+                _ if asked.is_some() && rng.bool() => Run::Cancelled,
+                0 | 1 => Run::Returned(Err(Failure::new(FailureKind::Error, "no rope"))),
+                2 => Run::Unwound(Failure::new(FailureKind::Panic, "a strand broke")),
+                _ => Run::Returned(Ok("1".into())),
+            };
+            let end = verdict::of(&lease, run, asked, rng.f64());
+            process.dispatcher.end(end.map(|end| Outcome { id: lease.id, exec, end }).ok_or(exec));
+            process.dispatcher.gone(exec);
+        }
+        for lease in process.dispatcher.step(now, watched).start {
+            let takes = match rng.u8(..20) {
+                0 => Duration::from_secs(rng.u64(..300)),
+                _ => Duration::from_millis(rng.u64(..20_000)),
+            };
+            process.runs.insert(lease.exec, (lease, elapsed + takes, None));
+        }
+    }
+
+    fn pass(&mut self, by: Duration) {
+        self.clock.advance(by);
+        self.elapsed += by;
+        for at in 0..WORKERS {
+            self.work(at);
+        }
+        let (mark, ended) = self.watched.ended_since(Some(self.mark)).unwrap();
+        self.mark = mark;
+        let mut known = self.watched.known.lock().unwrap();
+        for id in ended {
+            // Unless it was requeued since.
+            if self.watched.seen(&id).is_none_or(|job| job.state.is_ended()) {
+                self.watched.open.lock().unwrap().remove(&id);
+            }
+            let entry = known.get_mut(&id).expect("only what was accepted ends");
+            entry.ends += 1;
+            assert!(entry.ends <= 1 + entry.requeues, "{id} ended {} times", entry.ends);
+        }
+    }
+}
+
+/// What one run saw, for the figures.
+#[derive(Default)]
+struct Tally {
+    jobs: usize,
+    claims: u64,
+    faults: u64,
+    again: u64,
+}
+
+fn simulate(seed: u64) -> Tally {
+    let mut world = World::new(seed);
+    let end = Duration::from_secs(HOURS * 3600);
+    while world.elapsed < end {
+        if world.rng.u8(..4) == 0 {
+            world.produce();
+        }
+        if world.rng.u8(..8) == 0 {
+            world.go_wrong();
+        }
+        let by = Duration::from_millis(world.rng.u64(1..12_000));
+        world.pass(by);
+    }
+    // Nothing goes wrong any more: everything that was accepted must end.
+    let limit = world.elapsed + Duration::from_secs(24 * 3600);
+    world.clock.set_wall(START + world.elapsed);
+    while !world.watched.all().is_empty() {
+        assert!(world.elapsed < limit, "{:?} never ended", world.watched.all().keys().take(3).collect::<Vec<_>>());
+        world.pass(Duration::from_secs(7));
+    }
+    let known = world.watched.known.lock().unwrap();
+    let mut tally = Tally { jobs: known.len(), faults: *world.watched.faults.lock().unwrap(), ..Tally::default() };
+    for (id, entry) in known.iter() {
+        let job = world.watched.seen(id).expect("kept for longer than this runs");
+        assert_eq!(entry.ends, 1 + entry.requeues, "{id} did not end once each time: {job:?}");
+        assert!(job.crashes <= CRASHES_MAX);
+        if job.state == State::Done {
+            assert!(entry.claims > 0, "{id} is done and never ran");
+        }
+        tally.claims += u64::from(entry.claims);
+        tally.again += u64::from(entry.claims.saturating_sub(1));
+    }
+    tally
+}
+
+/// Seeds that found something once.
+const KEPT: &str = include_str!("../../tests/seeds.txt");
+
+#[test]
+fn simulated_hours_lose_nothing() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let mut seeds: Vec<u64> = KEPT.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    match number("ROPEWALK_SIM_SEED") {
+        Some(one) => seeds = vec![one],
+        None => seeds.extend(0..number("ROPEWALK_SIM_SEEDS").unwrap_or(10)),
+    }
+    let (next, sum) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
+    let some = || {
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let Ok(tally) = std::panic::catch_unwind(|| simulate(*seed)) else {
+                panic!("seed {seed} failed: try it with ROPEWALK_SIM_SEED={seed}, and keep it in tests/seeds.txt");
+            };
+            let mut sum = sum.lock().unwrap();
+            sum.jobs += tally.jobs;
+            sum.claims += tally.claims;
+            sum.faults += tally.faults;
+            sum.again += tally.again;
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(some)));
+    });
+    let sum = sum.into_inner().unwrap();
+    assert!(sum.jobs > seeds.len() * 100 && sum.faults > 0 && sum.again > 0, "nothing was tried");
+    println!(
+        "simulated: {} seeds, {} hours, {} jobs, {} runs of which {} again, {} faults",
+        seeds.len(),
+        seeds.len() as u64 * HOURS,
+        sum.jobs,
+        sum.claims,
+        sum.again,
+        sum.faults
+    );
+}

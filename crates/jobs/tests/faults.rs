@@ -1,0 +1,495 @@
+//! Processes that die and stop at the worst moments, and a checker outside of them.
+//!
+//! The test starts itself again as workers and as producers on one SQLite file. What it believes are two append-only files
+//! that the processes write before and after they do something (`acked`: an enqueue was answered; `runs`: a run begins), and
+//! at the end the store itself.
+//!
+//! - **Directed**: each named crash point ([`POINTS`]) in a worker, and where it is passed there in a producer: killed there, and
+//!   stopped there until its leases have run out, then continued. A point that is never passed is a failure of the test.
+//! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms.
+//!
+//! # What is checked
+//!
+//! 1. Every acknowledged id has ended, and is known.
+//! 2. What counts of a job is its last attempt: a settle of an execution that had lost its lease would show an earlier one.
+//! 3. A job has run at most once, and once more for each failure and each lost lease that the store has counted: so dependants
+//!    fire once.
+//! 4. Nothing ran before its time, and nothing before what it needs had ended.
+//!
+//! Runs with `ci/job-faults.sh`. `ROPEWALK_FAULT_SECONDS` is how long the random part lasts.
+
+#![cfg(all(unix, feature = "__crash_points"))]
+
+use ropewalk::JobContext;
+use ropewalk_jobs::broker::{Claim, Control, Filter};
+use ropewalk_jobs::job::WorkerId;
+use ropewalk_jobs::{Broker, JobId, Need, NewJob, Retry, SqliteBroker, State, Time, When, Worker};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::{HashMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Every crash point of the crate: in a worker, and whether a producer passes it too.
+const POINTS: &[(&str, bool)] = &[
+    ("writer.taken", true),
+    ("writer.turn", true),
+    ("writer.begun", true),
+    ("writer.before_commit", true),
+    ("writer.committed", true),
+    ("writer.rung", true),
+    ("writer.before_answers", true),
+    ("enqueue.inserted", true),
+    ("control.done", true),
+    ("claim.selected", false),
+    ("claim.leased", false),
+    ("heartbeat.extended", false),
+    ("settle.moved", false),
+    ("end.moved", false),
+    ("needs.told", false),
+    ("tick.due", false),
+    ("tick.expired", false),
+    ("tick.forgotten", false),
+    ("dispatcher.before_claim", false),
+    ("dispatcher.claimed", false),
+    ("dispatcher.before_settle", false),
+    ("dispatcher.settled", false),
+    ("heartbeater.before", false),
+    ("heartbeater.after", false),
+    ("keeper.before", false),
+    ("keeper.after", false),
+    ("run.before", false),
+    ("run.after", false),
+];
+
+const LEASE: Duration = Duration::from_millis(400);
+/// How long everything may take to end once nothing goes wrong any more.
+const CALM_MAX: Duration = Duration::from_secs(60);
+const CASES_AT_ONCE: usize = 6;
+
+#[ropewalk::task]
+fn work(job: &JobContext, millis: u64, fail_until: u32) -> Result<u32, std::fmt::Error> {
+    let id = job.id().expect("a job");
+    note("runs", &format!("{id} {} {}", job.attempt(), Time::from(SystemTime::now()).millis()));
+    // Off the clock of ropewalk on purpose: as foreign code does.
+    thread::sleep(Duration::from_millis(millis));
+    if job.attempt() < fail_until { Err(std::fmt::Error) } else { Ok(job.attempt()) }
+}
+
+/// Appends a line in one write, so that processes never mix theirs.
+fn note(file: &str, line: &str) {
+    let place = PathBuf::from(std::env::var_os("FAULTS_PLACE").expect("set by the test"));
+    let mut file = OpenOptions::new().append(true).create(true).open(place.join(file)).expect("a history");
+    file.write_all(format!("{line}\n").as_bytes()).expect("a line of history");
+}
+
+fn open(place: &Path) -> SqliteBroker {
+    SqliteBroker::open(place.join("jobs.db")).expect("the file of the queue")
+}
+
+fn be_a_worker(place: &Path) {
+    let worker = Worker::new(open(place)).register::<work>().concurrency(4).lease(LEASE).on_notice(|_| {});
+    worker.run().expect("signals");
+}
+
+/// Jobs of all sorts, decided by their number.
+fn job(name: &str, n: usize) -> NewJob {
+    let id = |n: usize| -> JobId { format!("{name}-{n:06}").parse().expect("an id") };
+    let (millis, fail_until) = match n % 12 {
+        3 => (LEASE.as_millis() / 2, 0),
+        5 | 6 => (0, 2),
+        _ => (0, 0),
+    };
+    let mut job = NewJob { id: id(n), ..NewJob::new("faults::work", format!("[{millis}, {fail_until}]")) };
+    job.options.retry = Retry::times(20).base(Duration::from_millis(10));
+    // A storm of kills is no fault of the job.
+    job.options.crashes_max = Some(1_000_000);
+    match n % 12 {
+        4 => job.due = Some(Time::from(SystemTime::now() + Duration::from_millis(300))),
+        7 => job.needs = vec![Need { id: id(n - 1), when: When::Done }],
+        8 => job.needs = vec![Need { id: id(n - 1), when: When::Ended }, Need { id: id(n - 5), when: When::Ended }],
+        9 => job.options.result_ttl_ms = Some(1),
+        _ => {}
+    }
+    job
+}
+
+/// Enqueues batches, each again until it is answered; goes on where the one before it was killed.
+fn be_a_producer(place: &Path, name: &str, from: usize, to: usize) {
+    const BATCH: usize = 12;
+    let broker = open(place);
+    for first in (from..to).step_by(BATCH) {
+        let jobs: Vec<_> = (first..first + BATCH).map(|n| job(name, n)).collect();
+        while broker.enqueue(&jobs).is_err() {}
+        let ids: Vec<_> = jobs.iter().map(|job| job.id.as_str()).collect();
+        note("acked", &ids.join(" "));
+        // Somebody changes their mind: it never begins, or is stopped, or has ended.
+        let _ = broker.control(&Control::End(jobs[10].id.clone()));
+        note("progress", &(first + BATCH).to_string());
+    }
+}
+
+struct Process(Child);
+
+impl Process {
+    fn start(place: &Path, role: &[&str], crash: Option<&str>) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this test"));
+        command.args(role).env("FAULTS_PLACE", place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match crash {
+            Some(plan) => command.env("ROPEWALK_CRASH", plan),
+            None => command.env_remove("ROPEWALK_CRASH"),
+        };
+        Self(command.spawn().expect("a process"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a pid")).expect("not zero");
+        // Not reaped yet, so the pid is ours, also when it has died.
+        let _ = kill_process(pid, signal);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a child of ours").is_some()
+    }
+
+    /// Whether it was stopped by a signal.
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ropewalk-faults-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory for temporary files");
+        Self(path)
+    }
+
+    fn lines(&self, file: &str) -> Vec<String> {
+        std::fs::read_to_string(self.0.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    jobs: usize,
+    runs: usize,
+    again: usize,
+}
+
+fn wait_until(what: &str, limit: Duration, mut is: impl FnMut() -> bool) -> Result<(), String> {
+    let until = Instant::now() + limit;
+    while !is() {
+        if Instant::now() >= until {
+            return Err(format!("after {limit:?} still not: {what}"));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Everything that was acknowledged has ended, and the histories and the store agree.
+fn check(place: &Place) -> Result<Seen, String> {
+    let broker = open(&place.0);
+    let acked: HashSet<JobId> =
+        place.lines("acked").iter().flat_map(|line| line.split(' ')).map(|id| id.parse().expect("an id")).collect();
+    let is_open =
+        |state| !broker.jobs(&Filter { state: Some(state), limit: 1, queue: None }).expect("a look").is_empty();
+    wait_until("every job has ended", CALM_MAX, || {
+        ![State::Waiting, State::Scheduled, State::Ready, State::Leased].into_iter().any(is_open)
+    })?;
+    let mut runs: HashMap<JobId, Vec<(u32, u64)>> = HashMap::new();
+    for line in place.lines("runs") {
+        let mut words = line.split(' ');
+        let mut next = || words.next().ok_or_else(|| format!("a torn line of history: {line}"));
+        let (id, attempt, at) = (next()?, next()?, next()?);
+        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("a torn line of history: {line}"));
+        runs.entry(id.parse().map_err(|_| format!("a torn line of history: {line}"))?)
+            .or_default()
+            .push((number(attempt)? as u32, number(at)?));
+    }
+    let jobs: HashMap<JobId, ropewalk_jobs::Job> = broker
+        .jobs(&Filter { limit: usize::MAX, ..Filter::default() })
+        .expect("a look")
+        .into_iter()
+        .map(|job| (job.id.clone(), job))
+        .collect();
+    for id in &acked {
+        let number: usize = id.as_str().rsplit('-').next().expect("a number").parse().expect("a number");
+        let ran = runs.get(id).map_or(&[][..], Vec::as_slice);
+        let Some(job) = jobs.get(id) else {
+            // Its result was kept for a millisecond: then it has run.
+            if number % 12 == 9 && !ran.is_empty() {
+                continue;
+            }
+            return Err(format!("{id} was acknowledged and is lost"));
+        };
+        if !job.state.is_ended() {
+            return Err(format!("{id} was acknowledged and is {}", job.state));
+        }
+        let attempts = job.failures + job.crashes + 1;
+        if job.state == State::Done {
+            let counts: u32 = job.result.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+            if counts != attempts {
+                return Err(format!("{id}: attempt {counts} was recorded, and attempt {attempts} held the lease"));
+            }
+        }
+        if ran.len() > attempts as usize {
+            return Err(format!(
+                "{id} ran {} times with {} failures and {} crashes",
+                ran.len(),
+                job.failures,
+                job.crashes
+            ));
+        }
+        // The due time of the first enqueue counts, and a retry moves it: the first run is the one to look at.
+        if let (Some(due), Some((1, at))) = (job.due.filter(|_| job.failures == 0), ran.first())
+            && *at < due.millis()
+        {
+            return Err(format!("{id} ran at {at} and was due at {}", due.millis()));
+        }
+        for on in match number % 12 {
+            7 => vec![number - 1],
+            8 => vec![number - 1, number - 5],
+            _ => vec![],
+        } {
+            let on: JobId =
+                format!("{}-{on:06}", id.as_str().rsplit_once('-').expect("a name").0).parse().expect("an id");
+            let ended = jobs.get(&on).and_then(|on| on.ended).map_or(0, Time::millis);
+            if let Some((_, at)) = ran.iter().find(|(_, at)| *at < ended) {
+                return Err(format!("{id} ran at {at}, and {on} ended at {ended}"));
+            }
+        }
+    }
+    let total: usize = runs.values().map(Vec::len).sum();
+    Ok(Seen { jobs: acked.len(), runs: total, again: total - runs.len() })
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    Kill,
+    Stop,
+}
+
+/// One crash point in one kind of process. Whether the point was passed.
+fn directed(point: &str, how: How, producer: bool, at: u32) -> Result<(bool, Seen), String> {
+    let place = Place::new(&format!("{point}-{how:?}-{producer}"));
+    let plan = format!("{point}:{}:{at}", if how == How::Kill { "kill" } else { "stop" });
+    drop(open(&place.0));
+    let mut healthy = None;
+    let mut victim;
+    if producer {
+        healthy = Some(Process::start(&place.0, &["worker"], None));
+        victim = Process::start(&place.0, &["producer", "p", "0", "24"], Some(&plan));
+    } else {
+        let mut first = Process::start(&place.0, &["producer", "p", "0", "24"], None);
+        wait_until("the jobs are enqueued", CALM_MAX, || first.has_ended())?;
+        // For a tick to find: a lease that runs out at once, and jobs that were forgotten.
+        let ghost =
+            Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO };
+        open(&place.0).claim(&ghost).expect("a claim");
+        victim = Process::start(&place.0, &["worker"], Some(&plan));
+    }
+    // One that never passes the point is told of below.
+    let _ = wait_until("the victim has met its fate", Duration::from_secs(6), || {
+        victim.has_ended()
+            || victim.is_stopped()
+            || (producer && place.lines("progress").iter().any(|line| line == "24"))
+    });
+    let met = if how == How::Stop { victim.is_stopped() } else { was_killed(&mut victim) };
+    if healthy.is_none() {
+        healthy = Some(Process::start(&place.0, &["worker"], None));
+    }
+    if victim.is_stopped() {
+        thread::sleep(LEASE * 2);
+        victim.signal(Signal::CONT);
+    }
+    if producer {
+        // Somebody who was not answered says it again.
+        if how == How::Stop {
+            wait_until("the producer goes on", CALM_MAX, || victim.has_ended())?;
+        }
+        let mut again = Process::start(&place.0, &["producer", "p", "0", "24"], None);
+        wait_until("all was said again", CALM_MAX, || again.has_ended())?;
+    }
+    let seen = check(&place)?;
+    for process in [Some(victim), healthy].into_iter().flatten() {
+        process.signal(Signal::TERM);
+    }
+    Ok((met, seen))
+}
+
+fn was_killed(process: &mut Process) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    process.0.try_wait().ok().flatten().is_some_and(|status| status.signal() == Some(9))
+}
+
+fn all_directed() -> (usize, Seen) {
+    let mut cases = Vec::new();
+    for (point, in_producers) in POINTS {
+        for how in [How::Kill, How::Stop] {
+            // A worker enqueues and controls nothing.
+            if !["enqueue.inserted", "control.done"].contains(point) {
+                cases.push((*point, how, false));
+            }
+            if *in_producers {
+                cases.push((*point, how, true));
+            }
+        }
+    }
+    let (next, seen, bad) = (AtomicUsize::new(0), Mutex::new(Seen::default()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..CASES_AT_ONCE {
+            scope.spawn(|| {
+                while let Some((point, how, producer)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("{point} {how:?} in a {}", if *producer { "producer" } else { "worker" });
+                    match directed(point, *how, *producer, 1) {
+                        Ok((true, case)) => {
+                            let mut seen = seen.lock().unwrap();
+                            seen.jobs += case.jobs;
+                            seen.runs += case.runs;
+                            seen.again += case.again;
+                        }
+                        Ok((false, _)) => bad.lock().unwrap().push(format!("{name}: never passed")),
+                        Err(why) => bad.lock().unwrap().push(format!("{name}: {why}")),
+                    }
+                }
+            });
+        }
+    });
+    let bad = bad.into_inner().unwrap();
+    assert!(bad.is_empty(), "{} of {} cases:\n{}", bad.len(), cases.len(), bad.join("\n"));
+    (cases.len(), seen.into_inner().unwrap())
+}
+
+/// Four workers and a producer, and something happens to one of them all the time.
+fn random(seconds: u64, seed: u64) -> (usize, Seen) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let place = Place::new(&format!("random-{seed}"));
+    drop(open(&place.0));
+    let producer = |place: &Place| {
+        let done = place.lines("progress").last().map_or("0".to_owned(), Clone::clone);
+        Process::start(&place.0, &["producer", "r", &done, "999996"], None)
+    };
+    let mut fleet: Vec<Process> = (0..4).map(|_| Process::start(&place.0, &["worker"], None)).collect();
+    fleet.push(producer(&place));
+    let mut stopped: Vec<(usize, Instant)> = Vec::new();
+    let mut faults = 0;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < until {
+        thread::sleep(Duration::from_millis(rng.u64(5..=50)));
+        stopped.retain(|(at, until)| {
+            let over = *until <= Instant::now();
+            if over {
+                fleet[*at].signal(Signal::CONT);
+            }
+            !over
+        });
+        let at = rng.usize(..fleet.len());
+        if stopped.iter().any(|(other, _)| *other == at) {
+            continue;
+        }
+        faults += 1;
+        if rng.u8(..6) == 0 {
+            fleet[at].signal(Signal::STOP);
+            stopped.push((at, Instant::now() + LEASE.mul_f64(rng.f64() * 3.0)));
+        } else {
+            fleet[at] = if at == 4 {
+                // Its last word is read when it is dead.
+                fleet[at].signal(Signal::KILL);
+                let _ = fleet[at].0.wait();
+                producer(&place)
+            } else {
+                Process::start(&place.0, &["worker"], None)
+            };
+        }
+    }
+    fleet.pop();
+    fleet.iter().for_each(|process| process.signal(Signal::CONT));
+    let seen = check(&place).unwrap_or_else(|why| panic!("seed {seed}: {why} (kept in {})", place.0.display()));
+    fleet.iter().for_each(|process| process.signal(Signal::TERM));
+    (faults, seen)
+}
+
+/// The checker can fail: each of its rules finds what breaks it.
+fn controls() {
+    let place = Place::new("controls");
+    drop(open(&place.0));
+    {
+        let worker = Process::start(&place.0, &["worker"], None);
+        let mut producer = Process::start(&place.0, &["producer", "p", "0", "12"], None);
+        wait_until("the jobs are enqueued", CALM_MAX, || producer.has_ended()).unwrap();
+        check(&place).expect("nothing is wrong yet");
+        worker.signal(Signal::TERM);
+    }
+    let finds = |file: &str, line: String, says: &str| {
+        let path = place.0.join(file);
+        let before = std::fs::read(&path).expect("a history");
+        std::fs::write(&path, [&before[..], line.as_bytes(), b"\n"].concat()).expect("a history");
+        let found = check(&place).expect_err(says);
+        assert!(found.contains(says), "{found}");
+        std::fs::write(&path, before).expect("a history");
+    };
+    finds("acked", "p-000099".into(), "is lost");
+    finds("runs", "p-000000 1 9999999999999".into(), "ran 2 times");
+    let runs = place.lines("runs");
+    let kept = runs.iter().filter(|line| !line.starts_with("p-000007") && !line.starts_with("p-000004"));
+    std::fs::write(place.0.join("runs"), kept.map(|line| format!("{line}\n")).collect::<String>()).expect("a history");
+    finds("runs", "p-000007 1 5".into(), "p-000006 ended at");
+    finds("runs", "p-000004 1 5".into(), "and was due at");
+    let broker = rusqlite::Connection::open(place.0.join("jobs.db")).expect("the file");
+    broker.execute("UPDATE jobs SET crashes = 1 WHERE id = 'p-000001'", []).expect("a row");
+    drop(broker);
+    assert!(check(&place).expect_err("a superseded settle").contains("held the lease"));
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let place = || PathBuf::from(std::env::var_os("FAULTS_PLACE").expect("set by the test"));
+    match words[..] {
+        ["worker"] => be_a_worker(&place()),
+        ["producer", name, from, to] => {
+            be_a_producer(&place(), name, from.parse().expect("a number"), to.parse().expect("a number"));
+        }
+        _ => {
+            let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+            controls();
+            let (cases, directed) = all_directed();
+            println!("directed: {cases} cases, {directed:?}");
+            let (faults, random) =
+                random(number("ROPEWALK_FAULT_SECONDS").unwrap_or(20), number("ROPEWALK_FAULT_SEED").unwrap_or(1));
+            println!("random: {faults} faults, {random:?}");
+            assert!(random.jobs > 100 && faults > 100, "nothing was tried");
+            println!(
+                "faults: directed {cases} random {faults} jobs {} runs {} again {} violations 0",
+                directed.jobs + random.jobs,
+                directed.runs + random.runs,
+                directed.again + random.again
+            );
+        }
+    }
+}
