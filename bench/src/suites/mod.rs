@@ -8,6 +8,8 @@ mod sync;
 use crate::harness::Work;
 
 pub use greenlet::{answer_for, load};
+#[cfg(feature = "ours")]
+pub use sizing::curves;
 
 /// The suites that exist.
 pub const NAMES: [&str; 4] = ["sync", "pool", "sizing", "greenlet"];

@@ -38,6 +38,35 @@ pub struct Curve {
     pub points: Vec<(Duration, u64)>,
 }
 
+/// What a pool of workers was at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLook {
+    /// When.
+    pub at: Duration,
+    /// How many jobs might run.
+    pub target: usize,
+    /// How many ran.
+    pub running: usize,
+    /// How many had not started.
+    pub queued: usize,
+}
+
+impl Curves {
+    /// How a pool found its size: what was seen of it, in the order of time, and the changes of its size with their reasons.
+    pub fn of_pool(title: String, subtitle: String, looks: &[PoolLook], marks: Vec<(Duration, String)>) -> Self {
+        let curve = |name: &str, value: fn(&PoolLook) -> usize| Curve {
+            name: name.to_owned(),
+            points: looks.iter().map(|look| (look.at, value(look) as u64)).collect(),
+        };
+        let curves = vec![
+            curve("jobs that may run", |look| look.target),
+            curve("jobs that run", |look| look.running),
+            curve("jobs queued", |look| look.queued),
+        ];
+        Self { title, subtitle, curves, marks }
+    }
+}
+
 /// Draws `curves`. The text is a whole SVG document and may be placed into an HTML page as it is.
 pub fn draw(curves: &Curves) -> String {
     let points = || curves.curves.iter().flat_map(|curve| &curve.points);
