@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, and the
-# test suite again and again with far more threads than cores. Writes the dated figures to ci/figures/, which are committed.
+# The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, a million
+# tasks in dying processes, the test suite again and again with far more threads than cores, and the profile against all of its
+# ground truth. Writes the dated figures to ci/figures/, which are committed.
 #
 # A part that ran before on the same day stays in the figures until it runs again; each says at which commit it ran.
 #
@@ -10,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets stress}"
+parts="${DEEP_PARTS:-loom shuttle greenlets processes stress profile}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -57,13 +58,25 @@ greenlets() {
     return "$status"
 }
 
+# A million tasks, a tenth of which take their worker along, and a thousand programs that are killed.
+processes() {
+    local started=$SECONDS status=0
+    ROPEWALK_STORM="${DEEP_STORM:-1000000}" ROPEWALK_PARENTS="${DEEP_PARENTS:-1000}" \
+        cargo test -p ropewalk --release --features process --test process_storm || status=$?
+    echo "figures {\"job\": \"processes\", \"ok\": $([[ $status == 0 ]] && echo true || echo false), \"seconds\": $((SECONDS - started))," \
+        "\"tasks\": ${DEEP_STORM:-1000000}, \"programs\": ${DEEP_PARENTS:-1000}}"
+    return "$status"
+}
+
 for name in $parts; do
     case "$name" in
         loom) ROPEWALK_LOOM_LIMIT="${DEEP_LOOM_LIMIT:-2h}" LOOM_MAX_PREEMPTIONS="$loom_preemptions" part bash ci/loom.sh ;;
         shuttle) ROPEWALK_SHUTTLE_LIMIT="${DEEP_SHUTTLE_LIMIT:-2h}" ROPEWALK_SHUTTLE_SCHEDULES="$schedules" part bash ci/shuttle.sh ;;
         greenlets) part greenlets ;;
+        processes) part processes ;;
         stress) part stress ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets and stress, not $name" >&2; exit 2 ;;
+        profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, processes, stress and profile, not $name" >&2; exit 2 ;;
     esac
 done
 

@@ -6,10 +6,12 @@ the same. The 50 ns of work inside and outside a lock are left out: one bytecode
 
 import os
 import queue
+import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -228,7 +230,136 @@ def idle(quick):
     return spent.cpu * 1e6 / spent.wall, spent.cpu / spent.wall, {}
 
 
+def identity(value):
+    return value
+
+
+def length(value):
+    return len(value)
+
+
+def process_roundtrip(quick):
+    count = 300 if quick else 1_500
+    with ProcessPoolExecutor(1) as pool:
+        pool.submit(identity, 1).result()
+        spent = Spent(lambda: sum(pool.submit(identity, 1).result() for _ in range(count)))
+    assert spent.result == count
+    return spent.per(count, 1e-6)
+
+
+def process_map(chunk, full):
+    def run(quick):
+        count = full // 10 if quick else full
+        with ProcessPoolExecutor(2) as pool:
+            pool.submit(identity, 1).result()
+            spent = Spent(lambda: sum(pool.map(identity, range(count), chunksize=chunk)))
+        assert spent.result == count * (count - 1) // 2
+        return spent.per(count)
+
+    return run
+
+
+def process_payload(quick):
+    count = 30 if quick else 150
+    data = b"h" * (1 << 20)
+    with ProcessPoolExecutor(2) as pool:
+        pool.submit(length, data).result()
+        spent = Spent(lambda: sum(pool.map(length, [data] * count)))
+    assert spent.result == count << 20
+    return count / spent.wall, spent.cpu / spent.wall, {}
+
+
+def process_start(gigabyte):
+    def run(quick):
+        count = 5 if quick else 20
+        ballast = b"\x01" * (1 << 30) if gigabyte else b""
+
+        def one():
+            with ProcessPoolExecutor(1) as pool:
+                return pool.submit(identity, 1).result()
+
+        spent = Spent(lambda: sum(one() for _ in range(count)))
+        assert spent.result == count and (not ballast or ballast[-1] == 1)
+        return spent.per(count, 1e-6)
+
+    return run
+
+
+def process_recover(quick):
+    """A pool that has lost a worker is broken: what recovers is a new one."""
+    count = 5 if quick else 20
+    spent = 0.0
+    for _ in range(count):
+        pool = ProcessPoolExecutor(1)
+        victim = pool.submit(os.getpid).result()
+        begin = time.perf_counter()
+        os.kill(victim, 9)
+        while True:
+            try:
+                pool.submit(identity, 1).result()
+                break
+            except BrokenProcessPool:
+                pool.shutdown()
+                pool = ProcessPoolExecutor(1)
+        spent += time.perf_counter() - begin
+        pool.shutdown()
+    return spent / count / 1e-6, 0.0, {}
+
+
+def spawn(gigabyte):
+    def run(quick):
+        count = 50 if quick else 200
+        ballast = b"\x01" * (1 << 30) if gigabyte else b""
+        spent = Spent(lambda: [subprocess.run(["/bin/true"], check=True) for _ in range(count)])
+        assert len(spent.result) == count and (not ballast or ballast[-1] == 1)
+        return spent.per(count, 1e-6)
+
+    return run
+
+
+def communicate(quick):
+    length = (32 if quick else 256) << 20
+    data = b"h" * length
+    spent = Spent(lambda: subprocess.run(["cat"], input=data, stdout=subprocess.PIPE, check=True))
+    assert spent.result.stdout == data
+    return (length >> 20) / spent.wall, spent.cpu / spent.wall, {}
+
+
+def three_in_a_row():
+    first = subprocess.Popen(["echo", "hemp"], stdout=subprocess.PIPE)
+    second = subprocess.Popen(["cat", "-"], stdin=first.stdout, stdout=subprocess.PIPE)
+    third = subprocess.Popen(["cat", "-"], stdin=second.stdout, stdout=subprocess.PIPE)
+    first.stdout.close()
+    second.stdout.close()
+    output = third.communicate()[0]
+    first.wait()
+    second.wait()
+    return output
+
+
+def pipelines(quick):
+    count = 15 if quick else 60
+    spent = Spent(lambda: [three_in_a_row() for _ in range(count)])
+    assert spent.result == [b"hemp\n"] * count
+    return spent.per(count, 1e-6)
+
+
 SUITES = {
+    "process": {
+        "roundtrip": process_roundtrip,
+        "map.tiny": process_map(1, 20_000),
+        "map.tiny.chunk100": process_map(100, 400_000),
+        "payload.1mib": process_payload,
+        "start.small": process_start(False),
+        "start.1gib": process_start(True),
+        "recover.sigkill": process_recover,
+    },
+    "subprocess": {
+        "spawn": spawn(False),
+        "spawn.1gib": spawn(True),
+        "communicate.256mib": communicate,
+        "pipeline.3": pipelines,
+    },
     "sync": {
         "mutex.uncontended": mutex_uncontended,
         "mutex.2threads": guarded(threading.Lock, 2),

@@ -24,9 +24,9 @@ enum Rule {
     TimesBestOf(f64, &'static [&'static str]),
     /// At least this many times the best of these peers.
     AtLeastTimesBestOf(f64, &'static [&'static str]),
-    /// At most this many times what the best fixed size of ours has in this row; the best is the smallest whose figure in the
-    /// row named here is within [`AS_GOOD`] of the best figure.
-    TimesThatOfBestFixed(f64, &'static str),
+    /// At most this many times the best fixed size of ours; the best is the smallest whose figure in the row named here is
+    /// within [`AS_GOOD`] of the best figure.
+    TimesBestSize(f64, &'static str),
     /// At least this figure.
     AtLeast(f64),
     /// At most this figure.
@@ -71,7 +71,7 @@ const fn at_most(work: &'static str, ours: &'static str, value: f64) -> Limit {
 }
 
 const fn size_of_best(work: &'static str, times: f64, by: &'static str) -> Limit {
-    Limit { work, ours: "ropewalk", rule: Rule::TimesThatOfBestFixed(times, by) }
+    Limit { work, ours: "ropewalk", rule: Rule::TimesBestSize(times, by) }
 }
 
 const fn at_least_best_of(work: &'static str, ours: &'static str, times: f64, peers: &'static [&'static str]) -> Limit {
@@ -152,7 +152,6 @@ pub const LIMITS: &[Limit] = &[
     best_of("mutex.settled.wall", "ropewalk", 1.6, FIXED),
     at_most("mutex.settled.peak", "ropewalk", 8.0),
     best_of("nested.wall", "ropewalk", 1.6, FIXED),
-    size_of_best("nested.wall.peak", 2.0, "nested.wall"),
     // A worker for each core is what a pool keeps; the machines that measure have two.
     at_most("idle.threads", "ropewalk", 2.0),
     best_of("yield.2", "ropewalk", 0.2, GO),
@@ -172,6 +171,18 @@ pub const LIMITS: &[Limit] = &[
     best_of("wake.100k", "ropewalk", 1.0, GO),
     at_most("bytes.1m", "ropewalk", 5_000.0),
     at_least("hubs.2", "ropewalk", 80.0),
+    best_of("roundtrip", "ropewalk", 0.3, &["cpython"]),
+    best_of("map.tiny", "ropewalk", 0.01, &["cpython"]),
+    best_of("map.tiny", "ropewalk", 0.034, &["procspawn"]),
+    best_of("map.tiny.chunk100", "ropewalk", 0.66, &["cpython"]),
+    at_least_best_of("payload.1mib", "ropewalk", 8.0, &["cpython"]),
+    at_least_best_of("payload.1mib", "ropewalk:vec", 1.0, &["cpython"]),
+    best_of("start.small", "ropewalk", 0.35, &["ropewalk:exec"]),
+    best_of("start.1gib", "ropewalk", 0.35, &["ropewalk:exec"]),
+    best_of("spawn", "ropewalk", 1.1, &["std"]),
+    best_of("spawn.1gib", "ropewalk", 1.1, &["std"]),
+    best_of("spawn", "ropewalk:2", 1.1, &["std:2"]),
+    at_least_best_of("communicate.256mib", "ropewalk", 1.3, &["cpython"]),
     best_of("echo.50.cpu", SERVER, 1.25, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 0.95, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 1.1, GO_SERVER),
@@ -199,7 +210,7 @@ impl Limit {
             Rule::TimesBestOf(times, peers) => {
                 self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), false, times, peers)
             }
-            Rule::TimesThatOfBestFixed(times, by) => self.against_best_fixed(ours, rows, times, by),
+            Rule::TimesBestSize(times, by) => self.against_best_size(ours, rows, times, by),
             Rule::AtLeastTimesBestOf(times, peers) => {
                 self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), true, times, peers)
             }
@@ -217,18 +228,18 @@ impl Limit {
         }
     }
 
-    fn against_best_fixed(&self, ours: Option<&Row>, rows: &[Row], times: f64, by: &str) -> Verdict {
+    fn against_best_size(&self, ours: Option<&Row>, rows: &[Row], times: f64, by: &str) -> Verdict {
         let rule = format!("{} ≤ {times} × the best fixed size", self.ours);
-        let at = |work: &str, system: &str| rows.iter().find(|row| row.work == work && row.system == system);
-        let fixed: Vec<&Row> = FIXED.iter().filter_map(|system| at(by, system)).collect();
-        let best = fixed.iter().map(|row| row.median).fold(f64::INFINITY, f64::min);
+        let row = |system: &&str| rows.iter().find(|row| row.work == by && row.system == *system);
         // They are named by size, smallest first.
+        let fixed: Vec<&Row> = FIXED.iter().filter_map(row).collect();
+        let best = fixed.iter().map(|row| row.median).fold(f64::INFINITY, f64::min);
         let smallest = fixed.iter().find(|row| row.median <= best * AS_GOOD);
-        let (Some(ours), Some(theirs)) = (ours, smallest.and_then(|row| at(self.work, row.system))) else {
+        let size = smallest.and_then(|row| row.system.rsplit('-').next()?.parse::<f64>().ok());
+        let (Some(ours), Some(size)) = (ours, size) else {
             return Verdict::Open(rule);
         };
-        let ratio = ours.median / theirs.median;
-        grade(ratio / times, format!("{rule} ({}): {ratio:.3} ×", theirs.system))
+        grade(ours.median / size / times, format!("{rule} ({size}): {:.3} ×", ours.median / size))
     }
 
     fn against_peers<'a>(
@@ -330,8 +341,6 @@ mod tests {
         let verdict = |peak: f64| {
             let walls = [("ropewalk:fixed-8", 104.0), ("ropewalk:fixed-64", 100.0), ("ropewalk:fixed-4", 130.0)];
             let mut rows: Vec<Row> = walls.map(|(system, wall)| row("mixed.wall", system, wall)).into();
-            let sizes = [("ropewalk:fixed-8", 8.0), ("ropewalk:fixed-64", 64.0), ("ropewalk:fixed-4", 4.0)];
-            rows.extend(sizes.map(|(system, size)| row("mixed.wall.peak", system, size)));
             rows.push(row("mixed.wall.peak", "ropewalk", peak));
             judge("mixed.wall.peak", &rows).next().unwrap()
         };

@@ -43,7 +43,7 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool sizing greenlet
+suites: sync pool sizing greenlet process subprocess
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
@@ -76,6 +76,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    // The workers of ours and of a peer are this binary, started once more.
+    #[cfg(feature = "ours")]
+    ropewalk::init();
+    procspawn::init();
     end_at_the_first_panic();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -14,6 +14,9 @@ mod pages {
     #[doc = include_str!("../../guide/src/introduction.md")]
     mod introduction {}
 
+    #[doc = include_str!("../../guide/src/find-the-bottleneck.md")]
+    mod find_the_bottleneck {}
+
     #[doc = include_str!("../../guide/src/which-executor.md")]
     mod which_executor {}
 
@@ -37,4 +40,10 @@ mod pages {
 
     #[doc = include_str!("../../guide/src/coming-from-asyncio.md")]
     mod coming_from_asyncio {}
+
+    #[doc = include_str!("../../guide/src/coming-from-multiprocessing.md")]
+    mod coming_from_multiprocessing {}
+
+    #[doc = include_str!("../../guide/src/coming-from-subprocess.md")]
+    mod coming_from_subprocess {}
 }

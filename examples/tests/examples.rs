@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 18] = [
+const EXAMPLES: [&str; 22] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -31,6 +31,10 @@ const EXAMPLES: [&str; 18] = [
     "one_task_every_model",
     "crawl_urls",
     "chat_server",
+    "process_pool_map",
+    "crash_isolation",
+    "subprocess_communicate",
+    "subprocess_pipeline",
     "io_bound",
     "cpu_bound",
 ];
@@ -407,4 +411,64 @@ fn every_example_is_declared_short_and_in_the_index() {
         let row = readme.lines().find(|line| line.starts_with(&format!("| [`{name}`]({name}.rs) |")));
         assert!(row.is_some_and(|row| row.contains(&command)), "the index of README.md has no row for {name}");
     }
+}
+
+#[test]
+fn subprocess_communicate_talks_waits_and_tells_what_went_wrong() {
+    let lines = run("subprocess_communicate");
+    let expected = [
+        "sort    : 3000000 bytes went in and came out",
+        "limit   : timed out true, in time true",
+        "limit   : it had written \"started\\n\"",
+        "greenlet: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19",
+        "error   : code 3",
+        "error   : out of hemp",
+        "error   : `no-such-program`: there is no program no-such-program in PATH (/usr/bin:/bin); install it, or name it by its path",
+        "cat     : one",
+        "cat     : two",
+        "cat     : ended well: true",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn subprocess_pipeline_counts_ends_and_tells_which_stage_failed() {
+    let lines = run("subprocess_pipeline");
+    let expected = [
+        "count   : 3 hemp",
+        "count   : 2 jute",
+        "count   : 1 sisal",
+        "endless : \"hemp\\nhemp\\n\", the stages ended with -13 and 0",
+        "broken  : the last stage is content: true",
+        "broken  : 1",
+        "limit   : `sleep 60 | cat` was stopped after its time limit of 0.2 s",
+        "output  : stopped after 1000000 bytes",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn process_pool_map_runs_in_other_processes() {
+    let lines = run("process_pool_map");
+    let expected = [
+        "map     : 20 sums, the first is 333328333350000",
+        "submit  : the same in another process: true",
+        "workers : at most 2, and none is this process: true",
+        "bytes   : 1048576 came back",
+        "error   : true",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn crash_isolation_loses_what_crashed_and_nothing_else() {
+    let lines = run("crash_isolation");
+    let expected = [
+        "documents: 28 parsed, 4 panicked, 8 took their worker along",
+        "abort    : the text names the signal: true",
+        "endless  : task was cancelled",
+        "endless  : ended in time: true",
+        "pool     : 400",
+    ];
+    assert_eq!(lines, expected);
 }

@@ -2,7 +2,10 @@
 
 mod greenlet;
 mod pool;
+#[cfg(feature = "ours")]
+mod process;
 mod sizing;
+mod subprocess;
 mod sync;
 
 use crate::harness::Work;
@@ -12,7 +15,7 @@ pub use greenlet::{answer_for, load};
 pub use sizing::curves;
 
 /// The suites that exist.
-pub const NAMES: [&str; 4] = ["sync", "pool", "sizing", "greenlet"];
+pub const NAMES: [&str; 6] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -21,6 +24,9 @@ pub fn works(suite: &str) -> Vec<Work> {
         "pool" => pool::works(),
         "sizing" => sizing::works(),
         "greenlet" => greenlet::works(),
+        #[cfg(feature = "ours")]
+        "process" => process::works(),
+        "subprocess" => subprocess::works(),
         _ => Vec::new(),
     }
 }

@@ -11,7 +11,10 @@
 //! | 7 | a process of the lab died or could not be started |
 //! | 8 | a result cannot be written |
 //! | 70 | a bug in ropewalk |
+//! | 126, 127 | the program to profile cannot be started, or is not there |
 //! | 130 | interrupted |
+//!
+//! `profile -- PROGRAM` ends as the program does: with its code, or 128 and the number of the signal that ended it.
 
 use std::fmt;
 use std::io::Write as _;
@@ -34,6 +37,10 @@ pub enum Expected {
     Process(String),
     /// A result cannot be written where it was asked for.
     Unwritable(String),
+    /// The program to profile cannot be started: what a shell answers then, and why.
+    Start(i32, String),
+    /// The program that was profiled ended with this; it has said why itself.
+    Passed(i32),
     /// Ctrl-C, or a request to end.
     Interrupted,
     /// Whoever read our output has gone away; nothing more to say to them.
@@ -52,6 +59,7 @@ impl Expected {
             Expected::Wrong(_) => 6,
             Expected::Process(_) => 7,
             Expected::Unwritable(_) => 8,
+            Expected::Start(code, _) | Expected::Passed(code) => *code,
             Expected::Interrupted => 130,
         }
     }
@@ -67,7 +75,9 @@ impl fmt::Display for Expected {
             | Expected::Python(text)
             | Expected::Wrong(text)
             | Expected::Process(text)
-            | Expected::Unwritable(text) => f.write_str(text),
+            | Expected::Unwritable(text)
+            | Expected::Start(_, text) => f.write_str(text),
+            Expected::Passed(code) => write!(f, "the program ended with {code}"),
             Expected::Interrupted => f.write_str("interrupted"),
             Expected::ReaderGone => f.write_str("whoever read the output has gone away"),
         }
@@ -84,7 +94,7 @@ pub fn with(result: Result<(), Expected>) -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(expected) => {
-            if !matches!(expected, Expected::ReaderGone) {
+            if !matches!(expected, Expected::ReaderGone | Expected::Passed(_)) {
                 // A closed stderr must not turn an expected error into a panic.
                 let _ = writeln!(std::io::stderr(), "error: {expected}");
             }

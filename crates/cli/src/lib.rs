@@ -1,11 +1,13 @@
 //! The `ropewalk` command as a library: it reads the arguments and hands over to the command they name.
 //!
-//! One command a file or folder ([`lab`]); what a person reads goes through [`output`]; only [`exit`] ends the process.
+//! One command a file or folder ([`lab`], [`profile`]); what a person reads goes through [`output`]; only [`exit`] ends the process.
 #![forbid(unsafe_code)]
 
 pub mod exit;
 pub mod lab;
 pub mod output;
+#[cfg(target_os = "linux")]
+pub mod profile;
 
 use std::ffi::OsString;
 
@@ -13,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 use exit::Expected;
 
-/// See what concurrency is worth on this machine.
+/// Find the bottleneck, and see what concurrency is worth on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true)]
 struct Arguments {
@@ -24,6 +26,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Lab(lab::Options),
+    #[cfg(target_os = "linux")]
+    Profile(profile::Options),
     /// What the lab starts for each row, for its server and for its measurements.
     #[command(name = lab::child::SUBCOMMAND, hide = true)]
     Child {
@@ -47,6 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Expected
     };
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Profile(options) => profile::run(&options),
         Command::Child { role } => lab::child::play(role),
     }
 }

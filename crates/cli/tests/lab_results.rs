@@ -36,6 +36,20 @@ fn rows(experiment: &Value) -> &[Value] {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn what_was_predicted_of_the_sequential_row_stands_beside_what_was_measured() {
+    for experiment in quick().json["experiments"].as_array().expect("an array") {
+        let profile = &experiment["profile"];
+        assert_eq!(keys(profile), ["class", "predicted", "sentence"]);
+        for predicted in profile["predicted"].as_array().expect("an array") {
+            let row = rows(experiment).iter().find(|r| r["model"] == predicted["model"]).expect("a row that ran");
+            assert_eq!(predicted["measured_s"], row["wall_s"]);
+            assert!(predicted["low_s"].as_f64() < predicted["high_s"].as_f64(), "{predicted}");
+        }
+    }
+}
+
+#[test]
 fn json_has_the_keys_that_scripts_rely_on() {
     let json = &quick().json;
     assert_eq!(keys(json), ["experiments", "machine", "version"]);
@@ -44,7 +58,16 @@ fn json_has_the_keys_that_scripts_rely_on() {
         json["experiments"].as_array().expect("an array").iter().filter_map(|e| e["name"].as_str()).collect();
     assert_eq!(names, ["io-bound", "cpu-bound", "mixed"]);
     for experiment in json["experiments"].as_array().expect("an array") {
-        assert_eq!(keys(experiment), ["ideal_speedup", "name", "rows", "unit_of_work", "verdict"]);
+        let expected = [
+            "ideal_speedup",
+            "name",
+            #[cfg(target_os = "linux")]
+            "profile",
+            "rows",
+            "unit_of_work",
+            "verdict",
+        ];
+        assert_eq!(keys(experiment), expected);
         let models: Vec<&str> = rows(experiment).iter().filter_map(|r| r["model"].as_str()).collect();
         let expected = [
             "sequential",
@@ -55,6 +78,8 @@ fn json_has_the_keys_that_scripts_rely_on() {
             "work-stealing",
             "greenlets",
             "async",
+            #[cfg(target_os = "linux")]
+            "processes",
         ];
         assert_eq!(models, expected);
         for row in rows(experiment) {

@@ -5,6 +5,9 @@
 //! async fn main() -> R { body }   becomes   fn main() -> R { ::ropewalk::__private::run_main_async(async move { body }) }
 //! ```
 //!
+//! Where another attribute below makes a `main` (`#[tokio::main]`), that one stays as it is, inside of a `main` that calls
+//! `::ropewalk::__private::init()` first.
+//!
 //! All policy (what is waited for, what a panic does) is in `run_main`, where it is ordinary code with tests. The closure
 //! names its return type so that a wrong tail expression is reported at the place where the person wrote it.
 
@@ -28,6 +31,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         }
         return quote!(#function #error);
     }
+    if function.attrs.iter().any(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == "main"))
+    {
+        return around_another_main(&function);
+    }
     let body = &function.block;
     let returns = match &function.sig.output {
         ReturnType::Default => quote!(),
@@ -41,6 +48,19 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     };
     function.block = parse_quote!({ #run });
     function.into_token_stream()
+}
+
+/// Another attribute below makes the `main`, of a runtime of its own. Ours then only sees to what must come first, in which no
+/// thread may run yet: that a process which was started as a worker goes no further.
+fn around_another_main(function: &ItemFn) -> TokenStream {
+    let (output, visibility) = (&function.sig.output, &function.vis);
+    quote! {
+        #visibility fn main() #output {
+            ::ropewalk::__private::init();
+            #function
+            main()
+        }
+    }
 }
 
 /// Whether the attribute can stand on this function, in the words of its user.
@@ -135,6 +155,13 @@ mod tests {
     fn async_main_becomes_a_future() {
         let text = expanded("", "async fn main() -> u8 { work().await }");
         let wanted = "fn main() -> u8 { ::ropewalk::__private::run_main_async(async move { work().await }) }";
+        assert_eq!(text, tight(wanted));
+    }
+
+    #[test]
+    fn another_main_attribute_is_left_alone_behind_init() {
+        let text = expanded("", "#[tokio::main] async fn main() -> u8 { work().await }");
+        let wanted = "fn main() -> u8 { ::ropewalk::__private::init(); #[tokio::main] async fn main() -> u8 { work().await } main() }";
         assert_eq!(text, tight(wanted));
     }
 

@@ -146,7 +146,8 @@ impl<'f> Task<'f> {
             }
 
             #(#inherited)*
-            #[allow(deprecated)]
+            // Without arguments the tuple is the unit.
+            #[allow(deprecated, clippy::unused_unit)]
             impl ::ropewalk::task::Task for #ident {
                 type Tuple = (#(#kinds,)*);
                 type Output = #output;

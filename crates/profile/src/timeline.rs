@@ -313,6 +313,21 @@ fn push(spans: &mut Vec<Span>, start: Duration, end: Duration, state: State, uni
     }
 }
 
+/// A duration as a person reads it: three digits and a unit.
+pub fn human(d: Duration) -> String {
+    let s = d.as_secs_f64();
+    // The limits are where rounding to the digits shown would carry into the next unit.
+    match s {
+        s if s >= 99.95 => format!("{s:.0} s"),
+        s if s >= 9.995 => format!("{s:.1} s"),
+        s if s >= 0.9995 => format!("{s:.2} s"),
+        s if s >= 0.009_95 => format!("{:.0} ms", s * 1e3),
+        s if s >= 0.000_999_5 => format!("{:.1} ms", s * 1e3),
+        s if s > 0.0 => format!("{:.0} us", s * 1e6),
+        _ => "0 s".to_owned(),
+    }
+}
+
 /// Durations as whole nanoseconds: one number, and no rounding.
 mod nanos {
     use std::time::Duration;
@@ -339,6 +354,19 @@ mod tests {
     fn unit(id: u64, thread: u64, start: u64, end: u64, waits: &[(u64, u64)]) -> Unit {
         let waits = waits.iter().map(|&(s, e)| Wait { start: ms(s), end: ms(e), cause: Cause::Network }).collect();
         Unit { id, thread, start: ms(start), end: ms(end), waits }
+    }
+
+    #[test]
+    fn rounding_carries_into_the_next_unit_of_time() {
+        let of = |s: f64| human(Duration::from_secs_f64(s));
+        assert_eq!(of(0.999_9), "1.00 s");
+        assert_eq!(of(9.999), "10.0 s");
+        assert_eq!(of(99.97), "100 s");
+        assert_eq!(of(0.009_99), "10 ms");
+        assert_eq!(of(0.071), "71 ms");
+        assert_eq!(of(0.001_2), "1.2 ms");
+        assert_eq!(of(0.000_034), "34 us");
+        assert_eq!(of(0.0), "0 s");
     }
 
     #[test]

@@ -11,10 +11,17 @@ pub use ropewalk_core::park::sleep;
 /// Runs a program and waits for what it started; behind `#[ropewalk::main]`. With greenlets `main` is one, on a hub.
 #[track_caller]
 pub fn run_main<R>(program: impl FnOnce() -> R) -> R {
+    init();
     #[cfg(all(unix, feature = "greenlet"))]
     return thread::run_main(|| crate::greenlet::run(program));
     #[cfg(not(all(unix, feature = "greenlet")))]
     return thread::run_main(program);
+}
+
+/// What comes first in `main`: a process that was started as a worker goes no further.
+pub fn init() {
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    crate::process::init();
 }
 
 /// The same for an async program, which its hub polls.

@@ -38,6 +38,8 @@
 //! | futures on several cores | `AsyncExecutor` |
 //! | locks, events, queues, channels | [`sync`] |
 //! | sockets that greenlets and threads share | [`net`] |
+//! | run work in other processes, which may crash | `ProcessPoolExecutor` |
+//! | run another program | `subprocess` |
 //! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
 //! | a function that can run on every model | [`macro@task`], [`Call`] |
 //!
@@ -48,6 +50,8 @@
 //! | `macros` | yes | [`#[ropewalk::main]`](macro@main) and [`#[ropewalk::task]`](macro@task) |
 //! | `greenlet` | yes | greenlets, the async executor, and [`block_on`] for futures of any crate; on Unix |
 //! | `net` | yes | blocking-style sockets for greenlets and threads; on Unix |
+//! | `subprocess` | no | running other programs: deadlines, pipelines, output without a deadlock; on Unix |
+//! | `process` | no | a pool of processes, in which a crash costs one task; on Linux |
 //! | `tokio` | with `greenlet` | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -59,6 +63,10 @@ mod here;
 mod io;
 #[cfg(all(unix, feature = "net"))]
 pub mod net;
+#[cfg(all(target_os = "linux", feature = "process"))]
+pub mod process;
+#[cfg(all(unix, feature = "subprocess"))]
+pub mod subprocess;
 pub mod thread;
 
 pub use ropewalk_core::{sync, task};
@@ -71,6 +79,8 @@ pub use executor::{
 pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};
 pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
+#[cfg(all(target_os = "linux", feature = "process"))]
+pub use process::{ProcessPoolExecutor, init};
 pub use task::{Call, CancelToken, Interrupted, Shutdown, TaskError, TaskHandle};
 
 #[cfg(feature = "macros")]
@@ -79,8 +89,10 @@ pub use ropewalk_macros::{main, task};
 /// What the expansions of our macros name; not for others.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::here::run_main;
     #[cfg(all(unix, feature = "greenlet"))]
     pub use crate::here::run_main_async;
+    pub use crate::here::{init, run_main};
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub use crate::process::{has_worker_test, worker_test};
     pub use ropewalk_core::task::into_outcome;
 }

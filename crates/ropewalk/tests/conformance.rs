@@ -18,6 +18,10 @@
 
 mod support;
 
+// Workers are this program, started once more.
+#[cfg(all(target_os = "linux", feature = "process"))]
+ropewalk::test_support!();
+
 #[path = "conformance/closures.rs"]
 mod closures;
 #[path = "conformance/deferred.rs"]
@@ -86,6 +90,8 @@ conforms!(inline, Inline: InProcess, every, isolated, in_process, closures);
 conforms!(threads, Threads: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(greenlets, Greenlets: InProcess, every, isolated, in_process, deferred, closures);
 conforms!(async_tasks, AsyncTasks: InProcess, every, isolated, in_process, deferred);
-// Until there are executors of these tiers.
+#[cfg(all(target_os = "linux", feature = "process"))]
+conforms!(processes, Processes: Isolated, every, isolated);
+// Until there is an executor of this tier; and where there are no processes.
 conforms!(elsewhere, Elsewhere: Isolated, every, isolated);
 conforms!(far_away, FarAway: Remote, every);

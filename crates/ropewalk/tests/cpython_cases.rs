@@ -102,6 +102,11 @@ fn every_case_of_gevent_is_answered() {
 }
 
 #[test]
+fn every_case_of_subprocess_is_answered() {
+    every_case_is_answered_of(&Suite { name: "CPython subprocess", folder: "cpython_subprocess", cases_min: 220 });
+}
+
+#[test]
 fn braces_name_several_cases() {
     assert_eq!(expand("a.b"), ["a.b"]);
     assert_eq!(expand("T{,2}.test_{x,y}"), ["T.test_x", "T.test_y", "T2.test_x", "T2.test_y"]);

@@ -24,13 +24,24 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("ropewalk", "executor", &["sync", "task", "io", "thread"]),
     ("ropewalk", "greenlet", &["sync", "task", "io", "thread", "executor"]),
     ("ropewalk", "net", &["sync", "task", "io", "greenlet"]),
-    // The verbs at the root, which act on whoever calls them.
-    ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet"]),
+    ("ropewalk", "subprocess", &["sync", "task", "io"]),
+    ("ropewalk", "process", &["sync", "task", "io", "thread", "executor"]),
+    // The verbs at the root, which act on whoever calls them; and the beginning of `main`.
+    ("ropewalk", "here", &["sync", "task", "io", "thread", "executor", "greenlet", "process"]),
     ("profile", "timeline", &[]),
-    ("profile", "picture", &["timeline"]),
+    ("profile", "recording", &[]),
+    ("profile", "collect", &["recording"]),
+    // Judging is pure: none of these knows how a recording was made.
+    ("profile", "states", &["recording"]),
+    ("profile", "verdict", &["timeline", "recording", "states"]),
+    ("profile", "predict", &["recording", "states", "verdict"]),
+    ("profile", "advice", &["recording", "states", "verdict", "predict"]),
+    ("profile", "picture", &["timeline", "recording", "states", "verdict", "predict"]),
+    ("profile", "measure", &["collect", "recording"]),
     ("cli", "exit", &[]),
     ("cli", "output", &["exit"]),
     ("cli", "lab", &["exit", "output"]),
+    ("cli", "profile", &["exit", "output"]),
 ];
 
 /// Which of our crates a crate may depend on (an arrow points down).

@@ -274,11 +274,16 @@ fn measure(experiment: &Experiment, python: Option<&python::Python>, spins: &mut
 /// Every row against the sequential one of its language.
 fn compare(rows: &mut [Row], ideal: f64) {
     let mut reference_s = 0.0;
-    for row in rows {
+    for row in rows.iter_mut() {
         if row.figures.switching == Switching::None {
             reference_s = row.figures.wall_s;
         }
         row.compare(reference_s, ideal);
+    }
+    // What the profile predicted from the reference alone, beside what came of it.
+    let walls: Vec<(String, f64)> = rows.iter().map(|r| (r.figures.model.clone(), r.figures.wall_s)).collect();
+    for predicted in rows.iter_mut().filter_map(|r| r.seen.as_mut()).flat_map(|seen| &mut seen.predicted) {
+        predicted.measured_s = walls.iter().find(|(model, _)| *model == predicted.model).map(|(_, wall)| *wall);
     }
 }
 
@@ -288,6 +293,7 @@ fn section<'a>(experiment: &'a Experiment, rows: &'a [Row], ideal: f64) -> Secti
         unit_of_work: experiment.unit_of_work.clone(),
         ideal_speedup: ideal,
         verdict: verdict::sentence(experiment.name, rows, ideal),
+        profile: rows.iter().find_map(|r| r.seen.as_ref()),
         rows: rows.iter().map(|r| &r.figures).collect(),
         title: experiment.title,
         full: rows,

@@ -4,6 +4,8 @@
 //! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
 
 mod greenlets;
+#[cfg(target_os = "linux")]
+mod processes;
 mod sequential;
 mod tasks;
 mod thread_pool;
@@ -51,8 +53,8 @@ pub trait Model: Sync {
 }
 
 /// All models, the reference first.
-pub fn all() -> [&'static dyn Model; 8] {
-    [
+pub fn all() -> &'static [&'static dyn Model] {
+    &[
         &sequential::Sequential,
         &threads::Threads { name: "threads-5", count: || 5 },
         &threads::Threads { name: "threads-per-core", count: super::cores::available },
@@ -61,6 +63,8 @@ pub fn all() -> [&'static dyn Model; 8] {
         &work_stealing::WorkStealing,
         &greenlets::Greenlets,
         &tasks::Tasks,
+        #[cfg(target_os = "linux")]
+        &processes::Processes,
     ]
 }
 
@@ -71,5 +75,5 @@ pub fn reference() -> &'static dyn Model {
 
 /// The model called `name`.
 pub fn named(name: &str) -> Option<&'static dyn Model> {
-    all().into_iter().find(|m| m.name() == name)
+    all().iter().find(|m| m.name() == name).copied()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ropewalk_profile::picture::{Comparison, Strip, html, human, svg, terminal};
 use serde::Serialize;
 
-use super::row::{Figures, Row};
+use super::row::{Figures, Row, Seen};
 use super::verdict::{Claim, Held};
 use super::{cores, usage};
 use crate::exit::Expected;
@@ -90,6 +90,9 @@ pub struct Section<'a> {
     pub verdict: String,
     /// The models, the reference first.
     pub rows: Vec<&'a Figures>,
+    /// What the profile said of the reference, and whether the other models held to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<&'a Seen>,
     /// For headings.
     #[serde(skip)]
     pub title: &'static str,
@@ -115,6 +118,9 @@ impl Section<'_> {
         text += &table::draw(&HEAD, &self.cells());
         text.push('\n');
         text += &(wrap(&self.verdict, WIDTH, 0) + "\n");
+        if let Some(seen) = self.profile {
+            text += &(wrap(&profiled(seen), WIDTH, 0) + "\n");
+        }
         for note in self.notes {
             for line in wrap(note, WIDTH, 0).lines() {
                 text += &(out.dim(line) + "\n");
@@ -155,6 +161,32 @@ impl Section<'_> {
             })
             .collect()
     }
+}
+
+/// What `ropewalk profile` said of the sequential row before any other ran, and what came of it.
+fn profiled(seen: &Seen) -> String {
+    let mut text = format!("The profile of the sequential row: {} {}", capital(&seen.class), seen.sentence);
+    let of = |s: f64| human(Duration::from_secs_f64(s));
+    let ranges: Vec<String> = seen
+        .predicted
+        .iter()
+        .filter_map(|p| {
+            let (measured, held) = (p.measured_s?, p.held()?);
+            let held = if held { "held" } else { "missed" };
+            Some(format!("{} {} to {}, measured {}: {held}", p.model, of(p.low_s), of(p.high_s), of(measured)))
+        })
+        .collect();
+    if !ranges.is_empty() {
+        text += &format!(" It predicted {}.", ranges.join("; "));
+    }
+    text
+}
+
+fn capital(words: &str) -> String {
+    let mut characters = words.chars();
+    characters
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().collect::<String>() + characters.as_str() + ".")
 }
 
 /// Who decides to switch, processors used, wall time, speedup, its share of the ideal, processor time, units in flight,
@@ -214,7 +246,12 @@ impl Report<'_> {
                 verdict: e.verdict.clone(),
                 svg: svg::draw(&e.comparison()),
                 table: html::Table { head: PAGE_HEAD.map(str::to_owned).to_vec(), rows: e.cells() },
-                claims: e.notes.iter().map(|n| html::Claim { mark: "note".to_owned(), text: n.clone() }).collect(),
+                claims: (e
+                    .profile
+                    .map(|seen| html::Claim { mark: "profile".to_owned(), text: profiled(seen) })
+                    .into_iter())
+                .chain(e.notes.iter().map(|n| html::Claim { mark: "note".to_owned(), text: n.clone() }))
+                .collect(),
             })
             .collect();
         sections.push(html::Section {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Child, Message};
 use super::experiment::Experiment;
-use super::model::{self, Switching};
+use super::model::{self, Model, Switching};
 use super::usage;
 use super::work::{self, Done, Unit};
 use crate::exit::Expected;
@@ -37,6 +37,43 @@ pub struct Played {
     pub cpu_us: u64,
     /// The greatest resident size, in KiB; for several processes that of the first plus what each other one has to itself.
     pub peak_rss_kib: u64,
+    /// What the profile says of the reference, seen from outside.
+    #[serde(default)]
+    pub seen: Option<Seen>,
+}
+
+/// What `ropewalk_profile` says of the sequential row, before any other model has run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// What holds it up.
+    pub class: String,
+    /// In words.
+    pub sentence: String,
+    /// What it predicts.
+    pub predicted: Vec<Predicted>,
+}
+
+/// A range that another model can be held to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Predicted {
+    /// The model that has so many in flight.
+    pub model: String,
+    /// How many.
+    pub in_flight: usize,
+    /// Seconds at best.
+    pub low_s: f64,
+    /// Seconds at worst.
+    pub high_s: f64,
+    /// Seconds that it took; unknown until that row ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_s: Option<f64>,
+}
+
+impl Predicted {
+    /// Whether what was measured lies in the range.
+    pub fn held(&self) -> Option<bool> {
+        self.measured_s.map(|s| (self.low_s..=self.high_s).contains(&s))
+    }
 }
 
 /// The figures of a row, as `--json` prints them.
@@ -73,6 +110,8 @@ pub struct Row {
     pub timeline: Timeline,
     /// What was wrong with some of the lost units.
     pub failures: Vec<String>,
+    /// What the profile said of it, for the reference.
+    pub seen: Option<Seen>,
 }
 
 /// The child's side: runs the model that `request` names.
@@ -86,9 +125,44 @@ pub fn play(request: Request) -> Result<Played, String> {
         }
     });
     let before = usage::cpu();
-    let done = model.run(request.units);
-    let cpu_us = u64::try_from((usage::cpu() - before).as_micros()).unwrap_or(u64::MAX);
-    Ok(Played { done, cpu_us, peak_rss_kib: usage::peak_rss_kib() })
+    let (done, seen, watching) = watched(model, request.units);
+    let used = (usage::cpu() - before).saturating_sub(watching);
+    let cpu_us = u64::try_from(used.as_micros()).unwrap_or(u64::MAX);
+    Ok(Played { done, cpu_us, peak_rss_kib: usage::peak_rss_kib(), seen })
+}
+
+/// Runs the model; of the reference, also what the profile says, and the processor time that watching took.
+#[cfg(target_os = "linux")]
+fn watched(model: &dyn Model, units: Vec<Unit>) -> (Vec<Done>, Option<Seen>, Duration) {
+    use ropewalk_profile::predict;
+    if model.switching() != Switching::None {
+        return (model.run(units), None, Duration::ZERO);
+    }
+    let ropewalk_profile::Measured { value, recording, judgement } = ropewalk_profile::measure(|| model.run(units));
+    let asked = [("threads-5", 5), ("threads-per-core", super::cores::available())];
+    let predicted = asked.into_iter().filter_map(|(model, n)| {
+        let range = predict::at(&recording, &judgement.states, &judgement.finding, n)?;
+        Some(Predicted {
+            model: model.to_owned(),
+            in_flight: n,
+            low_s: range.low_s,
+            high_s: range.high_s,
+            measured_s: None,
+        })
+    });
+    let finding = &judgement.finding;
+    let seen = Seen {
+        class: finding.class.title().to_owned(),
+        sentence: finding.sentence.clone(),
+        predicted: predicted.collect(),
+    };
+    (value, Some(seen), Duration::from_nanos(recording.own_cpu_ns))
+}
+
+/// Elsewhere a program cannot be seen from outside.
+#[cfg(not(target_os = "linux"))]
+fn watched(model: &dyn Model, units: Vec<Unit>) -> (Vec<Done>, Option<Seen>, Duration) {
+    (model.run(units), None, Duration::ZERO)
 }
 
 /// Runs `command` as the row called `name` over `units` of `experiment`.
@@ -161,7 +235,7 @@ fn judge(
         peak_rss_mib: played.peak_rss_kib as f64 / 1024.0,
         lost: expected.len() - right.min(expected.len()),
     };
-    Ok(Row { figures, timeline, failures })
+    Ok(Row { figures, timeline, failures, seen: played.seen.clone() })
 }
 
 impl Row {
@@ -187,7 +261,7 @@ mod tests {
 
     fn lost(done: Vec<Done>, expected: &[Option<&str>]) -> (usize, Vec<String>) {
         let expected: Vec<_> = expected.iter().map(|e| e.map(str::to_owned)).collect();
-        let played = Played { done, cpu_us: 0, peak_rss_kib: 0 };
+        let played = Played { done, cpu_us: 0, peak_rss_kib: 0, seen: None };
         let row = judge("x y", "y", Switching::None, &played, &expected).expect("the times are fine");
         (row.figures.lost, row.failures)
     }

@@ -1,5 +1,6 @@
 //! What the kernel counted for this process, and the clock that every process of the machine shares.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The monotonic clock. Its origin is the machine's, not this process's: reports from several processes fit together.
@@ -39,20 +40,20 @@ pub fn thread_id() -> u64 {
 /// An id of the calling thread, unique within the process.
 #[cfg(not(target_os = "linux"))]
 pub fn thread_id() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local!(static MINE: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
     MINE.with(|id| *id)
 }
 
-/// Processor time of this process so far, all threads, user and system.
+/// Processor time of this process so far, all threads, user and system, and of those of its children that it has reaped.
 #[cfg(unix)]
 pub fn cpu() -> Duration {
     use nix::sys::resource::{UsageWho, getrusage};
     let of = |t: nix::sys::time::TimeVal| {
         Duration::from_secs(t.tv_sec().unsigned_abs()) + Duration::from_micros(t.tv_usec().unsigned_abs())
     };
-    getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |u| of(u.user_time()) + of(u.system_time()))
+    let spent = |who| getrusage(who).map_or(Duration::ZERO, |u| of(u.user_time()) + of(u.system_time()));
+    spent(UsageWho::RUSAGE_SELF) + spent(UsageWho::RUSAGE_CHILDREN)
 }
 
 /// Not known on this system.
@@ -61,8 +62,25 @@ pub fn cpu() -> Duration {
     Duration::ZERO
 }
 
-/// The greatest resident size of this process so far, in KiB.
+/// What other processes of the row have to themselves, in KiB.
+static OTHERS_KIB: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what each of these processes has to itself, at this moment, as memory of the row.
+#[cfg(target_os = "linux")]
+pub fn count_memory_of(processes: &[u32]) {
+    let private = |process: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
+        field(&text, "Private_Clean:").unwrap_or(0) + field(&text, "Private_Dirty:").unwrap_or(0)
+    };
+    OTHERS_KIB.fetch_add(processes.iter().map(private).sum(), Ordering::Relaxed);
+}
+
+/// The greatest resident size of this process so far, in KiB, with what others of the row have to themselves.
 pub fn peak_rss_kib() -> u64 {
+    own_peak_rss_kib() + OTHERS_KIB.load(Ordering::Relaxed)
+}
+
+fn own_peak_rss_kib() -> u64 {
     // Not `ru_maxrss` where it can be avoided: on Linux a child starts with the size of its parent in it.
     std::fs::read_to_string("/proc/self/status").ok().and_then(|s| field(&s, "VmHWM:")).unwrap_or_else(from_rusage)
 }

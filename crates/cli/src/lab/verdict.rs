@@ -237,7 +237,7 @@ mod tests {
             peak_rss_mib,
             lost: 0,
         };
-        Row { figures, timeline: Timeline::default(), failures: Vec::new() }
+        Row { figures, timeline: Timeline::default(), failures: Vec::new(), seen: None }
     }
 
     fn held(seen: Seen<'_>) -> Vec<Held> {

@@ -1,4 +1,4 @@
-//! What a person reads: plain text on stdout, coloured only where that helps, gone quietly when nobody reads on.
+//! What a person reads: plain text on stdout (on stderr where stdout belongs to a program that is profiled), coloured only where that helps, gone quietly when nobody reads on.
 
 pub mod progress;
 pub mod table;
@@ -7,21 +7,21 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use crate::exit::Expected;
 
-/// Stdout, and what it can show.
+/// Stdout or stderr, and what it can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Out {
     /// Colours are understood and wanted.
     pub colour: bool,
     /// Only ASCII can be shown.
     pub ascii: bool,
+    /// Stderr, since stdout is somebody else's.
+    pub stderr: bool,
 }
 
 impl Out {
     /// Colour when stdout is a terminal and neither `NO_COLOR` nor `TERM=dumb` says otherwise; ASCII when the locale says
     /// that it is not UTF-8.
     pub fn detect() -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
         let locale =
             ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(|k| std::env::var(k).ok()).find(|v| !v.is_empty());
         // No locale at all (a container, a CI job) is taken as UTF-8, as everything there is.
@@ -29,7 +29,13 @@ impl Out {
             let l = l.to_ascii_lowercase();
             !(l.contains("utf-8") || l.contains("utf8") || l == "c" || l == "posix")
         });
-        Out { colour: std::io::stdout().is_terminal() && !no_color && !dumb, ascii }
+        Out { colour: std::io::stdout().is_terminal() && colours_wanted(), ascii, stderr: false }
+    }
+
+    /// The same for stderr.
+    pub fn detect_stderr() -> Self {
+        let stdout = Out::detect();
+        Out { colour: std::io::stderr().is_terminal() && colours_wanted(), stderr: true, ..stdout }
     }
 
     /// Writes `text` as it is.
@@ -38,10 +44,16 @@ impl Out {
     /// [`Expected::ReaderGone`] when the other end of a pipe was closed, [`Expected::Unwritable`] for anything else, such
     /// as a full disk.
     pub fn text(&self, text: &str) -> Result<(), Expected> {
-        let mut stdout = std::io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|e| match e.kind() {
+        let written = if self.stderr {
+            std::io::stderr().write_all(text.as_bytes())
+        } else {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+        };
+        let name = if self.stderr { "error" } else { "output" };
+        written.map_err(|e| match e.kind() {
             ErrorKind::BrokenPipe => Expected::ReaderGone,
-            _ => Expected::Unwritable(format!("cannot write to standard output: {e}")),
+            _ => Expected::Unwritable(format!("cannot write to standard {name}: {e}")),
         })
     }
 
@@ -68,6 +80,13 @@ impl Out {
     fn with(self, code: &str, text: &str) -> String {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// Neither `NO_COLOR` nor `TERM=dumb` says otherwise.
+fn colours_wanted() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    !no_color && !dumb
 }
 
 /// Breaks `text` at spaces so that no line is longer than `width`; lines after the first begin with `indent` spaces.
@@ -106,7 +125,7 @@ mod tests {
 
     #[test]
     fn no_colour_means_no_escape() {
-        let out = Out { colour: false, ascii: false };
+        let out = Out { colour: false, ascii: false, stderr: false };
         assert_eq!([out.bold("x"), out.dim("x"), out.good("x"), out.notable("x")], ["x"; 4]);
     }
 }

@@ -12,7 +12,7 @@
 
 use super::inbox::{Inbox, Parcel};
 use super::run_queue::RunQueue;
-use super::slot::{After, HOOKED, Slot, Start, Tenant};
+use super::slot::{After, HOOKED, Life, Slot, Start, Tenant};
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 use super::stack::Place;
 use super::stack::{self, STACK_CLASS_DEFAULT, STACK_SIZES, Slab, StackError};
@@ -245,13 +245,13 @@ impl Hub {
         let mut crowd = false;
         let turn = loop {
             match self.with_local(|local| local.queue.pop_front()) {
-                Some(Some(slot)) if slot.live.get() => {
+                Some(Some(slot)) if slot.life.get() == Life::Lives => {
                     if crowd {
                         self.with_local(|local| ahead::look(&local.queue));
                     }
                     self.resume(slot);
                 }
-                Some(Some(slot)) => self.release(slot),
+                Some(Some(slot)) => self.release_or_attend(slot),
                 Some(None) => {
                     self.leave();
                     let start = self.with_local(|local| local.starts.pop_front());
@@ -344,7 +344,7 @@ impl Hub {
     #[inline]
     fn wake_here(&self, slot: &'static Slot) {
         // A free slot is woken by a waker that outlived its greenlet.
-        if slot.live.get() && !slot.queued.replace(true) {
+        if slot.is_live() && !slot.queued.replace(true) {
             let turning = self.with_local(|local| {
                 local.queue.push_back(Some(slot));
                 local.woken += 1;
@@ -384,7 +384,7 @@ impl Hub {
         unsafe { *slot.tenant.get() = Some(tenant) };
         slot.spawned_at.set(Some(start.place));
         slot.record.renew();
-        slot.live.set(true);
+        slot.life.set(Life::Lives);
         let adoption = self.with_local(|local| {
             local.live += 1;
             self.publish_population(local);
@@ -418,10 +418,6 @@ impl Hub {
     #[inline(always)]
     fn resume(&'static self, slot: &'static Slot) {
         slot.queued.set(false);
-        if !matches!(slot.after.get(), After::Park) {
-            // It wished for something while it ran inside a join.
-            return self.attend(slot);
-        }
         self.enter(slot);
         self.count_switch();
         // SAFETY: on the hub's thread and stack; `begin` made the coroutine.
@@ -459,6 +455,7 @@ impl Hub {
             }
             // Not on this stack: the turn attends to it.
             After::Call(_) => {
+                slot.life.set(Life::Wishes);
                 slot.queued.set(true);
                 self.with_local(|local| local.queue.push_back(Some(slot)));
             }
@@ -489,7 +486,7 @@ impl Hub {
     }
 
     fn end(&self, slot: &'static Slot) {
-        slot.live.set(false);
+        slot.life.set(Life::Free);
         self.with_local(|local| {
             local.live -= 1;
             self.publish_population(local);
@@ -504,6 +501,17 @@ impl Hub {
     fn release(&self, slot: &'static Slot) {
         slot.queued.set(false);
         self.with_local(|local| local.free[slot.class].push(slot));
+    }
+
+    /// Whoever is in the run queue and is not to be resumed has ended, or wished for something while it ran inside a join.
+    #[cold]
+    fn release_or_attend(&'static self, slot: &'static Slot) {
+        if !slot.is_live() {
+            return self.release(slot);
+        }
+        slot.queued.set(false);
+        slot.life.set(Life::Lives);
+        self.attend(slot);
     }
 
     /// Gives memory of free slots back, a little at a time: for a hub that has nothing to do.
@@ -537,7 +545,7 @@ impl Hub {
             drop_quietly(start);
         }
         let slots = self.with_local(|local| local.slots.clone());
-        for slot in slots.iter().filter(|slot| slot.live.get()) {
+        for slot in slots.iter().filter(|slot| slot.is_live()) {
             // SAFETY: on the hub's thread, between two switches.
             if let Some(tenant) = unsafe { slot.tenant() } {
                 let task = Arc::clone(&tenant.task);
@@ -551,7 +559,7 @@ impl Hub {
         let slots = self.with_local(|local| local.slots.clone());
         slots
             .iter()
-            .filter(|slot| slot.live.get())
+            .filter(|slot| slot.is_live())
             .filter_map(|slot| {
                 // SAFETY: on the hub's thread, between two switches.
                 let tenant = unsafe { slot.tenant() }?;

@@ -70,6 +70,17 @@ pub(super) enum After {
     Call(NonNull<dyn FnMut()>),
 }
 
+/// Whether somebody is in the slot, in one byte that the turn looks at before each switch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Nobody.
+    Free,
+    /// Somebody, to be resumed when it has its turn.
+    Lives,
+    /// Somebody who wished for something ([`After`]) while it ran inside a join: to be attended to first.
+    Wishes,
+}
+
 /// Who is in the slot.
 pub(super) struct Tenant {
     pub(super) task: Arc<dyn Runnable>,
@@ -87,8 +98,7 @@ pub(super) struct Slot {
     pub(super) after: Cell<After>,
     /// In the run queue.
     pub(super) queued: Cell<bool>,
-    /// Somebody is in it.
-    pub(super) live: Cell<bool>,
+    pub(super) life: Cell<Life>,
     /// How many `no_switch` it is in, and [`HOOKED`].
     pub(super) holds: Cell<u32>,
     /// Where its stack had got to when it was switched away from; only ever asked for ahead of time.
@@ -128,7 +138,7 @@ impl Slot {
             place,
             class,
             queued: Cell::new(false),
-            live: Cell::new(false),
+            life: Cell::new(Life::Free),
             after: Cell::new(After::Park),
             holds: Cell::new(0),
             frame: Cell::new(std::ptr::null()),
@@ -152,6 +162,11 @@ impl Slot {
     pub(super) unsafe fn tenant(&self) -> Option<&Tenant> {
         // SAFETY: written by the hub only, while nobody looks.
         unsafe { (*self.tenant.get()).as_ref() }
+    }
+
+    /// Whether somebody is in it.
+    pub(super) fn is_live(&self) -> bool {
+        self.life.get() != Life::Free
     }
 
     /// Its id; that of the strand while it runs.

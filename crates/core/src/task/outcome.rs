@@ -62,8 +62,9 @@ impl TaskError {
         matches!(self, Self::Panicked(_))
     }
 
-    /// What an unwind that reached the base of a task means.
-    pub(crate) fn of_unwind(payload: Box<dyn Any + Send>) -> Self {
+    /// What an unwind that reached the base of a task means. For executors.
+    #[doc(hidden)]
+    pub fn of_unwind(payload: Box<dyn Any + Send>) -> Self {
         match payload.downcast_ref::<Cancelled>() {
             Some(cancelled) => Self::of_reason(cancelled.reason),
             None => Self::Panicked(Panic::from_payload(payload)),

@@ -25,7 +25,7 @@ pub struct Section {
     pub heading: String,
     /// The sentence to remember.
     pub verdict: String,
-    /// A picture as [`svg::draw`](super::svg::draw) returns it: placed as it is, so it must be well-formed.
+    /// A picture as [`svg::draw`](super::svg::draw) returns it, or several: placed as it is, so it must be well-formed.
     pub svg: String,
     /// Figures.
     pub table: Table,
@@ -64,6 +64,8 @@ section{background:var(--card);border:1px solid var(--line);border-radius:12px;p
 .verdict{margin:0 0 12px;font-weight:600}
 svg{display:block;width:100%;height:auto}
 .scroll{overflow-x:auto}
+.wide svg{min-width:720px}
+pre{font-size:14px;line-height:1.45}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums;margin-top:12px}
 th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}

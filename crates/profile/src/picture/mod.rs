@@ -1,17 +1,25 @@
 //! Pictures of timelines: [`svg`] for a page or a README, [`html`] to hand on, [`terminal`] to look at once. And [`curves`]:
 //! how numbers went over the same time.
 //!
-//! All three draw the same thing, a [`Comparison`]: the same work done in several ways, one [`Strip`] of lanes for each,
+//! Of a program that was profiled, [`lanes`] draws what each thread did, [`band`] how long it would take instead, [`report`] puts
+//! both on a page, and [`trace`] hands the lanes to Perfetto.
+//!
+//! The first three draw the same thing, a [`Comparison`]: the same work done in several ways, one [`Strip`] of lanes for each,
 //! all on one time scale, so that what is shorter in time is shorter on paper. Waiting and computing differ in lightness
 //! and in texture, not only in hue: the pictures keep their meaning in grey and for colour-blind readers.
 
+pub mod band;
 pub mod curves;
 pub mod html;
+pub mod lanes;
+pub mod report;
 pub mod svg;
 pub mod terminal;
+pub mod trace;
 
 use std::time::Duration;
 
+pub use crate::timeline::human;
 use crate::timeline::{Lane, Span, State, Timeline};
 
 /// The same work done in several ways, drawn one below the other on one time scale.
@@ -51,21 +59,6 @@ impl Strip {
             n if n > 1 && self.timeline.threads() == 1 => format!("{n} tasks, 1 thread"),
             n => format!("{n} workers"),
         }
-    }
-}
-
-/// A duration as a person reads it: three digits and a unit.
-pub fn human(d: Duration) -> String {
-    let s = d.as_secs_f64();
-    // The limits are where rounding to the digits shown would carry into the next unit.
-    match s {
-        s if s >= 99.95 => format!("{s:.0} s"),
-        s if s >= 9.995 => format!("{s:.1} s"),
-        s if s >= 0.9995 => format!("{s:.2} s"),
-        s if s >= 0.009_95 => format!("{:.0} ms", s * 1e3),
-        s if s >= 0.000_999_5 => format!("{:.1} ms", s * 1e3),
-        s if s > 0.0 => format!("{:.0} us", s * 1e6),
-        _ => "0 s".to_owned(),
     }
 }
 
@@ -165,19 +158,6 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::timeline::{Cause, Unit, Wait};
-
-    #[test]
-    fn rounding_carries_into_the_next_unit_of_time() {
-        let of = |s: f64| human(Duration::from_secs_f64(s));
-        assert_eq!(of(0.999_9), "1.00 s");
-        assert_eq!(of(9.999), "10.0 s");
-        assert_eq!(of(99.97), "100 s");
-        assert_eq!(of(0.009_99), "10 ms");
-        assert_eq!(of(0.071), "71 ms");
-        assert_eq!(of(0.001_2), "1.2 ms");
-        assert_eq!(of(0.000_034), "34 us");
-        assert_eq!(of(0.0), "0 s");
-    }
 
     #[test]
     fn ticks_stay_few_and_inside_for_any_length() {

@@ -73,7 +73,7 @@ mod sealed {
         }
     }
 }
-use sealed::Work;
+pub(crate) use sealed::Work;
 
 /// The results of one chunk.
 pub struct Chunk<R> {
@@ -84,13 +84,26 @@ pub struct Chunk<R> {
     took: Duration,
 }
 
+#[cfg(all(target_os = "linux", feature = "process"))]
+impl<R> Chunk<R> {
+    /// Of results that were computed elsewhere.
+    pub(crate) fn of_parts(values: Vec<R>, failures: VecDeque<(usize, TaskError)>, took: Duration) -> Self {
+        Self { values, failures, took }
+    }
+
+    /// What it is made of, for its way elsewhere.
+    pub(crate) fn into_parts(self) -> (Vec<R>, VecDeque<(usize, TaskError)>, Duration) {
+        (self.values, self.failures, self.took)
+    }
+}
+
 impl<R> fmt::Debug for Chunk<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Chunk").field("values", &self.values.len()).field("failures", &self.failures.len()).finish()
     }
 }
 
-fn run_chunk<T, R>(function: &(impl Fn(T) -> R + ?Sized), items: Vec<T>) -> Chunk<R> {
+pub(crate) fn run_chunk<T, R>(function: &(impl Fn(T) -> R + ?Sized), items: Vec<T>) -> Chunk<R> {
     let start = Instant::now();
     let mut values = Vec::with_capacity(items.len());
     let mut failures = VecDeque::new();
@@ -223,7 +236,8 @@ where
 }
 
 impl<'e, E, F, I: Iterator, R, J> TryMap<'e, E, F, I, R, J> {
-    fn with(executor: &'e E, function: F, items: I, work: fn(Arc<F>, Vec<I::Item>) -> J) -> Self {
+    /// A map whose chunks become jobs of whatever kind.
+    pub(crate) fn with(executor: &'e E, function: F, items: I, work: fn(Arc<F>, Vec<I::Item>) -> J) -> Self {
         Self {
             executor,
             function: Arc::new(function),

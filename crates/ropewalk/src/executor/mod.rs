@@ -10,7 +10,7 @@
 pub(crate) mod borrowed;
 mod completed;
 mod inline;
-mod map;
+pub(crate) mod map;
 pub mod pipeline;
 #[cfg_attr(
     not(all(unix, feature = "greenlet")),

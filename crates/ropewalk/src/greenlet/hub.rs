@@ -170,7 +170,7 @@ pub(super) fn live(
         builder.on_thread_park(move || park::tell_sleeps(&pause)).on_thread_unpark(move || park::tell_goes_on(&pause));
     }
     let runtime = builder.build_local(LocalOptions::default()).expect("the system gave no reactor");
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "subprocess"))]
     let _reactor = crate::io::descriptor::Reactor::of_this_thread();
     let adopted = Hub::adopt(&Greenlets);
     let hub = adopted.hub();

@@ -23,6 +23,13 @@ pub(super) fn poll<F: Future>(future: Pin<&mut F>, context: &mut Context<'_>) ->
     poll()
 }
 
+/// The future with a reactor at hand in each poll: that of the runtime which polls it, if there is one, or else ours.
+#[cfg(feature = "subprocess")]
+pub(crate) async fn with_reactor<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| poll(future.as_mut(), context)).await
+}
+
 /// The runtime of plain threads; its thread lives as long as the process and is a daemon.
 fn driver() -> &'static Handle {
     static DRIVER: OnceLock<Handle> = OnceLock::new();

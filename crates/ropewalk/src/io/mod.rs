@@ -2,7 +2,7 @@
 //! share. A thread that waits for a descriptor asks the system itself.
 
 mod context;
-#[cfg(all(unix, feature = "net"))]
+#[cfg(all(unix, any(feature = "net", feature = "subprocess")))]
 pub(crate) mod descriptor;
 #[cfg(all(unix, feature = "greenlet"))]
 mod driver;
@@ -11,6 +11,8 @@ pub(crate) mod handover;
 #[cfg(all(unix, feature = "greenlet"))]
 mod runtime;
 
+#[cfg(all(unix, feature = "subprocess"))]
+pub(crate) use driver::with_reactor;
 #[cfg(all(unix, feature = "greenlet"))]
 pub use runtime::TokioHandle;
 #[cfg(all(unix, feature = "greenlet"))]

@@ -225,6 +225,21 @@ impl<T: 'static> Subject for CallsOnly<T> {
     }
 }
 
+/// Other processes.
+#[cfg(all(target_os = "linux", feature = "process"))]
+pub(crate) struct Processes;
+
+#[cfg(all(target_os = "linux", feature = "process"))]
+impl Subject for Processes {
+    type Tier = Isolated;
+    type Job = Call<square, u64>;
+    type Executor = ropewalk::ProcessPoolExecutor;
+
+    fn new(at_once: usize) -> Self::Executor {
+        ropewalk::ProcessPoolExecutor::new(at_once).expect("workers can be started")
+    }
+}
+
 impl Queues for Threads {}
 impl Queues for Greenlets {}
 impl Queues for AsyncTasks {}

@@ -8,12 +8,14 @@ use std::process::{Command, ExitCode, Output};
 const SCENARIO: &str = "ROPEWALK_SCENARIO";
 
 /// The scenario that this process is to play, if it is a child.
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn scenario() -> Option<String> {
     std::env::var(SCENARIO).ok()
 }
 
 /// Plays a scenario in a child process.
 #[track_caller]
+#[allow(dead_code, reason = "each test binary uses its own part")]
 pub(crate) fn play(scenario: &str) -> Output {
     play_with(scenario, &[])
 }

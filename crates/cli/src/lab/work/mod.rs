@@ -71,6 +71,12 @@ pub fn finished() -> u64 {
     FINISHED.load(Ordering::Relaxed)
 }
 
+/// A unit has finished in another process.
+#[cfg(target_os = "linux")]
+pub fn finished_elsewhere() {
+    FINISHED.fetch_add(1, Ordering::Relaxed);
+}
+
 impl Unit {
     /// Does the work on the calling thread, blocking it while there is something to wait for.
     pub fn perform(&self) -> Done {

@@ -4,16 +4,22 @@
 //! | --- | --- |
 //! | `source` | a descriptor and its registrations with the reactors of hubs |
 //! | `reactor` | which reactor is that of the calling thread |
+//! | `operation` | work on several descriptors at once, driven from a thread, a greenlet or async code |
 //! | `poll` | how a thread waits |
 //! | `system` | the system calls that nothing we stand on wraps |
 
+#[cfg(feature = "subprocess")]
+mod operation;
 mod poll;
 mod reactor;
 mod source;
 mod system;
 
+#[cfg(feature = "subprocess")]
+pub(crate) use operation::{Operation, Step, drive, drive_async};
 pub(crate) use reactor::Reactor;
 pub(crate) use source::{Moved, Source};
+#[cfg(feature = "net")]
 pub(crate) use system::lengthen_backlog;
 
 /// What is waited for on a descriptor.

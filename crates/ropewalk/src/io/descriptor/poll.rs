@@ -1,7 +1,7 @@
-//! How a thread waits for a descriptor: in poll(2), together with whatever may cancel it.
+//! How a thread waits for descriptors: in poll(2), together with whatever may cancel it.
 //!
-//! A plain thread, which nobody can cancel, polls the descriptor alone. In a task or a cancel scope the thread polls a
-//! second descriptor too, one end of a pair that belongs to the thread; its waker writes a byte into the other end. So a
+//! A plain thread, which nobody can cancel, polls the descriptors alone. In a task or a cancel scope the thread polls
+//! another one too, one end of a pair that belongs to the thread; its waker writes a byte into the other end. So a
 //! cancelled thread wakes in its system call, and no other thread takes part in the wait.
 
 use super::Interest;
@@ -18,32 +18,43 @@ use std::time::Instant;
 /// Waits until `descriptor` is ready; Err with `TimedOut` after the deadline. Unwinds when cancelled.
 #[track_caller]
 pub(super) fn ready(descriptor: BorrowedFd<'_>, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
+    match any_ready(&[(descriptor, interest)], deadline) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ErrorKind::TimedOut.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until one of the descriptors is ready; false after the deadline. Unwinds when cancelled.
+#[track_caller]
+pub(super) fn any_ready(descriptors: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io::Result<bool> {
     if !park::can_be_cancelled() {
         loop {
-            let [ready] = poll([(descriptor, interest)], deadline)?;
-            if ready {
-                return Ok(());
+            if poll(descriptors, deadline)?.any {
+                return Ok(true);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(ErrorKind::TimedOut.into());
+                return Ok(false);
             }
         }
     }
-    let hook = Polling { descriptor, interest, bell: Bell::of_this_thread()?, ended: Cell::new(None) };
+    let bell = Bell::of_this_thread()?;
+    let with_bell: Vec<_> = descriptors.iter().copied().chain([(bell.hears.as_fd(), Interest::Read)]).collect();
+    let hook = Polling { with_bell: &with_bell, bell: Arc::clone(&bell), ended: Cell::new(None) };
     let wait = deadline.map_or(Wait::FOREVER, |deadline| Wait::FOREVER.until(deadline));
     let ended = park::wait_until_ready(wait, "poll", Some(&hook), |_| match hook.ended.take() {
         Some(ended) => Poll::Ready(ended),
         None => Poll::Pending,
     });
-    ended.unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
+    ended.unwrap_or(Ok(false))
 }
 
 /// How a thread that can be cancelled sleeps.
 struct Polling<'fd> {
-    descriptor: BorrowedFd<'fd>,
-    interest: Interest,
+    /// The descriptors, and the bell behind them.
+    with_bell: &'fd [(BorrowedFd<'fd>, Interest)],
     bell: Arc<Bell>,
-    ended: Cell<Option<io::Result<()>>>,
+    ended: Cell<Option<io::Result<bool>>>,
 }
 
 impl Suspend for Polling<'_> {
@@ -52,14 +63,13 @@ impl Suspend for Polling<'_> {
     }
 
     fn suspend(&self, pause: &Pause) {
-        let both = [(self.descriptor, self.interest), (self.bell.hears.as_fd(), Interest::Read)];
-        match poll(both, pause.until) {
-            Ok([ready, rung]) => {
-                if rung {
+        match poll(self.with_bell, pause.until) {
+            Ok(ready) => {
+                if ready.last {
                     self.bell.silence();
                 }
-                if ready {
-                    self.ended.set(Some(Ok(())));
+                if ready.before_last {
+                    self.ended.set(Some(Ok(true)));
                 }
             }
             Err(error) => self.ended.set(Some(Err(error))),

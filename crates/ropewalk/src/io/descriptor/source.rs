@@ -122,6 +122,7 @@ impl<S: AsFd> Source<S> {
     }
 
     /// Waits for `interest`, at the longest for `timeout`. Others may be faster: the operation may still have to wait.
+    #[cfg(feature = "net")]
     #[track_caller]
     pub(crate) fn ready(&self, interest: Interest, timeout: Option<Duration>) -> io::Result<()> {
         park::refuse_in_async();

@@ -1,0 +1,242 @@
+//! `ropewalk profile`: what a program waits for, and what would help.
+//!
+//! Collecting and judging are the matter of `ropewalk_profile`; here is what a person sees of it. The report goes to stderr
+//! when the program's own output has stdout, and the command ends as the program did.
+
+mod compare;
+mod text;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use ropewalk_profile::collect::{self, CollectError, Settings};
+use ropewalk_profile::picture::{report, trace};
+use ropewalk_profile::recording::{Recording, Status};
+use ropewalk_profile::{Judgement, judge};
+
+use crate::exit::{self, Expected};
+use crate::output::Out;
+
+/// Find out what a program waits for, and what would help.
+///
+/// Works on any program, in any language, without privileges and without
+/// changing it. Linux only.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = EXAMPLES, verbatim_doc_comment)]
+pub struct Options {
+    /// Judge a recording that --record wrote, or `compare BEFORE AFTER`
+    #[arg(value_name = "FILE", conflicts_with_all = ["pid", "program"], num_args = 1..=3)]
+    pub file: Vec<PathBuf>,
+
+    /// Watch a process that runs already, and what it has started
+    #[arg(long, value_name = "PID", conflicts_with = "program", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+
+    /// Seconds to watch; 10 with --pid, else until the program ends
+    ///
+    /// A program that was started here is asked to end then (SIGTERM).
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    pub duration: Option<Duration>,
+
+    /// Looks a second, or `auto`: as many as are cheap, up to 100
+    #[arg(long, value_name = "HZ", default_value = "auto", value_parser = rate)]
+    pub hz: Rate,
+
+    /// Print one JSON object instead of text
+    ///
+    /// On stdout; the program's own stdout goes to stderr then.
+    #[arg(long, verbatim_doc_comment)]
+    pub json: bool,
+
+    /// Write verdict, lanes and prediction as one self-contained page
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Write the lanes as trace events, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
+    /// Write what was seen, to be judged again with `ropewalk profile FILE`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Leave arguments, paths and addresses out of everything written
+    #[arg(long)]
+    pub redact: bool,
+
+    /// The program and its arguments
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}
+
+const EXAMPLES: &str = "\
+The environment of a program, where secrets are, is never read.
+
+Examples:
+  ropewalk profile -- ./anything --its --arguments
+  ropewalk profile --pid 4711 --duration 30
+  ropewalk profile --json -- python3 crawl.py | jq .verdict.class
+  ropewalk profile --record crawl.rwp -- python3 crawl.py
+  ropewalk profile crawl.rwp               judge it again, anywhere
+  ropewalk profile crawl.rwp --html crawl.html --trace crawl.json
+  ropewalk profile compare before.rwp after.rwp";
+
+/// How often to look.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Rate {
+    /// As often as is cheap.
+    #[default]
+    Auto,
+    /// So many times a second.
+    Hz(f64),
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text.parse() {
+        _ if text == "auto" => Ok(Rate::Auto),
+        Ok(hz) if (1.0..=1000.0).contains(&hz) => Ok(Rate::Hz(hz)),
+        _ => Err("a number from 1 to 1000, or `auto`".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
+    match number {
+        Ok(s) if (0.01..=1e6).contains(&s) => Ok(Duration::from_secs_f64(s)),
+        _ => Err("a number of seconds above 0, such as 30 or 0.5".to_owned()),
+    }
+}
+
+/// Watching without a limit would be a command that never answers.
+const ATTACHED_FOR: Duration = Duration::from_secs(10);
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever a user can cause, and the end of the program that was profiled: see [`Expected`].
+pub fn run(options: &Options) -> Result<(), Expected> {
+    exit::on_panic();
+    let files = [("--record", &options.record), ("--html", &options.html), ("--trace", &options.trace)];
+    for (option, path) in files.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
+        // Tried now, so that it does not fail after all the work.
+        create(path, option)?;
+    }
+    let settings = Settings {
+        hz: match options.hz {
+            Rate::Auto => None,
+            Rate::Hz(hz) => Some(hz),
+        },
+        duration: options.duration.or(options.pid.map(|_| ATTACHED_FOR)),
+        stdout_to_stderr: options.json,
+    };
+    let launched = !options.program.is_empty();
+    let mut recording = match (options.file.as_slice(), options.pid) {
+        ([word, before, after], _) if word.as_os_str() == "compare" => {
+            return compare::run(&read(before)?, &read(after)?, options.json, Out::detect());
+        }
+        ([file], _) => read(file)?,
+        ([], Some(pid)) => collect::attach(pid, &settings).map_err(refused)?,
+        ([], None) if launched => collect::launch(&options.program, &settings).map_err(refused)?,
+        _ => {
+            return Err(Expected::Usage(
+                "what to profile? `ropewalk profile -- PROGRAM ARGUMENT ..`, `--pid PID`, a recording, or `compare BEFORE AFTER`; see `ropewalk profile --help`"
+                    .to_owned(),
+            ));
+        }
+    };
+    if options.redact {
+        recording.redact();
+    }
+    let judgement = judge(&recording);
+    if let Some(path) = &options.record {
+        write(path, "--record", |to| recording.write(to))?;
+    }
+    if let Some(path) = &options.html {
+        write(path, "--html", |to| to.write_all(report::page(&recording, &judgement).as_bytes()))?;
+    }
+    if let Some(path) = &options.trace {
+        write(path, "--trace", |to| to.write_all(trace::json(&recording, &judgement.states).as_bytes()))?;
+    }
+    let out = if launched && !options.json { Out::detect_stderr() } else { Out::detect() };
+    let shown = show(options, &recording, &judgement, out);
+    match recording.status {
+        Some(status) if launched => match (shown, code(status)) {
+            // Whoever reads the report does not change how the program ended.
+            (Ok(()) | Err(Expected::ReaderGone), 0) => Ok(()),
+            (Ok(()) | Err(Expected::ReaderGone), code) => Err(Expected::Passed(code)),
+            (other, _) => other,
+        },
+        _ => shown,
+    }
+}
+
+/// What a shell makes of the end of a program.
+fn code(status: Status) -> i32 {
+    match status {
+        Status::Code(code) => code,
+        Status::Signal(number) => 128 + number,
+    }
+}
+
+fn show(options: &Options, recording: &Recording, judgement: &Judgement, out: Out) -> Result<(), Expected> {
+    if options.json {
+        let json = serde_json::to_string_pretty(&judgement.summary(recording))
+            .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
+        return out.text(&(json + "\n"));
+    }
+    let mut text = text::report(recording, judgement, out);
+    for path in [&options.record, &options.html, &options.trace].into_iter().flatten() {
+        text += &format!("wrote {}\n", path.display());
+    }
+    out.text(&text)
+}
+
+fn refused(e: CollectError) -> Expected {
+    match &e {
+        CollectError::Start(_, why) if why.kind() == ErrorKind::NotFound => Expected::Start(127, e.to_string()),
+        CollectError::Start(..) => Expected::Start(126, e.to_string()),
+        _ => Expected::Process(e.to_string()),
+    }
+}
+
+fn read(path: &Path) -> Result<Recording, Expected> {
+    let file = File::open(path).map_err(|e| {
+        Expected::Unreadable(format!(
+            "cannot read {}: {e}; to profile a program, put `--` before it: `ropewalk profile -- {}`",
+            path.display(),
+            path.display()
+        ))
+    })?;
+    Recording::read(BufReader::new(file)).map_err(|e| {
+        Expected::Unreadable(format!(
+            "{} {e}; to profile a program, put `--` before it: `ropewalk profile -- {}`",
+            path.display(),
+            path.display()
+        ))
+    })
+}
+
+fn create(path: &Path, option: &str) -> Result<File, Expected> {
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(|e| {
+        Expected::Unwritable(format!(
+            "{option}: cannot write {}: {e}; name a place that can be written",
+            path.display()
+        ))
+    })
+}
+
+fn write(
+    path: &Path,
+    option: &str,
+    content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> Result<(), Expected> {
+    let file = create(path, option)?;
+    let failed = |e: std::io::Error| Expected::Unwritable(format!("{option}: cannot write {}: {e}", path.display()));
+    file.set_len(0).map_err(failed)?;
+    let mut to = BufWriter::new(file);
+    content(&mut to).and_then(|()| to.flush()).map_err(failed)
+}

@@ -1,0 +1,320 @@
+//! Verdicts over recordings made by hand: what would drown the truth if threads' time were added up, what must not be
+//! predicted, and what a prediction must keep to. No clock is read here.
+
+mod made;
+
+use made::Does::{Ready, Run, Wait};
+use made::{file, futex, net, pipe, poll, process, recording, thread};
+use ropewalk_profile::judge;
+use ropewalk_profile::recording::{Call, Mode, Recording, Verb};
+use ropewalk_profile::states::Kind;
+use ropewalk_profile::verdict::{Class, Sure};
+
+fn class(r: &Recording) -> Class {
+    judge(r).finding.class
+}
+
+fn one(exe: &str, ms: u64, does: &[made::Does]) -> Recording {
+    let mut r = recording(ms);
+    process(&mut r, 100, 1, exe);
+    thread(&mut r, 100, 100, does);
+    r
+}
+
+#[test]
+fn requests_one_after_another_are_network_bound_and_name_the_peer() {
+    let r = one("/usr/bin/python3", 4000, &[Run(4), Wait(46, net("127.0.0.1:5432"))]);
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Network);
+    assert!(j.finding.sentence.contains("PostgreSQL (127.0.0.1:5432) 92 %"), "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("one request at a time"), "{}", j.finding.sentence);
+    assert!(j.advice.code.join("\n").contains("ThreadPoolExecutor(max_workers="));
+}
+
+#[test]
+fn predicted_ranges_are_narrow_ordered_and_stop_at_the_processor() {
+    let r = one("/usr/bin/python3", 4000, &[Run(10), Wait(40, net("127.0.0.1:5432"))]);
+    let p = judge(&r).prediction;
+    assert!(!p.ranges.is_empty() && p.refused.is_empty());
+    for r in &p.ranges {
+        assert!(r.low_s < r.high_s && r.high_s <= r.low_s * 1.3 / 0.7 + 1e-9, "{r:?}");
+        // Ten of fifty milliseconds are computed, and one thread computes at a time.
+        assert!(r.high_s > 0.8, "{r:?} is less than all the computing takes");
+    }
+    assert!(p.ranges.windows(2).all(|w| w[0].in_flight < w[1].in_flight));
+    let two = p.ranges.iter().find(|r| r.in_flight == 2).expect("two are asked about");
+    assert!((two.low_s..=two.high_s).contains(&2.05), "{two:?}");
+    assert!(p.at_best().is_some());
+}
+
+#[test]
+fn computing_on_one_of_two_processors() {
+    let j = judge(&one("/opt/program", 3000, &[Run(10)]));
+    assert_eq!(j.finding.class, Class::CpuSerial);
+    let best = j.prediction.at_best().expect("it divides");
+    assert!(best.in_flight == 2 && best.low_s < 1.55 && best.high_s > 1.5, "{best:?}");
+    let mut lonely = one("/opt/program", 3000, &[Run(10)]);
+    lonely.machine.cores = 1;
+    lonely.machine.effective_cores = 1.0;
+    assert!(judge(&lonely).prediction.ranges.is_empty(), "nothing to divide among");
+}
+
+#[test]
+fn idle_workers_and_a_join_do_not_drown_the_one_that_computes() {
+    let mut r = one("/opt/program", 3000, &[Wait(3000, Call::Join { tid: 101 })]);
+    thread(&mut r, 100, 101, &[Run(10)]);
+    for tid in 102..110 {
+        thread(&mut r, 100, tid, &[Wait(3000, futex(0x1000))]);
+    }
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::CpuSerial, "{}", j.finding.sentence);
+    assert_eq!(j.states.lanes.iter().filter(|l| l.rests).count(), 8);
+}
+
+#[test]
+fn workers_waiting_for_work_are_not_blamed_for_what_the_producer_waits_for() {
+    let mut r = one("/opt/program", 3000, &[Run(2), Wait(18, net("10.0.0.7:80"))]);
+    for tid in 101..105 {
+        thread(&mut r, 100, tid, &[Run(1), Wait(79, futex(0x2000))]);
+    }
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Network, "{}", j.finding.sentence);
+}
+
+#[test]
+fn a_convoy_behind_a_sleeping_holder_is_the_locks_fault() {
+    let mut r = one("/opt/program", 3000, &[Wait(3000, Call::Join { tid: 101 })]);
+    for i in 0..8u32 {
+        // Each sleeps ten milliseconds with the lock, in turn.
+        let before = Wait(10 * u64::from(i) + 1, futex(0x3000));
+        let after = Wait(79 - 10 * u64::from(i), futex(0x3000));
+        thread(&mut r, 100, 101 + i, &[before, Run(1), Wait(9, Call::Sleep), after]);
+    }
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Lock, "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("0x3000") && j.finding.sentence.contains("sleeps"), "{}", j.finding.sentence);
+    assert!(j.prediction.ranges.is_empty(), "nobody can know what the lock lets through");
+}
+
+fn taking_turns(exe: &str) -> Recording {
+    let mut r = one(exe, 3000, &[Wait(3000, Call::Join { tid: 101 })]);
+    for i in 0..4u64 {
+        let line = || Call::Futex { line: 0x4000, timed: true };
+        thread(
+            &mut r,
+            100,
+            101 + u32::try_from(i).expect("few"),
+            &[Wait(5 * i + 1, line()), Run(5), Wait(20 - 5 * (i + 1) + 1, line())],
+        );
+    }
+    r
+}
+
+#[test]
+fn one_runner_at_a_time_is_the_gil_in_python_and_a_lock_elsewhere() {
+    let python = judge(&taking_turns("/usr/bin/python3.11"));
+    assert_eq!(python.finding.class, Class::SingleRunner, "{}", python.finding.sentence);
+    assert!(python.finding.sentence.contains("the GIL"));
+    assert!(python.advice.code.join("\n").contains("ProcessPoolExecutor"));
+    let native = judge(&taking_turns("/opt/program"));
+    assert_eq!(native.finding.class, Class::Lock, "{}", native.finding.sentence);
+    assert!(native.finding.sentence.contains("computes"));
+}
+
+#[test]
+fn more_threads_than_processors_and_other_programs_are_told_apart() {
+    let mut many = recording(3000);
+    process(&mut many, 100, 1, "/opt/program");
+    for tid in 101..105 {
+        thread(&mut many, 100, tid, &[Run(10), Ready(10)]);
+    }
+    assert_eq!(class(&many), Class::CpuOversubscribed);
+    let mut starved = one("/opt/program", 3000, &[Run(10), Ready(10)]);
+    starved.machine.others = 1.9;
+    assert_eq!(class(&starved), Class::CpuStarved);
+    assert_ne!(judge(&starved).finding.confidence.level, Sure::High, "a busy machine is worth a word");
+    let mut both = recording(3000);
+    process(&mut both, 100, 1, "/opt/program");
+    thread(&mut both, 100, 101, &[Run(10)]);
+    thread(&mut both, 100, 102, &[Run(10)]);
+    assert_eq!(class(&both), Class::CpuAllCores);
+}
+
+#[test]
+fn a_disk_is_named_and_never_predicted() {
+    let j = judge(&one("/opt/program", 3000, &[Run(2), Wait(8, file("/var/lib/data"))]));
+    assert_eq!(j.finding.class, Class::Disk);
+    assert!(j.finding.sentence.contains("fsync of /var/lib/data"), "{}", j.finding.sentence);
+    assert!(j.prediction.ranges.is_empty() && !j.prediction.refused.is_empty());
+}
+
+#[test]
+fn computing_and_waiting_in_turn_is_mixed() {
+    let j = judge(&one("/usr/bin/python3", 4000, &[Run(40), Wait(60, net("127.0.0.1:80"))]));
+    assert_eq!(j.finding.class, Class::Mixed);
+    assert!(!j.prediction.ranges.is_empty());
+}
+
+#[test]
+fn short_round_trips_are_to_be_batched_not_overlapped() {
+    // Twenty round trips in what one look sees.
+    let mut r = one("/usr/bin/python3", 2000, &[Run(4), Wait(6, net("127.0.0.1:6379"))]);
+    for sample in &mut r.threads[0].samples {
+        sample.slices *= 50;
+    }
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Network, "{}", j.finding.sentence);
+    assert!(j.prediction.ranges.is_empty() && j.prediction.refused.contains("round trips"));
+}
+
+#[test]
+fn an_event_loop_that_computes_is_not_just_computing() {
+    let mut r = one("/usr/bin/python3", 3000, &[Run(90), Wait(10, poll(4, &[]))]);
+    r.processes[0].watched.sockets = 4;
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::EventLoop, "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("4 connections"));
+    assert!(j.advice.code.join("\n").contains("run_in_executor"));
+}
+
+#[test]
+fn many_connections_of_one_loop_count_as_in_flight() {
+    let j = judge(&one("/usr/bin/python3", 3000, &[Run(2), Wait(48, poll(10, &["127.0.0.1:80"]))]));
+    assert_eq!(j.finding.class, Class::Network);
+    assert!(j.finding.sentence.contains("10 in flight"), "{}", j.finding.sentence);
+}
+
+#[test]
+fn the_slowest_stage_of_a_pipeline_is_named() {
+    let mut r = recording(3000);
+    process(&mut r, 100, 1, "/bin/sh");
+    thread(&mut r, 100, 100, &[Wait(3000, Call::Child)]);
+    for (pid, exe) in [(101, "/bin/cat"), (102, "/bin/gzip"), (103, "/bin/wc")] {
+        process(&mut r, pid, 100, exe);
+    }
+    pipe(&mut r, 1, 102, 101);
+    pipe(&mut r, 2, 103, 102);
+    thread(&mut r, 101, 101, &[Run(1), Wait(19, Call::Pipe { inode: 1, verb: Verb::Write })]);
+    thread(&mut r, 102, 102, &[Run(10)]);
+    thread(&mut r, 103, 103, &[Run(1), Wait(19, Call::Pipe { inode: 2, verb: Verb::Read })]);
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Pipeline, "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("`gzip` computes"), "{}", j.finding.sentence);
+}
+
+#[test]
+fn a_pool_of_processes_is_no_pipeline() {
+    let mut r = recording(3000);
+    process(&mut r, 100, 1, "/usr/bin/python3");
+    thread(&mut r, 100, 100, &[Wait(3000, Call::Pipe { inode: 2, verb: Verb::Read })]);
+    for pid in [101, 102] {
+        process(&mut r, pid, 100, "/usr/bin/python3");
+        pipe(&mut r, 1, pid, 100);
+        pipe(&mut r, 2, 100, pid);
+        thread(&mut r, pid, pid, &[Run(10)]);
+    }
+    assert_eq!(class(&r), Class::CpuAllCores);
+}
+
+#[test]
+fn a_server_without_work_is_idle_and_a_person_is_not_a_bottleneck() {
+    let mut server = one("/opt/server", 3000, &[Run(1), Wait(199, Call::Accept)]);
+    server.mode = Mode::Attached;
+    server.totals = None;
+    assert_eq!(class(&server), Class::Idle);
+    assert_eq!(class(&one("/bin/cat", 3000, &[Run(1), Wait(299, Call::Terminal)])), Class::Person);
+    assert_eq!(class(&one("/bin/sleep", 3000, &[Wait(3000, Call::Sleep)])), Class::Sleeping);
+}
+
+#[test]
+fn too_little_is_said_to_be_too_little() {
+    let j = judge(&one("/bin/true", 40, &[Run(10)]));
+    assert_eq!(j.finding.class, Class::TooShort);
+    assert_eq!(j.finding.confidence.level, Sure::Low);
+    // Nothing seen at all is no reason to fall over.
+    assert_eq!(class(&Recording { version: 1, ..Recording::default() }), Class::TooShort);
+}
+
+#[test]
+fn processor_time_of_processes_too_short_to_see_is_not_lost() {
+    let mut r = one("/bin/sh", 3000, &[Run(1), Wait(9, Call::Child)]);
+    r.totals.as_mut().expect("made").user_ns += 2_600_000_000;
+    let j = judge(&r);
+    assert!(j.states.wall.cpu_unseen > 2.5, "{}", j.states.wall.cpu_unseen);
+    assert!(matches!(j.finding.class, Class::CpuSerial | Class::CpuAllCores), "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("too short to see"), "{}", j.finding.sentence);
+}
+
+#[test]
+fn every_second_of_a_thread_has_one_state_and_the_wall_adds_up() {
+    for r in [taking_turns("/opt/program"), one("/x", 3000, &[Run(3), Ready(4), Wait(13, net("a:1"))])] {
+        let j = judge(&r);
+        for lane in &j.states.lanes {
+            let all = lane.run + lane.ready + lane.waits.values().sum::<f64>();
+            assert!((all - lane.length()).abs() < 0.02 * lane.length(), "{all} of {}", lane.length());
+            assert!(lane.stretches.windows(2).all(|w| (w[0].end - w[1].start).abs() < 1e-6), "gaps");
+        }
+        let wall = &j.states.wall;
+        let all = wall.cpu + wall.waits.values().sum::<f64>();
+        assert!((all - wall.length).abs() < 0.02 * wall.length, "{all} of {}", wall.length);
+    }
+    let j = judge(&one("/x", 4000, &[Run(3), Ready(4), Wait(13, net("a:1"))]));
+    let lane = &j.states.lanes[0];
+    assert!((lane.run - 0.6).abs() < 0.01 && (lane.ready - 0.8).abs() < 0.01, "{} {}", lane.run, lane.ready);
+    assert!((lane.waiting(Kind::Network) - 2.6).abs() < 0.03);
+}
+
+#[test]
+fn the_same_recording_is_judged_the_same_after_it_was_written_and_read() {
+    let r = taking_turns("/usr/bin/python3");
+    let mut bytes = Vec::new();
+    r.write(&mut bytes).expect("memory");
+    let again = Recording::read(bytes.as_slice()).expect("what was written is read");
+    assert_eq!(again, r);
+    assert_eq!(judge(&again), judge(&r));
+}
+
+#[test]
+fn damaged_and_foreign_recordings_are_refused_with_a_reason() {
+    let read = |r: &Recording| {
+        let mut bytes = Vec::new();
+        r.write(&mut bytes).expect("memory");
+        Recording::read(bytes.as_slice()).expect_err("it must be refused").to_string()
+    };
+    let good = taking_turns("/x");
+    assert!(read(&Recording { version: 2, ..good.clone() }).contains("form 2"));
+    let mut call = good.clone();
+    call.threads[0].samples[0].call = Some(999);
+    assert!(read(&call).contains("not listed"));
+    let mut order = good.clone();
+    order.threads[1].samples.reverse();
+    assert!(read(&order).contains("not in order"));
+    let mut late = good;
+    late.wall_ns = 5;
+    assert!(read(&late).contains("not in order"));
+    assert!(Recording::read(&b"\x7fELF"[..]).expect_err("no recording").to_string().contains("no recording"));
+    assert!(Recording::read(&b"{}"[..]).is_err());
+}
+
+#[test]
+fn a_redacted_recording_says_the_same_and_names_nothing() {
+    let mut r = one(
+        "/srv/ada/bin/secret-tool",
+        3000,
+        &[Run(4), Wait(40, net("db.internal:5432")), Wait(6, file("/srv/ada/ledger"))],
+    );
+    r.command = vec!["/srv/ada/bin/secret-tool".into(), "--password=hunter2".into()];
+    r.processes[0].argv = r.command.clone();
+    r.processes[0].watched.peers = vec!["db.internal:5432".into()];
+    let before = judge(&r);
+    r.redact();
+    let after = judge(&r);
+    assert_eq!(before.finding.class, after.finding.class);
+    let mut bytes = Vec::new();
+    r.write(&mut bytes).expect("memory");
+    let text = String::from_utf8(bytes).expect("JSON");
+    for word in ["ada", "hunter2", "internal", "ledger"] {
+        assert!(!text.contains(word), "{word} is still there");
+    }
+    assert!(text.contains("5432"), "the port says which service it is");
+}

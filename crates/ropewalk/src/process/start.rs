@@ -1,0 +1,309 @@
+//! How a program becomes its own worker: the program is started once more, and finds in `init()` that it is one.
+//!
+//! # Who starts whom
+//!
+//! The pool starts the image that runs (`/proc/self/exe`) with a socket as its standard input, and a variable in its environment
+//! that names its parent. `init()`, first in `main`, sees both, and never returns: it reads on the socket what it is to be.
+//!
+//! * *A worker* ([`Start::Exec`]): it gets the descriptors of one and serves.
+//! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and for each packet with descriptors forks a
+//!   worker that is a child of the pool's process, a sibling. A fork of a small process with one thread takes a tenth of a
+//!   millisecond, however large the pool's process is, and is sound.
+//!
+//! The first thing on the socket is the build-id of the parent's image. One that is not ours ends it: no function of another
+//! image is ever called.
+//!
+//! A process that inherits the variable from a worker has another parent than the one it names, so it is no worker.
+
+use super::image;
+use super::system::{self, can_clone, packets, receive, send};
+use super::worker::{self, Ends, Setup};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// In the environment of a worker: the number of its parent.
+const PARENT: &str = "ROPEWALK_WORKER_OF";
+/// A process that was started and says nothing for so long is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+/// The test that a worker of a test program runs.
+static WORKER_TEST: OnceLock<String> = OnceLock::new();
+
+/// How workers are started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// Forked from a process that is kept for that: as fast in a large program as in a small one. In tests, whose harness has
+    /// threads, as with `Exec`.
+    #[default]
+    Zygote,
+    /// Each from the program's file: slower, and nothing is shared between them, not even the seeds of hash maps.
+    Exec,
+}
+
+/// What a process that was started is to be.
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    build_id: Vec<u8>,
+    /// A worker at once; None for a zygote.
+    worker: Option<Setup>,
+    /// The preload function of a zygote, as an offset.
+    preload: Option<u64>,
+}
+
+/// Makes it possible for this program to be its own worker. Call it first in `main`; `#[ropewalk::main]` does.
+///
+/// In a process that was started as a worker this does not return. Otherwise it does nothing, at once.
+///
+/// # Examples
+///
+/// ```
+/// ropewalk::init();
+/// // The rest of `main`.
+/// ```
+pub fn init() {
+    // For a worker too, whose tasks may have pools of their own.
+    INITIALISED.store(true, Ordering::Relaxed);
+    if is_worker() {
+        // Its end is the end of the process.
+        worker::end(serve());
+    }
+}
+
+fn is_worker() -> bool {
+    let named = std::env::var(PARENT).ok().and_then(|parent| parent.parse::<u32>().ok());
+    named.is_some_and(|parent| parent == std::os::unix::process::parent_id())
+}
+
+/// Says which test of this program is to be run as a worker; behind `test_support!`.
+pub fn has_worker_test(name: &str) {
+    // Tests have the name of their crate in their module path, and not in the harness.
+    let name = name.split_once("::").map_or(name, |(_, path)| path);
+    let _ = WORKER_TEST.set(name.to_owned());
+}
+
+/// The body of that test.
+pub fn worker_test() {
+    if is_worker() {
+        worker::end(serve());
+    }
+}
+
+/// Whether this program can be started as a worker.
+pub(super) fn is_initialised() -> bool {
+    INITIALISED.load(Ordering::Relaxed) || WORKER_TEST.get().is_some()
+}
+
+/// What a process that was started does until its end.
+fn serve() -> Result<(), String> {
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+    let null = std::fs::File::open("/dev/null").map_err(|error| error.to_string())?;
+    rustix::stdio::dup2_stdin(null).map_err(|error| error.to_string())?;
+    let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
+    let answered = postcard::from_bytes::<Hello>(&bytes).map_err(|_| {
+        "this program is not the one that started it: its file was replaced, and /proc/self/exe is not there".to_owned()
+    });
+    let hello = answered.and_then(|hello| match image::build_id() {
+        Ok(own) if own == hello.build_id => Ok(hello),
+        Ok(_) => Err("the image of the program is another one than that of its parent".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    let ready = hello.and_then(|hello| match &hello.worker {
+        Some(_) => Ok(hello),
+        None => can_clone().and_then(|()| preload(hello.preload)).map(|()| hello),
+    });
+    let answer = ready.as_ref().err().cloned().unwrap_or_default();
+    // One byte more, so that no answer is empty.
+    send(&socket, format!("={answer}").as_bytes(), &[]).map_err(|error| error.to_string())?;
+    let hello = ready?;
+    if let Some(setup) = hello.worker {
+        drop(socket);
+        return worker::run(Ends::from_descriptors(descriptors).ok_or("descriptors are missing")?, &setup);
+    }
+    loop {
+        let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let setup: Setup = postcard::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        // SAFETY: `can_clone` was asked, and the preload function has started no thread: it was asked after that.
+        let child = unsafe { system::clone_as_sibling() };
+        let pid = match child {
+            Ok(None) => {
+                drop(socket);
+                return worker::run(Ends::from_descriptors(descriptors).ok_or("descriptors are missing")?, &setup);
+            }
+            Ok(Some(pid)) => pid.as_raw_nonzero().get(),
+            Err(error) => -error.raw_os_error().unwrap_or(1),
+        };
+        drop(descriptors);
+        send(&socket, &pid.to_le_bytes(), &[]).map_err(|error| error.to_string())?;
+    }
+}
+
+/// Runs the preload function, which must leave the zygote with one thread.
+fn preload(function: Option<u64>) -> Result<(), String> {
+    let Some(function) = function else { return Ok(()) };
+    let address = image::Offset(function).address().ok_or("the preload function is not in the image")?;
+    // SAFETY: the offset was made of a `fn()`, and the build-id says that it is the same image.
+    let function = unsafe { image::function::<fn()>(address) };
+    std::panic::catch_unwind(function).map_err(|_| "the preload function panicked".to_owned())?;
+    can_clone()
+}
+
+/// A process of a pool: a worker or a zygote. It is a child of this process, and nobody else reaps it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: Pid,
+    end: OwnedFd,
+}
+
+impl Process {
+    fn of(pid: Pid) -> io::Result<Self> {
+        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            Ok(end) => Ok(Self { pid, end }),
+            Err(error) => {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Readable once it has ended.
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// Kills it, and what it has started. Before it was reaped only: then its group may be somebody else's.
+    pub(super) fn kill(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        // It may not have made its group yet.
+        let _ = rustix::process::pidfd_send_signal(&self.end, Signal::KILL);
+    }
+
+    /// Whether it has ended; not reaped yet.
+    pub(super) fn has_ended(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(rustix::process::waitid(WaitId::PidFd(self.end()), look), Ok(None))
+    }
+
+    /// Waits for its end and reaps it, with what is left of its group. None if that was done before.
+    pub(super) fn reap(&self) -> Option<ExitStatus> {
+        let wait = |options| rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(self.end()), options));
+        // Its group is its own for as long as it is a zombie.
+        wait(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok()?;
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        let status = wait(WaitIdOptions::EXITED).ok()??;
+        let raw = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code << 8,
+            (None, signal) => signal.unwrap_or_default() | if status.dumped() { 0x80 } else { 0 },
+        };
+        Some(ExitStatus::from_raw(raw))
+    }
+}
+
+/// Starts the program once more and says what it is to be.
+fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, OwnedFd)> {
+    let (ours, theirs) = packets()?;
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    if let Some(test) = WORKER_TEST.get().filter(|_| !INITIALISED.load(Ordering::Relaxed)) {
+        command.args([test, "--exact", "--nocapture", "--test-threads=1", "--quiet"]);
+    } else {
+        // A program that looks at its arguments before `init()` sees what it knows.
+        command.args(std::env::args_os().skip(1).collect::<Vec<OsString>>());
+    }
+    command
+        .env(PARENT, std::process::id().to_string())
+        .stdin(Stdio::from(theirs))
+        // A harness that it is started in may say something first. A worker is given its own streams later.
+        .stdout(Stdio::null())
+        .process_group(0);
+    let child = command.spawn()?;
+    drop(command);
+    let process = Process::of(Pid::from_child(&child))?;
+    let hello = postcard::to_extend(hello, Vec::new()).map_err(io::Error::other)?;
+    let sent = send(&ours, &hello, descriptors).and_then(|()| {
+        rustix::net::sockopt::set_socket_timeout(&ours, rustix::net::sockopt::Timeout::Recv, Some(ANSWER_MAX))?;
+        receive(&ours)
+    });
+    let failed = match sent {
+        Ok((answer, _)) if answer == b"=" => return Ok((process, ours)),
+        Ok((answer, _)) if !answer.is_empty() => String::from_utf8_lossy(&answer[1..]).into_owned(),
+        Ok(_) => "it ended before it came to `ropewalk::init()`, which belongs first in `main`".to_owned(),
+        Err(error) => format!("it does not answer ({error}): `ropewalk::init()` belongs first in `main`"),
+    };
+    process.kill();
+    process.reap();
+    Err(io::Error::other(format!("the program was started as a worker, and {failed}")))
+}
+
+/// Where workers come from.
+#[derive(Debug)]
+pub(super) struct Starter {
+    start: Start,
+    preload: Option<u64>,
+    zygote: Option<(Process, OwnedFd)>,
+}
+
+impl Starter {
+    pub(super) fn new(start: Start, preload: Option<u64>) -> Self {
+        // The harness of tests has threads.
+        let start = if INITIALISED.load(Ordering::Relaxed) { start } else { Start::Exec };
+        Self { start, preload, zygote: None }
+    }
+
+    /// Starts a worker.
+    pub(super) fn start(&mut self, setup: &Setup, ends: &Ends) -> io::Result<Process> {
+        let build_id = image::build_id().map_err(|error| io::Error::other(error.to_string()))?.to_vec();
+        if self.start == Start::Exec {
+            let hello = Hello { build_id, worker: Some(setup.clone()), preload: self.preload };
+            return exec(&hello, &ends.as_descriptors()).map(|(process, _)| process);
+        }
+        let packet = postcard::to_extend(setup, Vec::new()).map_err(io::Error::other)?;
+        // A zygote that has ended is replaced, once.
+        for _ in 0..2 {
+            if self.zygote.is_none() {
+                let hello = Hello { build_id: build_id.clone(), worker: None, preload: self.preload };
+                self.zygote = Some(exec(&hello, &[])?);
+            }
+            let Some((_, socket)) = &self.zygote else { continue };
+            let asked = send(socket, &packet, &ends.as_descriptors()).and_then(|()| receive(socket));
+            match asked.ok().and_then(|(pid, _)| <[u8; 4]>::try_from(&pid[..]).ok()).map(i32::from_le_bytes) {
+                Some(error) if error <= 0 => return Err(io::Error::from_raw_os_error(-error)),
+                Some(pid) => return Process::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
+                None => self.end_zygote(),
+            }
+        }
+        Err(io::Error::other("the process that workers are forked from ends at once"))
+    }
+
+    fn end_zygote(&mut self) {
+        if let Some((process, _)) = self.zygote.take() {
+            process.kill();
+            process.reap();
+        }
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        self.end_zygote();
+    }
+}
