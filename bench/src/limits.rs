@@ -5,6 +5,8 @@
 use crate::harness::{Better, Row};
 
 const TOLERANCE: f64 = 1.10;
+/// Sizes whose figures differ by less than this do equally well.
+const AS_GOOD: f64 = 1.05;
 
 /// What is promised about one row.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,9 @@ enum Rule {
     TimesBestOf(f64, &'static [&'static str]),
     /// At least this many times the best of these peers.
     AtLeastTimesBestOf(f64, &'static [&'static str]),
+    /// At most this many times the best fixed size of ours; the best is the smallest whose figure in the row named here is
+    /// within [`AS_GOOD`] of the best figure.
+    TimesBestSize(f64, &'static str),
     /// At least this figure.
     AtLeast(f64),
     /// At most this figure.
@@ -65,6 +70,10 @@ const fn at_most(work: &'static str, ours: &'static str, value: f64) -> Limit {
     Limit { work, ours, rule: Rule::AtMost(value) }
 }
 
+const fn size_of_best(work: &'static str, times: f64, by: &'static str) -> Limit {
+    Limit { work, ours: "ropewalk", rule: Rule::TimesBestSize(times, by) }
+}
+
 const fn at_least_best_of(work: &'static str, ours: &'static str, times: f64, peers: &'static [&'static str]) -> Limit {
     Limit { work, ours, rule: Rule::AtLeastTimesBestOf(times, peers) }
 }
@@ -82,9 +91,11 @@ const FIXED: &[&str] = &[
     "ropewalk:fixed-8",
     "ropewalk:fixed-10",
     "ropewalk:fixed-16",
+    "ropewalk:fixed-32",
     "ropewalk:fixed-64",
     "ropewalk:fixed-160",
     "ropewalk:fixed-512",
+    "ropewalk:fixed-1024",
 ];
 /// With a processor a core, as it is installed, and with one, as a hub has.
 const GO: &[&str] = &["go", "go:1p"];
@@ -125,15 +136,24 @@ pub const LIMITS: &[Limit] = &[
     best_of("map.10k-50us", "ropewalk", 1.02, &["rayon"]),
     best_of("map.ordered-lazy", "ropewalk", 0.35, &["pariter"]),
     best_of("join.fib30", "ropewalk", 0.6, &["rayon"]),
-    best_of("io.wall", "ropewalk", 1.6, FIXED),
     at_most("io.time-to-100", "ropewalk", 150.0),
+    best_of("io160.wall", "ropewalk", 1.6, FIXED),
+    size_of_best("io160.wall.peak", 2.0, "io160.wall"),
+    best_of("io.wall", "ropewalk", 1.6, FIXED),
+    size_of_best("io.wall.peak", 2.0, "io.wall"),
     best_of("cpu.wall", "ropewalk", 1.2, FIXED),
+    size_of_best("cpu.wall.peak", 2.0, "cpu.wall"),
     best_of("mixed.wall", "ropewalk", 1.6, FIXED),
+    size_of_best("mixed.wall.peak", 2.0, "mixed.wall"),
+    best_of("mixed9.wall", "ropewalk", 1.6, FIXED),
+    size_of_best("mixed9.wall.peak", 2.0, "mixed9.wall"),
     best_of("semaphore10.settled.wall", "ropewalk", 1.6, FIXED),
     at_most("semaphore10.settled.peak", "ropewalk", 24.0),
     best_of("mutex.settled.wall", "ropewalk", 1.6, FIXED),
     at_most("mutex.settled.peak", "ropewalk", 8.0),
     best_of("nested.wall", "ropewalk", 1.6, FIXED),
+    // A worker for each core is what a pool keeps; the machines that measure have two.
+    at_most("idle.threads", "ropewalk", 2.0),
     best_of("yield.2", "ropewalk", 0.2, GO),
     best_of("yield.2", "ropewalk", 0.45, TOKIO),
     best_of("yield.2", "ropewalk", 0.4, MAY_ONE),
@@ -175,7 +195,7 @@ pub const LIMITS: &[Limit] = &[
     best_of("echo.1000.p99", SERVER, 1.2, TOKIO),
 ];
 
-/// The limits on `work`, each with its outcome in these rows.
+/// The limits on `work`, each with its outcome in these rows, which may be of other works too.
 pub fn judge<'a>(work: &'a str, rows: &'a [Row]) -> impl Iterator<Item = Verdict> + 'a {
     LIMITS.iter().filter(move |limit| limit.work == work).map(move |limit| limit.judge(rows))
 }
@@ -190,6 +210,7 @@ impl Limit {
             Rule::TimesBestOf(times, peers) => {
                 self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), false, times, peers)
             }
+            Rule::TimesBestSize(times, by) => self.against_best_size(ours, rows, times, by),
             Rule::AtLeastTimesBestOf(times, peers) => {
                 self.against_peers(ours, peers.iter().filter_map(|peer| find(peer)), true, times, peers)
             }
@@ -207,6 +228,20 @@ impl Limit {
         }
     }
 
+    fn against_best_size(&self, ours: Option<&Row>, rows: &[Row], times: f64, by: &str) -> Verdict {
+        let rule = format!("{} ≤ {times} × the best fixed size", self.ours);
+        let row = |system: &&str| rows.iter().find(|row| row.work == by && row.system == *system);
+        // They are named by size, smallest first.
+        let fixed: Vec<&Row> = FIXED.iter().filter_map(row).collect();
+        let best = fixed.iter().map(|row| row.median).fold(f64::INFINITY, f64::min);
+        let smallest = fixed.iter().find(|row| row.median <= best * AS_GOOD);
+        let size = smallest.and_then(|row| row.system.rsplit('-').next()?.parse::<f64>().ok());
+        let (Some(ours), Some(size)) = (ours, size) else {
+            return Verdict::Open(rule);
+        };
+        grade(ours.median / size / times, format!("{rule} ({size}): {:.3} ×", ours.median / size))
+    }
+
     fn against_peers<'a>(
         &self,
         ours: Option<&Row>,
@@ -219,9 +254,13 @@ impl Limit {
             let order = a.median.total_cmp(&b.median);
             if a.better == Better::Higher { order.reverse() } else { order }
         });
-        let of = if peers.len() > 1 { "the best of " } else { "" };
         let sign = if at_least { "≥" } else { "≤" };
-        let rule = format!("{} {sign} {times} × {of}{}", self.ours, peers.join(", "));
+        let whom = match peers {
+            [one] => (*one).to_owned(),
+            FIXED => "the best fixed size".to_owned(),
+            all => format!("the best of {}", all.join(", ")),
+        };
+        let rule = format!("{} {sign} {times} × {whom}", self.ours);
         let (Some(ours), Some(best)) = (ours, best) else {
             return Verdict::Open(rule);
         };
@@ -281,7 +320,7 @@ mod tests {
     fn missing_peer_leaves_the_limit_open() {
         let rows = [row("submit-join.1m", "ropewalk", 1.0), row("submit-join.1m", "rayon", 2.0)];
         let all: Vec<_> = judge("submit-join.1m", &rows).collect();
-        assert!(matches!(all[0], Verdict::Open(_)) && matches!(all[1], Verdict::Ok(_)));
+        assert!(matches!(all[..], [Verdict::Open(_), Verdict::Open(_), Verdict::Ok(_)]));
     }
 
     #[test]
@@ -295,6 +334,18 @@ mod tests {
         assert!(matches!(rate(80.0), Verdict::Missed(_)));
         let size = |ours| judge("bytes.1m", &[row("bytes.1m", "ropewalk", ours)]).next().unwrap();
         assert!(matches!(size(4_900.0), Verdict::Ok(_)) && matches!(size(5_600.0), Verdict::Missed(_)));
+    }
+
+    #[test]
+    fn best_size_is_the_smallest_that_does_as_well() {
+        let verdict = |peak: f64| {
+            let walls = [("ropewalk:fixed-8", 104.0), ("ropewalk:fixed-64", 100.0), ("ropewalk:fixed-4", 130.0)];
+            let mut rows: Vec<Row> = walls.map(|(system, wall)| row("mixed.wall", system, wall)).into();
+            rows.push(row("mixed.wall.peak", "ropewalk", peak));
+            judge("mixed.wall.peak", &rows).next().unwrap()
+        };
+        assert!(matches!(verdict(16.0), Verdict::Ok(_)));
+        assert!(matches!(verdict(18.0), Verdict::Missed(_)));
     }
 
     #[test]

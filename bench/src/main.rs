@@ -27,7 +27,7 @@ mod watchdog;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,7 +43,7 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool greenlet
+suites: sync pool sizing greenlet process subprocess
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
@@ -53,6 +53,8 @@ suites: sync pool greenlet
                      among greenlets, gevent and uvloop are installed from PyPI beside this program when they are missing
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)
+  --svg DIR          with suite sizing alone: instead of measuring, runs each of its eight jobs once on a pool that sizes itself
+                     and draws into DIR how it found its size
   --list             the names of all works and systems
 
 for scripts (instructions.sh):
@@ -69,6 +71,7 @@ struct Args {
     with: Vec<Language>,
     systems: Vec<String>,
     markdown: Option<PathBuf>,
+    svg: Option<PathBuf>,
     list: bool,
 }
 
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
 
 fn measure_all(words: &[&str]) -> Result<(), String> {
     match parse(words.iter().map(|&word| word.to_owned()))? {
+        Some(Args { svg: Some(directory), .. }) => draw(&directory),
         Some(args) => run(&args),
         None => Ok(()),
     }
@@ -134,6 +138,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
             }
             "--systems" => args.systems.extend(value()?.split(',').map(str::to_owned)),
             "--markdown" => args.markdown = Some(value()?.into()),
+            "--svg" => args.svg = Some(value()?.into()),
             "--help" | "-h" => {
                 println!("{USAGE}");
                 return Ok(None);
@@ -150,7 +155,20 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Args>, String
     if args.markdown.is_some() && !(args.works.is_empty() && args.systems.is_empty()) {
         return Err("--markdown writes whole suites, so that no lost row is left out: drop --work and --systems".into());
     }
+    if args.svg.is_some() && args.suites != ["sizing"] {
+        return Err("--svg draws the jobs of suite sizing: name that suite, and no other".into());
+    }
     Ok(Some(args))
+}
+
+#[cfg(feature = "ours")]
+fn draw(directory: &Path) -> Result<(), String> {
+    suites::curves::draw(directory)
+}
+
+#[cfg(not(feature = "ours"))]
+fn draw(_: &Path) -> Result<(), String> {
+    Err("--svg draws a pool of ours, which this build is without: build with feature ours".into())
 }
 
 fn run(args: &Args) -> Result<(), String> {
@@ -276,7 +294,15 @@ mod tests {
 
     #[test]
     fn wrong_lines_are_refused() {
-        for line in ["", "synk", "sync --rounds 0", "sync --with cobol", "sync --work", "pool --markdown F --work x"] {
+        for line in [
+            "",
+            "synk",
+            "sync --rounds 0",
+            "sync --with cobol",
+            "sync --work",
+            "pool --markdown F --work x",
+            "pool --svg D",
+        ] {
             assert!(parsed(line).is_err(), "{line:?}");
         }
     }

@@ -229,7 +229,8 @@ pub fn thread_cpu() -> Duration {
     clock(ClockId::ThreadCPUTime)
 }
 
-fn process_cpu() -> Duration {
+/// The CPU time that this process has had.
+pub fn process_cpu() -> Duration {
     clock(ClockId::ProcessCPUTime)
 }
 

@@ -11,6 +11,8 @@ mod sync;
 use crate::harness::Work;
 
 pub use greenlet::{answer_for, load};
+#[cfg(feature = "ours")]
+pub use sizing::curves;
 
 /// The suites that exist.
 pub const NAMES: [&str; 6] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess"];

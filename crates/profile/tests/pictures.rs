@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ropewalk_profile::picture::curves::{self, Curve, Curves};
+use ropewalk_profile::picture::curves::{self, Curve, Curves, PoolLook};
 use ropewalk_profile::picture::{Comparison, Strip, html, svg, terminal};
 use ropewalk_profile::timeline::{Cause, Timeline, Unit, Wait};
 
@@ -143,7 +143,7 @@ fn text_of_a_page_cannot_become_markup() {
 fn curves_stay_on_the_paper() {
     inside(&curves::draw(&Curves::default()));
     let long = (0..5_000).map(|at| (us(at * at), at % 7 * 1_000)).collect();
-    let curve = |points| Curve { name: "a <name>".to_owned(), points };
+    let curve = |points| Curve { name: "a <name>".to_owned(), points, at_right: false };
     let picture = curves::draw(&Curves {
         title: "A <title> & \"more\"".to_owned(),
         subtitle: "numbers".to_owned(),
@@ -152,4 +152,16 @@ fn curves_stay_on_the_paper() {
     });
     inside(&picture);
     assert!(picture.contains("grow 2 -&gt; 4"));
+}
+
+/// A queue of thousands and a dozen workers on one scale would be a line on the axis.
+#[test]
+fn long_queue_does_not_press_the_workers_onto_the_axis() {
+    let look = |at, workers, queued| PoolLook { at: us(at), target: workers, running: workers, queued };
+    let looks = [look(0, 2, 1_598), look(10, 12, 700), look(20, 12, 0)];
+    let picture = curves::draw(&Curves::of_pool("A pool".to_owned(), "jobs".to_owned(), &looks, Vec::new()));
+    inside(&picture);
+    for label in [">12<", ">6<", ">1598<", ">799<"] {
+        assert!(picture.contains(label), "no {label} in {picture}");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ropewalk::ThreadPoolExecutor;
-use ropewalk_profile::picture::curves::{self, Curve, Curves};
+use ropewalk_profile::picture::curves::{self, Curves, PoolLook};
 use ropewalk_profile::picture::human;
 use serde::{Deserialize, Serialize};
 
@@ -178,19 +178,17 @@ impl Explained {
 
     fn curves(&self, title: &str) -> Curves {
         let at = |seconds: f64| Duration::from_secs_f64(seconds.max(0.0));
-        let curve = |name: &str, value: fn(&Point) -> usize| Curve {
-            name: name.to_owned(),
-            points: self.points.iter().map(|point| (at(point.at_s), value(point) as u64)).collect(),
+        let look = |point: &Point| PoolLook {
+            at: at(point.at_s),
+            target: point.target,
+            running: point.running,
+            queued: point.queued,
         };
-        Curves {
-            title: format!("How a pool finds its size: {title}"),
-            subtitle: self.unit_of_work.clone(),
-            curves: vec![
-                curve("jobs that may run", |point| point.target),
-                curve("jobs that run", |point| point.running),
-                curve("jobs queued", |point| point.queued),
-            ],
-            marks: self.decisions.iter().map(|decision| (at(decision.at_s), decision.reason.clone())).collect(),
-        }
+        Curves::of_pool(
+            format!("How a pool finds its size: {title}"),
+            self.unit_of_work.clone(),
+            &self.points.iter().map(look).collect::<Vec<_>>(),
+            self.decisions.iter().map(|decision| (at(decision.at_s), decision.reason.clone())).collect(),
+        )
     }
 }

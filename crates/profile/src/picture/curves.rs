@@ -36,18 +36,53 @@ pub struct Curve {
     pub name: String,
     /// Its values, each from its time on, in the order of time.
     pub points: Vec<(Duration, u64)>,
+    /// Drawn against the axis at the right, whose scale is that of such curves alone; else against the one at the left.
+    pub at_right: bool,
+}
+
+/// What a pool of workers was at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLook {
+    /// When.
+    pub at: Duration,
+    /// How many jobs might run.
+    pub target: usize,
+    /// How many ran.
+    pub running: usize,
+    /// How many had not started.
+    pub queued: usize,
+}
+
+impl Curves {
+    /// How a pool found its size: what was seen of it, in the order of time, and the changes of its size with their reasons.
+    pub fn of_pool(title: String, subtitle: String, looks: &[PoolLook], marks: Vec<(Duration, String)>) -> Self {
+        let curve = |name: &str, value: fn(&PoolLook) -> usize| Curve {
+            name: name.to_owned(),
+            points: looks.iter().map(|look| (look.at, value(look) as u64)).collect(),
+            at_right: false,
+        };
+        // A queue of thousands would press a dozen workers onto the axis.
+        let queued = Curve { at_right: true, ..curve("jobs queued (right)", |look| look.queued) };
+        let curves =
+            vec![curve("jobs that may run", |look| look.target), curve("jobs that run", |look| look.running), queued];
+        Self { title, subtitle, curves, marks }
+    }
 }
 
 /// Draws `curves`. The text is a whole SVG document and may be placed into an HTML page as it is.
 pub fn draw(curves: &Curves) -> String {
     let points = || curves.curves.iter().flat_map(|curve| &curve.points);
     let longest = points().map(|(at, _)| *at).chain(curves.marks.iter().map(|(at, _)| *at)).max().unwrap_or_default();
-    let most = points().map(|(_, value)| *value).max().unwrap_or(0).max(1);
+    let most = |at_right: bool| {
+        let curves = curves.curves.iter().filter(|curve| curve.at_right == at_right);
+        curves.flat_map(|curve| &curve.points).map(|(_, value)| *value).max().unwrap_or(0).max(1)
+    };
     let x = |at: Duration| match longest.is_zero() {
         true => LEFT,
         false => LEFT + (at.as_secs_f64() / longest.as_secs_f64()).min(1.0) * (RIGHT - LEFT),
     };
-    let y = |value: u64| BOTTOM - value as f64 / most as f64 * (BOTTOM - TOP);
+    let (at_left, at_right) = (most(false), most(true));
+    let y = |value: u64, most: u64| BOTTOM - value as f64 / most as f64 * (BOTTOM - TOP);
     let id = slug(&curves.title);
     let told: Vec<String> = curves.marks.iter().map(|(at, what)| format!("{}: {what}", human(*at))).collect();
     let mut out = format!(
@@ -67,13 +102,18 @@ pub fn draw(curves: &Curves) -> String {
         let _ = writeln!(out, "<line class=\"rw-grid\" x1=\"{x:.1}\" y1=\"{TOP}\" x2=\"{x:.1}\" y2=\"{BOTTOM}\"/>");
         text(&mut out, x, BOTTOM + 20.0, 12.0, "rw-muted", "text-anchor=\"middle\"", &human(tick));
     }
-    for value in [0, most.div_ceil(2), most] {
-        let y = y(value);
+    for value in [0, at_left.div_ceil(2), at_left] {
+        let y = y(value, at_left);
         let _ = writeln!(
             out,
             "<line class=\"rw-axis\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{RIGHT}\" y2=\"{y:.1}\" stroke-width=\".5\"/>"
         );
         text(&mut out, LEFT - 10.0, y + 4.0, 12.0, "rw-muted", "text-anchor=\"end\"", &value.to_string());
+    }
+    if curves.curves.iter().any(|curve| curve.at_right) {
+        for value in [0, at_right.div_ceil(2), at_right] {
+            text(&mut out, RIGHT + 3.0, y(value, at_right) + 4.0, 10.0, "rw-muted", "", &value.to_string());
+        }
     }
     for (index, curve) in curves.curves.iter().enumerate() {
         let dash = DASHES[index % DASHES.len()];
@@ -87,7 +127,7 @@ pub fn draw(curves: &Curves) -> String {
         let _ = writeln!(
             out,
             "<path class=\"rw-curve\" stroke-dasharray=\"{dash}\" d=\"{}\"/>",
-            steps(&curve.points, x, y)
+            steps(&curve.points, x, |value| y(value, if curve.at_right { at_right } else { at_left }))
         );
     }
     for (at, what) in &curves.marks {
