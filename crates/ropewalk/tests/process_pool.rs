@@ -153,6 +153,30 @@ fn large_values_go_through_small_rings() {
     assert!(handles.into_iter().all(|handle| joined(handle).len() == 1_000_000));
 }
 
+/// No clock can add these up, so they are no limits.
+fn limits_that_overflow_are_no_limits() {
+    let pool =
+        ProcessPoolExecutor::builder().max_workers(1).task_timeout(Duration::MAX).grace(Duration::MAX).build().unwrap();
+    assert_eq!(pool.spawn(|n: u32| n, 5).join().unwrap(), 5);
+    let waits = pool.spawn(|(): ()| ropewalk::sleep(HANG), ());
+    eventually("it runs", || waits.is_running());
+    waits.cancel();
+    assert!(matches!(waits.join(), Err(TaskError::Cancelled)));
+}
+
+/// The initializer is no task, and its time none of a task's.
+fn initializer_may_take_longer_than_a_task() {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(1)
+        .initializer(|(): ()| ropewalk::sleep(20 * SHORT), ())
+        .task_timeout(10 * SHORT)
+        .grace(SHORT)
+        .build()
+        .unwrap();
+    assert_eq!(joined(pool.spawn(|n: u32| n, 5)), 5);
+    assert_eq!(pool.counts().died, 0);
+}
+
 fn task_past_its_limit_is_asked_and_then_killed() {
     let pool =
         ProcessPoolExecutor::builder().max_workers(1).task_timeout(10 * SHORT).grace(20 * SHORT).build().unwrap();
@@ -524,6 +548,7 @@ fn main() -> ExitCode {
     children::run(&tests! {
         values_go_over_and_come_back maps_are_ordered_lazy_and_give_each_error_its_place
         every_kind_of_death_costs_the_task_that_died tasks_behind_the_one_that_died_go_elsewhere
+        limits_that_overflow_are_no_limits initializer_may_take_longer_than_a_task
         large_values_go_through_small_rings task_past_its_limit_is_asked_and_then_killed cancelled_task_stops_wherever_it_is
         deadline_of_the_submitter_holds_in_the_queue_and_in_the_worker
         workers_are_replaced_after_their_tasks_or_when_they_grow limits_hold_in_the_worker

@@ -179,6 +179,39 @@ fn program_that_is_killed_takes_its_workers_along() {
     }
 }
 
+/// Wherever a program is shot while it starts workers, none of them goes on as a program of its own.
+fn program_that_is_killed_while_it_starts_workers_leaves_none() {
+    let program = std::env::current_exe().expect("the path of this test");
+    let mark = format!("storm-{}", std::process::id());
+    let marked = || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let wanted = format!("ROPEWALK_STORM_MARK={mark}");
+        let is_one = |environment: Vec<u8>| environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes());
+        processes.filter(|process| std::fs::read(process.path().join("environ")).is_ok_and(is_one)).count()
+    };
+    for round in 0..count("ROPEWALK_PARENTS", 50).div_ceil(2) {
+        let command = Command::new(&program)
+            .env("ROPEWALK_SCENARIO", "starting")
+            .env("ROPEWALK_STORM_MARK", &mark)
+            .stdout(Stdio::piped());
+        let mut child = { command }.spawn().expect("this program");
+        child.stdout.take().expect("it was piped").lines().next().expect("a line").expect("text");
+        ropewalk::sleep(Duration::from_micros(400 * round));
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        eventually("nobody is left", || marked() == 0);
+    }
+}
+
+/// A program that starts many workers.
+fn starting() {
+    println!("go");
+    let start = ropewalk::process::Start::Exec;
+    let pool = ProcessPoolExecutor::builder().max_workers(6).start(start).build().expect("a pool");
+    let _handles: Vec<_> = (0..60_u64).map(|n| pool.spawn(|n: u64| n, n)).collect();
+    ropewalk::sleep(HANG);
+}
+
 /// A program with two workers, one of which has started a program itself, another of which spins.
 fn parent() {
     let pool = ProcessPoolExecutor::new(2).expect("a pool");
@@ -211,12 +244,14 @@ fn parent() {
 fn main() -> ExitCode {
     ropewalk::init();
     match scenario() {
+        Some(scenario) if scenario == "starting" => starting(),
         Some(_) => parent(),
         None => {
             return children::run(&tests! {
                 every_task_of_a_storm_has_the_outcome_it_deserves_and_nothing_is_left
                 frames_that_were_begun_when_the_worker_died_do_no_harm
                 program_that_is_killed_takes_its_workers_along
+                program_that_is_killed_while_it_starts_workers_leaves_none
             });
         }
     }

@@ -337,6 +337,23 @@ fn pipeline_gives_each_stage_what_the_one_before_wrote() {
     assert_eq!(bare(pipeline.input(megabytes(2)).read_async()).unwrap().trim(), (2 << 20).to_string());
 }
 
+/// A stage that is no leader makes itself a session where it is: still a child of ours, and out of the group.
+#[test]
+fn pipeline_stage_that_left_the_group_is_ended_with_the_others() {
+    let limit = Duration::from_millis(300);
+    let stages = sh("sleep 60") | Command::new("setsid").args(["sleep", "61"]);
+    let started = Instant::now();
+    assert!(stages.timeout(limit).grace(limit / 10).run().is_err());
+    assert!(started.elapsed() < HANG / 2);
+    let is_it = |process: std::fs::DirEntry| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let parent = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let ours = format!(") S {} ", std::process::id());
+        line == b"sleep\x0061\0" && parent.contains(&ours)
+    };
+    eventually("it is gone", || !std::fs::read_dir("/proc").unwrap().flatten().any(is_it));
+}
+
 #[test]
 fn pipeline_status_is_that_of_the_last_stage_or_of_the_one_that_failed() {
     let pipeline = || sh("echo from the first >&2; exit 3") | Command::new("cat");

@@ -441,7 +441,10 @@ impl Hub {
             local.queue.pop_front();
             local.starts.pop_front()
         });
-        let Some(slot) = start.and_then(|start| self.begin(start)) else { return };
+        let Some(start) = start else { return };
+        // Outside greenlets: what cannot start is dropped.
+        self.leave();
+        let Some(slot) = self.begin(start) else { return self.enter(waiter) };
         self.enter(slot);
         self.count_switch();
         // SAFETY: on the hub's thread, on a stack that stays until this call has returned: `waiter` waits in it. `begin` made
@@ -768,7 +771,8 @@ pub fn on_hub<R>(f: impl FnOnce() -> R) -> R {
         result = Some(catch_unwind(AssertUnwindSafe(f)));
     };
     slot.after.set(After::Call(erase(&mut call)));
-    // SAFETY: on this greenlet's own stack. The hub calls and resumes at once, so `call` outlives its use.
+    // SAFETY: on this greenlet's own stack. The hub calls before it resumes (at once, or, where this greenlet runs inside a join,
+    // when it has its turn), so `call` outlives its use.
     unsafe { slot.coroutine.suspend() };
     match result.expect("the hub has called") {
         Ok(value) => value,

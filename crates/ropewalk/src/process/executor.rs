@@ -486,9 +486,31 @@ impl ProcessPoolExecutor {
     }
 
     fn enlist<J: Packs>(&self, member: crate::executor::roster::Member, job: J) -> TaskHandle<J::Output> {
-        match job.pack() {
-            Ok(packed) => self.pool.submit(member, packed),
-            Err(error) => failed(error),
+        // What cannot be packed, or panics then, leaves its place.
+        let mut place = Place { member: Some(member), pool: &self.pool };
+        let packed = job.pack();
+        match (packed, place.member.take()) {
+            (Ok(packed), Some(member)) => self.pool.submit(member, packed),
+            (Ok(_), None) => verbs::refused(),
+            (Err(error), member) => {
+                place.member = member;
+                failed(error)
+            }
+        }
+    }
+}
+
+/// A place in the roster that nobody has taken yet.
+struct Place<'a> {
+    member: Option<crate::executor::roster::Member>,
+    pool: &'a Pool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(member) = self.member.take() {
+            drop(member);
+            self.pool.somebody_left();
         }
     }
 }

@@ -12,7 +12,8 @@
 //!   checked against it once more before it is used. A function of another shared object is refused.
 //! * *The same type.* The bytes say two functions: what was asked for, and a shim that was made for its type by the compiler
 //!   where it was submitted. Only the shim turns the other one into a pointer, with the type it was made with.
-//! * *Bytes of ours.* They come through memory that only the parent writes to.
+//! * *Bytes of ours.* They come through memory that nobody but the parent writes to (the worker could, and does not); the
+//!   parent follows no offset that a worker wrote.
 
 use std::ffi::{c_int, c_void};
 use std::fmt;

@@ -58,6 +58,8 @@ const MEMORY_LOOK: Duration = Duration::from_millis(50);
 
 /// Bytes of what a worker wrote to standard error that are told with its death.
 const STDERR_BYTES_KEPT: usize = 8 * 1024;
+/// How often in a row it is read from: 64 KiB in all.
+const STDERR_READS: usize = 16;
 /// Why a worker is ended whose initializer did not come to a good end.
 const INITIALIZER: &str = "its initializer failed";
 
@@ -202,15 +204,25 @@ impl Pending for Initializer {
 /// What a worker has written to its standard error.
 struct Said {
     pipe: Arc<io::PipeReader>,
+    /// Nobody writes to it any more.
+    is_over: bool,
     tail: VecDeque<u8>,
 }
 
 impl Said {
-    /// Takes what there is, and keeps the end of it.
+    /// Takes what there is, and keeps the end of it. No more than a pipe holds at a time: whoever writes for ever must not keep
+    /// the others waiting.
     fn listen(&mut self) {
         let mut bytes = [0; 4096];
-        while let Ok(count @ 1..) = (&*self.pipe).read(&mut bytes) {
-            self.tail.extend(&bytes[..count]);
+        for _ in 0..STDERR_READS {
+            match (&*self.pipe).read(&mut bytes) {
+                Ok(0) => {
+                    self.is_over = true;
+                    return;
+                }
+                Ok(count) => self.tail.extend(&bytes[..count]),
+                Err(_) => return,
+            }
             let too_many = self.tail.len().saturating_sub(STDERR_BYTES_KEPT);
             self.tail.drain(..too_many);
         }
@@ -367,7 +379,7 @@ impl Pool {
         self.state().counts.started += 1;
         let now = Instant::now();
         let mut worker = Worker {
-            said: said.map(|pipe| Said { pipe: Arc::new(pipe), tail: VecDeque::new() }),
+            said: said.map(|pipe| Said { pipe: Arc::new(pipe), is_over: false, tail: VecDeque::new() }),
             process,
             writer,
             reader,
@@ -423,13 +435,19 @@ impl Pool {
         }
         // The keeper sleeps: it has to know of the deadline, goes on with what a ring has no room for, or waits for the last
         // one to leave.
-        let wakes = has_deadline || state.is_closed || state.workers.iter().any(Worker::has_unwritten);
+        let wakes =
+            has_deadline || state.is_closed || !settled.is_empty() || state.workers.iter().any(Worker::has_unwritten);
         drop(state);
         settle(settled);
         if wakes {
             self.bell.ring();
         }
         handle
+    }
+
+    /// Somebody has left the roster whom the keeper has not settled; it may wait for the last one.
+    pub(super) fn somebody_left(&self) {
+        self.bell.ring();
     }
 
     /// Takes no more; the keeper ends it all when nothing is left. Killed, nothing that runs is waited for.
@@ -613,7 +631,7 @@ impl Worker {
         }
         // What it may still do counts from when it may run.
         if place == 0 && task.kill_at.is_none() {
-            task.kill_at = Some(Instant::now() + grace);
+            task.kill_at = Instant::now().checked_add(grace);
         }
     }
 
@@ -637,6 +655,27 @@ struct Keeper {
     oom_kills: u64,
 }
 
+/// The keeper ends. If it does by a panic, which is a bug of ours, nobody is left waiting.
+struct EndOfAll(Arc<Pool>);
+
+impl Drop for EndOfAll {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the thread that keeps the pool has panicked; this is a bug in ropewalk".to_owned();
+            let mut state = self.0.state();
+            let queued = state.queue.drain(..).map(|queued| queued.entry).collect::<Vec<_>>();
+            let workers = std::mem::take(&mut state.workers);
+            state.unhealthy = Some(reason.clone());
+            drop(state);
+            workers.iter().for_each(|worker| worker.process.kill());
+            let under_way = workers.into_iter().flat_map(|worker| worker.under_way).map(|task| task.entry);
+            let failed = || Err(TaskError::WorkerDied { reason: reason.clone() });
+            settle(queued.into_iter().chain(under_way).map(|entry| (entry, failed())).collect());
+        }
+        self.0.ended.set();
+    }
+}
+
 impl Keeper {
     fn new(pool: Arc<Pool>, starter: Starter) -> Self {
         Self {
@@ -652,11 +691,11 @@ impl Keeper {
 
     fn keep(&mut self) {
         let _ = self.pool.keeper.set(std::thread::current().id());
+        let _end = EndOfAll(Arc::clone(&self.pool));
         while crate::io::descriptor::drive(self).is_err() {
             // Out of memory for a moment: there is nothing better than to try again.
             std::thread::yield_now();
         }
-        self.pool.ended.set();
     }
 
     /// Replaces the dead, kills those whose time is over, and says when to look again.
@@ -677,7 +716,9 @@ impl Keeper {
         for worker in &mut state.workers {
             for place in 0..worker.under_way.len() {
                 let task = &worker.under_way[place];
-                let limit = settings.task_timeout.filter(|_| place == 0).map(|limit| worker.since + limit);
+                // The initializer, which is number 0, is no task.
+                let limit = settings.task_timeout.filter(|_| place == 0 && task.number != 0);
+                let limit = limit.and_then(|limit| worker.since.checked_add(limit));
                 let deadline = task.entry.deadline().into_iter().chain(limit).min();
                 let raised = task.entry.interrupt().reason();
                 let late = deadline.filter(|deadline| *deadline <= now).map(|_| Reason::Deadline);
@@ -757,12 +798,14 @@ impl Keeper {
         }
         if state.deaths_in_a_row > DEATHS_MAX {
             let last = self.obituary(pid, status, &mut worker);
-            let reason =
-                format!("the pool gave up after {DEATHS_MAX} workers had died without a task done; the last: {last}");
-            state.queue.drain(..).for_each(|queued| {
-                settled.push((queued.entry, Err(TaskError::WorkerDied { reason: reason.clone() })));
-            });
-            state.unhealthy = Some(reason);
+            state.unhealthy = Some(format!(
+                "the pool gave up after {DEATHS_MAX} workers had died without a task done; the last: {last}"
+            ));
+        }
+        // Also what came back from a worker that had done something, when the pool had given up before.
+        if let Some(reason) = state.unhealthy.clone() {
+            let fail = |queued: Queued| (queued.entry, Err(TaskError::WorkerDied { reason: reason.clone() }));
+            settled.extend(state.queue.drain(..).map(fail));
         }
     }
 
@@ -790,8 +833,9 @@ impl Keeper {
         text
     }
 
-    /// Starts what is missing. Without the lock: it takes a moment.
-    fn start_missing(&mut self) -> Option<Instant> {
+    /// Starts what is missing, and says when to try again, and whether tasks were given up. Without the lock: it takes a moment.
+    fn start_missing(&mut self) -> (Option<Instant>, bool) {
+        let mut has_settled = false;
         loop {
             let state = self.pool.state();
             let wanted = match (state.is_closed, &state.unhealthy) {
@@ -800,10 +844,10 @@ impl Keeper {
                 _ => self.pool.settings.workers,
             };
             if state.workers.len() >= wanted || state.is_killed {
-                return None;
+                return (None, has_settled);
             }
             if let Some(when) = state.not_before.filter(|when| *when > Instant::now()) {
-                return Some(when);
+                return (Some(when), has_settled);
             }
             drop(state);
             let started = self.pool.start_worker(&mut self.starter);
@@ -829,6 +873,7 @@ impl Keeper {
                 }
             }
             drop(state);
+            has_settled |= !settled.is_empty();
             settle(settled);
         }
     }
@@ -893,16 +938,20 @@ impl Operation for Keeper {
             }
             return Step::Done(());
         }
-        let later = self.start_missing();
+        let (later, gave_up) = self.start_missing();
         self.next_look = wake.into_iter().chain(later).min();
-        if has_settled || self.spin() {
+        if has_settled || gave_up || self.spin() {
             return Step::Again;
         }
         let state = pool.state();
         self.processes.clear();
         self.processes.extend(state.workers.iter().map(|worker| Arc::clone(&worker.process)));
         self.pipes.clear();
-        self.pipes.extend(state.workers.iter().filter_map(|worker| Some(Arc::clone(&worker.said.as_ref()?.pipe))));
+        self.pipes.extend(
+            state.workers.iter().filter_map(|worker| {
+                worker.said.as_ref().filter(|said| !said.is_over).map(|said| Arc::clone(&said.pipe))
+            }),
+        );
         // Says of each ring what it waits for, and looks once more.
         let mut more = false;
         for worker in &state.workers {

@@ -3,7 +3,7 @@
 //! # Who starts whom
 //!
 //! The pool starts the image that runs (`/proc/self/exe`) with a socket as its standard input, and a variable in its environment
-//! that names its parent. `init()`, first in `main`, sees both, and never returns: it reads on the socket what it is to be.
+//! that names that socket. `init()`, first in `main`, sees both, and never returns: it reads on the socket what it is to be.
 //!
 //! * *A worker* ([`Start::Exec`]): it gets the descriptors of one and serves.
 //! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and for each packet with descriptors forks a
@@ -13,7 +13,8 @@
 //! The first thing on the socket is the build-id of the parent's image. One that is not ours ends it: no function of another
 //! image is ever called.
 //!
-//! A process that inherits the variable from a worker has another parent than the one it names, so it is no worker.
+//! A process that inherits the variable from a worker does not have that socket, so it is no worker; one whose parent has died
+//! meanwhile does, finds nobody at the other end, and ends.
 
 use super::image;
 use super::system::{self, can_clone, packets, receive, send};
@@ -29,8 +30,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// In the environment of a worker: the number of its parent.
-const PARENT: &str = "ROPEWALK_WORKER_OF";
+/// In the environment of a worker: the number of the socket that is its standard input.
+const SOCKET: &str = "ROPEWALK_WORKER_SOCKET";
 /// A process that was started and says nothing for so long is given up.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
@@ -80,8 +81,14 @@ pub fn init() {
 }
 
 fn is_worker() -> bool {
-    let named = std::env::var(PARENT).ok().and_then(|parent| parent.parse::<u32>().ok());
-    named.is_some_and(|parent| parent == std::os::unix::process::parent_id())
+    let named = std::env::var(SOCKET).ok().and_then(|socket| socket.parse::<u64>().ok());
+    named.is_some() && named == socket_number(io::stdin().as_fd())
+}
+
+/// Which socket of the system's it is; None of another descriptor.
+fn socket_number(descriptor: BorrowedFd<'_>) -> Option<u64> {
+    let about = rustix::fs::fstat(descriptor).ok()?;
+    (rustix::fs::FileType::from_raw_mode(about.st_mode) == rustix::fs::FileType::Socket).then_some(about.st_ino)
 }
 
 /// Says which test of this program is to be run as a worker; behind `test_support!`.
@@ -109,6 +116,10 @@ fn serve() -> Result<(), String> {
     let null = std::fs::File::open("/dev/null").map_err(|error| error.to_string())?;
     rustix::stdio::dup2_stdin(null).map_err(|error| error.to_string())?;
     let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
+    if bytes.is_empty() {
+        // Whoever started it has died before it could say anything.
+        return Ok(());
+    }
     let answered = postcard::from_bytes::<Hello>(&bytes).map_err(|_| {
         "this program is not the one that started it: its file was replaced, and /proc/self/exe is not there".to_owned()
     });
@@ -219,6 +230,7 @@ impl Process {
 /// Starts the program once more and says what it is to be.
 fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, OwnedFd)> {
     let (ours, theirs) = packets()?;
+    let number = socket_number(theirs.as_fd()).ok_or_else(|| io::Error::other("a socket has no number"))?;
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
@@ -230,7 +242,7 @@ fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, O
         command.args(std::env::args_os().skip(1).collect::<Vec<OsString>>());
     }
     command
-        .env(PARENT, std::process::id().to_string())
+        .env(SOCKET, number.to_string())
         .stdin(Stdio::from(theirs))
         // A harness that it is started in may say something first. A worker is given its own streams later.
         .stdout(Stdio::null())
@@ -277,21 +289,26 @@ impl Starter {
             return exec(&hello, &ends.as_descriptors()).map(|(process, _)| process);
         }
         let packet = postcard::to_extend(setup, Vec::new()).map_err(io::Error::other)?;
-        // A zygote that has ended is replaced, once.
-        for _ in 0..2 {
-            if self.zygote.is_none() {
-                let hello = Hello { build_id: build_id.clone(), worker: None, preload: self.preload };
-                self.zygote = Some(exec(&hello, &[])?);
-            }
-            let Some((_, socket)) = &self.zygote else { continue };
-            let asked = send(socket, &packet, &ends.as_descriptors()).and_then(|()| receive(socket));
-            match asked.ok().and_then(|(pid, _)| <[u8; 4]>::try_from(&pid[..]).ok()).map(i32::from_le_bytes) {
-                Some(error) if error <= 0 => return Err(io::Error::from_raw_os_error(-error)),
-                Some(pid) => return Process::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
-                None => self.end_zygote(),
+        // One that has ended is replaced.
+        if self.zygote.as_ref().is_some_and(|(process, _)| process.has_ended()) {
+            self.end_zygote();
+        }
+        let (_, socket) = match &mut self.zygote {
+            Some(zygote) => zygote,
+            none => none.insert(exec(&Hello { build_id, worker: None, preload: self.preload }, &[])?),
+        };
+        let socket = &*socket;
+        let asked = send(socket, &packet, &ends.as_descriptors()).and_then(|()| receive(socket));
+        match asked.ok().and_then(|(pid, _)| <[u8; 4]>::try_from(&pid[..]).ok()).map(i32::from_le_bytes) {
+            Some(error) if error <= 0 => Err(io::Error::from_raw_os_error(-error)),
+            Some(pid) => Process::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
+            None => {
+                // It may have forked a worker before it fell silent. So nobody else gets these ends: with the last of them
+                // that worker finds its lifeline cut.
+                self.end_zygote();
+                Err(io::Error::other("the process that workers are forked from does not answer"))
             }
         }
-        Err(io::Error::other("the process that workers are forked from ends at once"))
     }
 
     fn end_zygote(&mut self) {

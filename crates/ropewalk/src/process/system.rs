@@ -88,7 +88,7 @@ pub(super) unsafe fn clone_as_sibling() -> io::Result<Option<Pid>> {
     // On x86-64 the place is the fourth argument, on AArch64 the fifth; the other one is not used with these flags.
     // SAFETY: without CLONE_VM this is a fork: the new process goes on here, on a copy of this stack. There is one thread, so
     // no lock is held by another one that the copy does not have.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, place, place) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0_usize, 0_usize, place, place) };
     match i32::try_from(pid) {
         Ok(0) => {
             if told == 0 {

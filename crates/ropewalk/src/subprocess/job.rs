@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long a process that was killed may take to end before it is left to the reaper.
 const DYING_MAX: Duration = Duration::from_millis(500);
+/// A grace that no clock can add up.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// How a job is run.
 #[derive(Clone, Debug)]
@@ -77,7 +79,8 @@ impl Job {
     fn terminate(&mut self, why: Reason) {
         self.failure = Some(why);
         self.signal(Signal::TERM);
-        self.phase = Phase::Terminating { until: Instant::now() + self.limits.grace };
+        let now = Instant::now();
+        self.phase = Phase::Terminating { until: now.checked_add(self.limits.grace).unwrap_or(now + NEVER) };
     }
 
     fn kill(&mut self) {
@@ -207,7 +210,7 @@ impl Operation for Job {
         match self.phase {
             Phase::Running => {
                 let limit = self.limits.timeout.and_then(|timeout| self.started.checked_add(timeout));
-                let drained = self.ended.zip(self.limits.drain).map(|(ended, drain)| ended + drain);
+                let drained = self.ended.zip(self.limits.drain).and_then(|(ended, drain)| ended.checked_add(drain));
                 limit.into_iter().chain(drained).min()
             }
             Phase::Terminating { until } | Phase::Killed { until } => Some(until),

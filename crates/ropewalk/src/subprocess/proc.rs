@@ -117,14 +117,20 @@ impl Proc {
         if state.status.is_some() {
             return Ok(());
         }
+        let to_itself = || match &self.end {
+            #[cfg(target_os = "linux")]
+            End::Process(end) => rustix::process::pidfd_send_signal(end, signal),
+            // Not reaped yet, so the number is still that of this process.
+            End::Watched(_) => rustix::process::kill_process(self.pid, signal),
+        };
         let sent = match self.group {
-            Some(group) => rustix::process::kill_process_group(group, signal),
-            None => match &self.end {
-                #[cfg(target_os = "linux")]
-                End::Process(end) => rustix::process::pidfd_send_signal(end, signal),
-                // Not reaped yet, so the number is still that of this process.
-                End::Watched(_) => rustix::process::kill_process(self.pid, signal),
-            },
+            Some(group) => {
+                let sent = rustix::process::kill_process_group(group, signal);
+                // A stage of a pipeline that has made itself another group is still a child of ours.
+                let is_in_it = rustix::process::getpgid(Some(self.pid)).is_ok_and(|its| its == group);
+                if is_in_it { sent } else { to_itself() }
+            }
+            None => to_itself(),
         };
         match sent {
             // It has ended; of a group, every process has.

@@ -7,7 +7,7 @@ use super::proc::Proc;
 use crate::io::descriptor::{Interest, Operation, Step, drive};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Sees to it that a process is reaped when it has ended.
@@ -15,12 +15,18 @@ pub(super) fn reap(proc: Arc<Proc>) {
     if proc.try_reap().is_some() {
         return;
     }
-    static REAPER: OnceLock<Option<Handle>> = OnceLock::new();
-    // Without a thread for it the process stays a zombie until this one ends: nothing better can be had then.
-    if let Some(reaper) = REAPER.get_or_init(|| start().ok()) {
-        reaper.coming.lock().unwrap_or_else(PoisonError::into_inner).push(proc);
+    static REAPER: Mutex<(Vec<Arc<Proc>>, Option<Handle>)> = Mutex::new((Vec::new(), None));
+    let mut reaper = REAPER.lock().unwrap_or_else(PoisonError::into_inner);
+    let (waiting, handle) = &mut *reaper;
+    waiting.push(proc);
+    if handle.is_none() {
+        // Where the system has no thread or no descriptor for it, these wait for the next that is dropped.
+        *handle = start().ok();
+    }
+    if let Some(handle) = handle {
+        handle.coming.lock().unwrap_or_else(PoisonError::into_inner).append(waiting);
         // If the pipe is full, it rings already.
-        let _ = (&reaper.rings).write(&[0]);
+        let _ = (&handle.rings).write(&[0]);
     }
 }
 

@@ -8,6 +8,12 @@
 
 use super::proc::Proc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often in a row nobody must be found before the tree counts as swept. A process that is just starting a program has no
+/// environment for a moment, and the list of children may leave one out that is just becoming ours.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// The variable in the environment of every process of such a tree.
 pub(super) const MARK: &str = "ROPEWALK_TREE";
@@ -46,14 +52,18 @@ fn sweep(roots: &[Arc<Proc>], cookie: &str) {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(root.pid()), look));
     }
-    loop {
+    let mut looks = 0;
+    while looks < LOOKS {
         let strays: Vec<_> = children()
             .into_iter()
             .filter(|pid| !roots.iter().any(|root| root.pid() == *pid) && has_mark(*pid, cookie))
             .collect();
         if strays.is_empty() {
-            return;
+            looks += 1;
+            ropewalk_core::park::sleep(BETWEEN_LOOKS);
+            continue;
         }
+        looks = 0;
         for pid in strays {
             let _ = kill_process(pid, Signal::KILL);
             let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
