@@ -1,7 +1,7 @@
 //! **Find the bottleneck, choose the model, run it: the same code from one thread to a fleet.**
 //!
 //! ropewalk lays the ways of doing many things at once into one library: threads and thread pools, greenlets and async
-//! tasks today; processes and a job queue as they come to exist. One set of primitives blocks correctly on all of them,
+//! tasks, and processes; a job queue stands on it (`ropewalk-jobs`). One set of primitives blocks correctly on all of them,
 //! one [`TaskHandle`] waits for work on any of them, and one [`#[task]`](macro@task) function runs on any of them.
 //!
 //! ```
