@@ -20,6 +20,9 @@ export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-abort_on_error=1:detect_stack_use_after_return=1}"
 
 log="$(mktemp)"
+# A handle that is forgotten on purpose.
+echo 'leak:handles_may_be_dropped_forgotten_and_kept' >"$log.leaks"
+export LSAN_OPTIONS="suppressions=$log.leaks"
 run() {
     cargo test --target "$host" "$@" 2>&1 | tee -a "$log"
 }
@@ -38,4 +41,4 @@ else
     run -p ropewalk --features ropewalk/__asan --no-fail-fast "${targets[@]}"
 fi
 figure tests "$(passed_in "$log")"
-rm -f "$log"
+rm -f "$log" "$log.leaks"

@@ -1,7 +1,7 @@
 //! Enqueue and work: jobs that survive their process, on a queue in one file, and a state that all of them share.
 //!
 //! ```text
-//! cargo run -q --example jobs_quickstart
+//! cargo run --release --example jobs_quickstart
 //! ```
 
 use ropewalk::State;

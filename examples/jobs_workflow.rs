@@ -1,7 +1,7 @@
 //! Fan out, fan in: files are counted by as many jobs as there are files, and a report runs when all of them have ended.
 //!
 //! ```text
-//! cargo run -q --example jobs_workflow
+//! cargo run --release --example jobs_workflow
 //! ```
 
 use ropewalk::State;
