@@ -138,13 +138,15 @@ impl SqliteBroker {
     pub fn open_with_clock(path: impl AsRef<Path>, clock: impl Clock + 'static) -> Result<Self, BrokerError> {
         let named = Named { path: path.as_ref().to_owned() };
         let here = |error: io::Error| named.unavailable(&error);
-        drop(own_file(&named.path).map_err(here)?);
+        create(&named.path).map_err(here)?;
+        let mut db = Connection::open(&named.path).map_err(|error| translate(&named.path, error))?;
+        // Before anything of ours is made beside it, and before the file is written.
+        schema::look(&db, &named.path)?;
         let turns = Turns::new(
             own_file(&beside(&named.path, "door")).map_err(here)?,
             own_file(&beside(&named.path, "room")).map_err(here)?,
         );
         let bell = Bell::new(&own_file(&beside(&named.path, "bell")).map_err(here)?).map_err(here)?;
-        let mut db = Connection::open(&named.path).map_err(|error| translate(&named.path, error))?;
         {
             let _turn = turns.take().map_err(here)?;
             schema::settle_in(&db, &named.path)?;
@@ -232,7 +234,21 @@ fn beside(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-/// A file for its owner alone, made if it is not there.
+/// Makes the database's file, for its owner alone, if it is not there; one that is there is left to SQLite.
+///
+/// Nobody but SQLite may open that file: to close *any* descriptor of a file drops all POSIX locks that the process has on it,
+/// also those of connections that go on. Another process would then take itself for the last one, and unlink the WAL.
+fn create(path: &Path) -> io::Result<()> {
+    /// Until the descriptor that made the file is closed, no other thread gets as far as to open it.
+    static CREATING: Mutex<()> = Mutex::new(());
+    let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// A file beside the database for its owner alone, made if it is not there.
 fn own_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
