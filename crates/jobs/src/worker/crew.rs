@@ -25,6 +25,7 @@ use crate::job::{End, ExecId, Failure, FailureKind, Lease, Outcome, Time};
 use ropewalk::sync::queue::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ropewalk::{JobContext, TaskError};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -72,7 +73,8 @@ impl Shared {
 
     fn notice(&self, notice: &Notice) {
         if let Some(tell) = &self.config.notice {
-            tell(notice);
+            // The threads that say so keep the leases. (The hook has reported the panic.)
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(notice)));
         }
     }
 
