@@ -9,9 +9,9 @@
 //!
 //! # The end
 //!
-//! Told to stop, a worker takes no more jobs and waits for those that run. After the grace they are asked to end, and what
-//! they say still counts; what has not ended shortly after goes back to its queue, uncounted. Told a second time, it skips
-//! the first wait.
+//! Told to stop, a worker takes no more jobs and waits for those that run. After the grace they are asked to end. What
+//! they return still counts; those that end otherwise, with an error or in a wait, and those that have not ended shortly after go
+//! back to their queue, uncounted. Told a second time, it skips the first wait.
 
 use super::dispatcher::{Counts, Dispatcher};
 use super::heartbeater::Heartbeater;

@@ -19,7 +19,8 @@
 //! network file system are not to be relied on.
 //!
 //! A process that is stopped (SIGSTOP) in the middle of a commit keeps the others waiting until it goes on or is killed, as with
-//! every database that is a file; they say [`ErrorKind::Busy`] after [`BUSY_MAX`].
+//! every database that is a file. A step of theirs says [`ErrorKind::Busy`] after twice [`BUSY_MAX`], and that it may have happened
+//! all the same; to open the file waits for as long as it takes.
 
 #[expect(unsafe_code, reason = "maps a file; see its head")]
 mod bell;
@@ -54,7 +55,8 @@ use steps::Tx;
 use turn::Turns;
 use writer::{Said, Step};
 
-/// How long a step waits for others to finish theirs.
+/// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
+/// called a step waits for twice as long at most, and the step may still happen after that.
 pub const BUSY_MAX: Duration = Duration::from_secs(30);
 
 /// Connections for reading that are kept.
