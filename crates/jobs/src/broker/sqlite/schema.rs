@@ -128,7 +128,7 @@ fn write_ahead(db: &Connection) -> rusqlite::Result<()> {
     loop {
         match db.pragma_update(None, "journal_mode", "WAL") {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
-                std::thread::sleep(AGAIN);
+                ropewalk::sleep(AGAIN);
             }
             done => return done,
         }
