@@ -146,6 +146,17 @@ fn a_broker_that_is_none() {
 }
 
 #[test]
+fn a_worker_to_whom_nobody_listens_goes_on() {
+    let directory = common::directory("jobs-unheard");
+    said(&directory, &["enqueue", "--", "false"]);
+    let id = said(&directory, &["enqueue", "--", "true"]);
+    let mut worker = ropewalk(&directory, &["worker", "--burst", "--allow-commands"]).spawn().expect("a worker");
+    drop(worker.stderr.take());
+    assert!(worker.wait().expect("its end").success());
+    assert!(said(&directory, &["jobs", "show", &id]).contains("done"));
+}
+
+#[test]
 fn a_worker_ends_at_a_signal() {
     let directory = common::directory("jobs-signal");
     let id = said(&directory, &["enqueue", "--", "sleep", "1000"]);
