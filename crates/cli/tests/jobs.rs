@@ -72,6 +72,33 @@ fn failing_commands_say_why() {
     assert!(said(&directory, &["jobs", "show", &missing]).contains("cannot be started on this worker"));
 }
 
+/// What left the group keeps the pipes for as long as it likes.
+#[test]
+fn a_command_that_leaves_a_daemon_ends() {
+    let directory = common::directory("jobs-daemon");
+    let mark = directory.join("mark").display().to_string();
+    let daemon = format!("setsid sh -c 'touch {mark}; exec sleep 60' & echo $!");
+    let script = format!("echo before; {daemon}; until test -e {mark}; do sleep 0.01; done");
+    let id = said(&directory, &["enqueue", "--", "sh", "-c", &script]);
+    let begun = std::time::Instant::now();
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(40), "it waited for the daemon");
+    let result: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "result", &id])).unwrap();
+    let mut lines = result["stdout"].as_str().unwrap().lines();
+    assert_eq!(lines.next(), Some("before"));
+    let _ = Command::new("kill").arg(lines.next().unwrap()).status();
+}
+
+#[test]
+fn a_command_that_writes_nothing_but_nul_fits() {
+    let directory = common::directory("jobs-nul");
+    let script = "head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2";
+    let id = said(&directory, &["enqueue", "--", "sh", "-c", script]);
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    let result: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "result", &id])).unwrap();
+    assert!(result["stdout"].as_str().is_some_and(|text| text.len() > 1000 && text.bytes().all(|byte| byte == 0)));
+}
+
 #[test]
 fn a_command_over_its_timeout_is_killed_with_its_children() {
     let directory = common::directory("jobs-timeout");
@@ -116,6 +143,17 @@ fn a_broker_that_is_none() {
         assert!(!output.status.success());
         assert!(common::complaint(&output).contains(says), "{}", common::complaint(&output));
     }
+}
+
+#[test]
+fn a_worker_to_whom_nobody_listens_goes_on() {
+    let directory = common::directory("jobs-unheard");
+    said(&directory, &["enqueue", "--", "false"]);
+    let id = said(&directory, &["enqueue", "--", "true"]);
+    let mut worker = ropewalk(&directory, &["worker", "--burst", "--allow-commands"]).spawn().expect("a worker");
+    drop(worker.stderr.take());
+    assert!(worker.wait().expect("its end").success());
+    assert!(said(&directory, &["jobs", "show", &id]).contains("done"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which tasks a worker knows: from a stable name and text to a run, and back to text.
 
-use crate::job::{Failure, FailureKind, RESULT_BYTES_MAX};
+use crate::job::{Failure, FailureKind};
 use ropewalk::JobContext;
 use ropewalk::task::Task;
 use serde::Serialize;
@@ -90,19 +90,8 @@ where
         )
     })?;
     let output = T::from_tuple(tuple).run_in(job).map_err(|error| Failure::of_task(&error))?;
-    let result = serde_json::to_string(&output)
-        .map_err(|error| Failure::new(FailureKind::Result, format!("the result cannot be written as JSON: {error}")))?;
-    if result.len() > RESULT_BYTES_MAX {
-        return Err(Failure::new(
-            FailureKind::Result,
-            format!(
-                "the result is {} bytes long, and {RESULT_BYTES_MAX} is the limit: keep it in a file or a database, and return \
-                 where it is",
-                result.len()
-            ),
-        ));
-    }
-    Ok(result)
+    serde_json::to_string(&output)
+        .map_err(|error| Failure::new(FailureKind::Result, format!("the result cannot be written as JSON: {error}")))
 }
 
 /// The arguments of a call as a payload.

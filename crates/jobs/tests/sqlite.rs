@@ -84,14 +84,26 @@ fn pages_that_were_overwritten_are_said() {
     assert!(error.to_string().contains(".recover"), "{error}");
 }
 
+/// The names of the files in a directory, and what is in this one.
+fn all_of(directory: &Directory) -> (Vec<std::ffi::OsString>, Vec<u8>) {
+    let mut names: Vec<_> = std::fs::read_dir(&directory.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    (names, std::fs::read(directory.file()).unwrap())
+}
+
 #[test]
 fn database_of_another_program() {
-    let directory = Directory::new();
-    let other = rusqlite::Connection::open(directory.file()).unwrap();
-    other.execute_batch("CREATE TABLE accounts (id INTEGER)").unwrap();
-    drop(other);
-    let error = error_of(&directory.file());
-    assert!(error.to_string().contains("is the database of another program"), "{error}");
+    let tables = "CREATE TABLE accounts (id INTEGER)";
+    for made in [tables, "PRAGMA journal_mode=WAL; CREATE TABLE accounts (id INTEGER)", "PRAGMA application_id=7"] {
+        let directory = Directory::new();
+        let other = rusqlite::Connection::open(directory.file()).unwrap();
+        other.execute_batch(made).unwrap();
+        drop(other);
+        let before = all_of(&directory);
+        let error = error_of(&directory.file());
+        assert!(error.to_string().contains("is the database of another program"), "{error}");
+        assert!(all_of(&directory) == before, "{made}: it was touched");
+    }
 }
 
 #[test]
@@ -101,7 +113,9 @@ fn file_of_a_newer_version() {
     let other = rusqlite::Connection::open(directory.file()).unwrap();
     other.pragma_update(None, "user_version", 999).unwrap();
     drop(other);
+    let before = all_of(&directory);
     let error = error_of(&directory.file());
+    assert!(all_of(&directory) == before, "it was touched");
     assert!(error.to_string().contains("was written by a newer ropewalk"), "{error}");
 }
 
@@ -211,6 +225,71 @@ fn another_process_wakes_a_waiter() {
     let claim =
         Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
     assert_eq!(broker.claim(&claim).unwrap().len(), 1);
+}
+
+#[test]
+fn many_open_a_fresh_file_at_once() {
+    for _ in 0..30 {
+        let directory = Directory::new();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    let broker = SqliteBroker::open(directory.file()).unwrap();
+                    broker.enqueue(&[NewJob::new("t", "[]")]).unwrap();
+                });
+            }
+        });
+    }
+}
+
+/// A process that comes and goes takes itself for the last one if the locks of the others were dropped, and unlinks the WAL.
+#[test]
+fn opened_twice_and_again_elsewhere_loses_nothing() {
+    if let Some(file) = std::env::var_os("ROPEWALK_GUEST") {
+        drop(SqliteBroker::open(file).unwrap());
+        return;
+    }
+    let directory = Directory::new();
+    let first = SqliteBroker::open(directory.file()).unwrap();
+    let second = SqliteBroker::open(directory.file()).unwrap();
+    let guest = || {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "opened_twice_and_again_elsewhere_loses_nothing"])
+            .env("ROPEWALK_GUEST", directory.file())
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    guest();
+    let job = NewJob::new("t", "[]");
+    first.enqueue(std::slice::from_ref(&job)).unwrap();
+    guest();
+    assert!(directory.0.join("jobs.db-wal").exists(), "the WAL was unlinked under two brokers");
+    assert!(second.job(&job.id).unwrap().is_some());
+    // As another process would see it.
+    let copy = Directory::new();
+    for name in ["jobs.db", "jobs.db-wal"] {
+        std::fs::copy(directory.0.join(name), copy.0.join(name)).unwrap();
+    }
+    assert!(SqliteBroker::open(copy.file()).unwrap().job(&job.id).unwrap().is_some(), "an acknowledged job is lost");
+}
+
+#[test]
+fn boot_that_is_not_known_ends_no_lease_and_is_not_remembered() {
+    let directory = Directory::new();
+    let claim =
+        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
+    let first = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
+    first.enqueue(&[NewJob::new("t", "[]")]).unwrap();
+    assert_eq!(first.claim(&claim).unwrap().len(), 1);
+    for boot in ["", "first"] {
+        let other = SqliteBroker::open_with_clock(directory.file(), Boot(boot)).unwrap();
+        assert_eq!(other.tick().unwrap().recovered, 0, "{boot:?}");
+    }
+    let broker = SqliteBroker::open_with_clock(directory.file(), Boot("second")).unwrap();
+    assert_eq!(broker.tick().unwrap().recovered, 1);
 }
 
 /// A clock of another boot.

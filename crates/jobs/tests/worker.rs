@@ -75,6 +75,7 @@ fn long_result(bytes: usize) -> String {
 #[ropewalk::task]
 fn tells(job: &JobContext, bench: State<Shared>) -> Option<String> {
     job.progress(0.4, "nearly half");
+    [f64::NAN, f64::INFINITY].into_iter().for_each(|done| job.progress(done, "0 of 0"));
     bench.begun.set();
     bench.gate.wait();
     job.id().map(str::to_owned)
@@ -219,6 +220,55 @@ fn result_over_the_cap_fails() {
     let (kind, message) = place.failure(long_result::call(RESULT_BYTES_MAX - 1).job());
     assert_eq!(kind, FailureKind::Result);
     assert!(message.contains("return where it is"), "{message}");
+}
+
+#[test]
+fn result_of_a_handler_over_the_cap_fails() {
+    let place = Place::new();
+    let handler = Arc::new(|_: &str, _: &JobContext| Ok("1".repeat(RESULT_BYTES_MAX + 1)));
+    let worker = place.worker().register_handler("long", handler).concurrency(2).burst().start().unwrap();
+    let mut job = NewJob::new("long", "[]");
+    job.options.retry = Retry::NEVER;
+    place.broker.enqueue(&[job.clone(), NewJob::new("long", "[]")]).unwrap();
+    soon("it fails", || place.broker.job(&job.id).unwrap().unwrap().state.word() == "failed");
+    assert_eq!(place.broker.job(&job.id).unwrap().unwrap().failure.unwrap().kind, FailureKind::Result);
+    worker.stop();
+    assert_eq!(worker.join().refused, 0);
+}
+
+#[test]
+fn panicking_notice_ends_no_thread() {
+    let place = Place::new();
+    let worker = place.worker().on_notice(|_| panic!("nobody listens")).start().unwrap();
+    for _ in 0..2 {
+        drop(place.failure(panics::call().job()));
+    }
+    let handle = add::call(1, 2).enqueue(&place.queue).unwrap();
+    assert_eq!(handle.join().unwrap(), 3);
+    worker.stop();
+    worker.join();
+}
+
+/// Gives up with an error when it is asked to end.
+#[ropewalk::task]
+fn gives_up(bench: State<Shared>, job: &JobContext) -> Result<u32, std::fmt::Error> {
+    bench.begun.set();
+    while !job.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err(std::fmt::Error)
+}
+
+#[test]
+fn error_of_a_job_whose_worker_ends_is_no_attempt() {
+    let place = Place::new();
+    let worker = place.worker().register::<gives_up>().grace(Duration::ZERO).start().unwrap();
+    let handle = gives_up::call().enqueue(&place.queue).unwrap();
+    place.bench.begun.wait();
+    worker.stop();
+    assert_eq!(worker.join().released, 1);
+    let seen = handle.job().unwrap().unwrap();
+    assert_eq!((seen.state.word(), seen.failures, seen.failure), ("ready", 0, None));
 }
 
 #[test]

@@ -69,7 +69,10 @@ fn has_test(code: &str, name: &str) -> bool {
         let list = list.split('}').next().unwrap_or("");
         words(list).any(|(_, word)| word == name)
     });
-    function || listed || (all.contains(&"macro_rules") && all.contains(&name))
+    // A test that is a program of its own: what its `main` calls.
+    let mut main = all.windows(2).skip_while(|pair| *pair != ["fn", "main"]).skip(2);
+    let called = all.windows(2).any(|pair| pair == ["fn", name]) && main.any(|pair| pair[0] == name);
+    function || called || listed || (all.contains(&"macro_rules") && all.contains(&name))
 }
 
 /// A public item of that name whose documentation has a block of code that is run, or that must not compile.
@@ -119,6 +122,8 @@ fn every_promise_names_a_test_that_exists_control() {
     assert!(both("macro_rules! hazard { () => {} }\nhazard!(c, 3);").is_empty());
     assert!(both("fn c() {}\nfn main() {\n    run(&tests! {\n        a\n        c\n    });\n}").is_empty());
     assert!(both("fn c() {}\nfn main() {\n    run(&tests! {\n        a\n    });\n}")[0].contains("the test `c`"));
+    assert!(both("fn c() {}\nfn main() {\n    c();\n    d();\n}").is_empty());
+    assert!(both("fn c() {}\nfn main() {\n    d();\n    e();\n}")[0].contains("the test `c`"));
     assert!(both("/// Does.\n///\n/// ```\n/// c();\n/// ```\n#[inline]\npub fn c() {}").is_empty());
     assert!(both("/// ```no_run\n/// c();\npub fn c() {}")[0].contains("the test `c`"));
     assert!(both("/// ```\n/// d();\n/// ```\npub fn d() {}\n/// Does.\npub fn c() {}")[0].contains("the test `c`"));

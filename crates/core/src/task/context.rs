@@ -148,9 +148,9 @@ impl JobContext {
     }
 
     /// Says that it has come so far, from 0 to 1, and what it does now. Cheap: the last word is sent with the next sign of
-    /// life of the worker.
+    /// life of the worker. What is no number (a NaN of 0 / 0) or infinite says nothing.
     pub fn progress(&self, done: f64, message: &str) {
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = self.listener.as_ref().filter(|_| done.is_finite()) {
             listener.progress(done.clamp(0.0, 1.0), message);
         }
     }

@@ -18,7 +18,8 @@ pub trait Clock: Send + Sync {
     /// loses its lease by that.
     fn steady(&self) -> Duration;
 
-    /// Which start of the machine that is. Leases from before it have run out.
+    /// Which start of the machine that is; empty where it cannot be known. Leases from before it have run out, unless one of
+    /// the two is not known: those end by their time.
     fn boot(&self) -> String;
 }
 

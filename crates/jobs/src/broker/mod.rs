@@ -250,7 +250,10 @@ pub trait Broker: Send + Sync {
     ///
     /// # Errors
     ///
-    /// May be said again: what was recorded is then [`Repeated`](Settled::Repeated).
+    /// [`Refused`](ErrorKind::Refused) as a whole when there are more than [`BATCH_JOBS_MAX`] or the result of one is longer than
+    /// [`RESULT_BYTES_MAX`]: nothing has changed, and to say the same again is of no use. After any other error it may be said
+    /// again: what was recorded is [`Repeated`](Settled::Repeated) as long as nobody else has taken or requeued the job since,
+    /// and [`Lost`](Settled::Lost) after that.
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
 
     /// Lets time pass: what is due, what has lost its lease, what was kept long enough.

@@ -9,9 +9,9 @@
 //!
 //! # The end
 //!
-//! Told to stop, a worker takes no more jobs and waits for those that run. After the grace they are asked to end, and what
-//! they say still counts; what has not ended shortly after goes back to its queue, uncounted. Told a second time, it skips
-//! the first wait.
+//! Told to stop, a worker takes no more jobs and waits for those that run. After the grace they are asked to end. What
+//! they return still counts; those that end otherwise, with an error or in a wait, and those that have not ended shortly after go
+//! back to their queue, uncounted. Told a second time, it skips the first wait.
 
 use super::dispatcher::{Counts, Dispatcher};
 use super::heartbeater::Heartbeater;
@@ -25,6 +25,7 @@ use crate::job::{End, ExecId, Failure, FailureKind, Lease, Outcome, Time};
 use ropewalk::sync::queue::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ropewalk::{JobContext, TaskError};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -72,7 +73,8 @@ impl Shared {
 
     fn notice(&self, notice: &Notice) {
         if let Some(tell) = &self.config.notice {
-            tell(notice);
+            // The threads that say so keep the leases. (The hook has reported the panic.)
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(notice)));
         }
     }
 

@@ -7,10 +7,10 @@
 //!
 //! A slot is taken from the claim until the outcome has been settled *and* the run has given its thread back. An outcome whose
 //! settle failed is said again, with pauses, until the broker answers; its execution may have lost its lease by then, and
-//! the broker says so.
+//! the broker says so. One that the broker will never take is dropped.
 
 use super::order::Order;
-use crate::broker::{Broker, BrokerError, Claim};
+use crate::broker::{Broker, BrokerError, Claim, ErrorKind};
 use crate::crash::crash_point;
 use crate::job::{End, ExecId, Lease, Outcome, Time, WorkerId};
 use crate::state::Settled;
@@ -169,27 +169,55 @@ impl Dispatcher {
             return Ok(());
         }
         crash_point!("dispatcher.before_settle");
-        let answers = broker.settle(&self.ended)?;
-        crash_point!("dispatcher.settled");
-        for (outcome, answer) in std::mem::take(&mut self.ended).into_iter().zip(answers) {
-            match answer {
-                Settled::Lost => self.counts.lost += 1,
-                // Repeated: the first answer was lost, and this is the first that is counted.
-                Settled::Recorded | Settled::Repeated => match outcome.end {
-                    End::Done(_) => self.counts.done += 1,
-                    End::Failed(_) => self.counts.failed += 1,
-                    End::Retry { .. } => self.counts.retried += 1,
-                    End::Release => self.counts.released += 1,
-                    End::Snooze { .. } => self.counts.unknown += 1,
-                    End::Stopped => self.counts.stopped += 1,
-                },
+        match broker.settle(&self.ended) {
+            Ok(answers) => {
+                crash_point!("dispatcher.settled");
+                let ended = std::mem::take(&mut self.ended);
+                ended.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
+                Ok(())
             }
-            if let Some(slot) = self.slots.get_mut(&outcome.exec) {
-                slot.settled = true;
-                self.leave(outcome.exec);
+            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One at a time, so that a bad neighbour harms nobody. To say again what is refused alone is of no use: its lease runs
+    /// out, and the job is tried again or fails as one that crashed.
+    fn settle_each(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+        let mut refused = None;
+        while let Some(outcome) = self.ended.pop() {
+            match broker.settle(std::slice::from_ref(&outcome)) {
+                Ok(answers) => answers.into_iter().for_each(|answer| self.settled(outcome.clone(), answer)),
+                Err(error) if error.kind() == ErrorKind::Refused => {
+                    self.settled(outcome, Settled::Lost);
+                    refused = Some(error);
+                }
+                Err(error) => {
+                    self.ended.push(outcome);
+                    return Err(error);
+                }
             }
         }
-        Ok(())
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn settled(&mut self, outcome: Outcome, answer: Settled) {
+        match answer {
+            Settled::Lost => self.counts.lost += 1,
+            // Repeated: the first answer was lost, and this is the first that is counted.
+            Settled::Recorded | Settled::Repeated => match outcome.end {
+                End::Done(_) => self.counts.done += 1,
+                End::Failed(_) => self.counts.failed += 1,
+                End::Retry { .. } => self.counts.retried += 1,
+                End::Release => self.counts.released += 1,
+                End::Snooze { .. } => self.counts.unknown += 1,
+                End::Stopped => self.counts.stopped += 1,
+            },
+        }
+        if let Some(slot) = self.slots.get_mut(&outcome.exec) {
+            slot.settled = true;
+            self.leave(outcome.exec);
+        }
     }
 
     fn claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
@@ -208,5 +236,32 @@ impl Dispatcher {
             self.slots.insert(lease.exec, Slot { told: false, runs: true, settled: false });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::MemoryBroker;
+    use crate::job::{NewJob, RESULT_BYTES_MAX};
+    use crate::state::State;
+
+    #[test]
+    fn outcome_that_is_refused_harms_no_other() {
+        let broker = MemoryBroker::new();
+        let jobs: Vec<NewJob> = (0..3).map(|_| NewJob::new("t", "[]")).collect();
+        broker.enqueue(&jobs).unwrap();
+        let order = Order::Strict(vec!["default".into()]);
+        let mut dispatcher = Dispatcher::new(WorkerId::random(), order, 3, Duration::from_secs(30), Rng::new());
+        for (at, lease) in dispatcher.step(broker.now(), &broker).start.into_iter().enumerate() {
+            let result = "1".repeat(if at == 1 { RESULT_BYTES_MAX + 1 } else { 1 });
+            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done(result) }));
+            dispatcher.gone(lease.exec);
+        }
+        assert_eq!(dispatcher.step(broker.now(), &broker).trouble.unwrap().kind(), ErrorKind::Refused);
+        let states: Vec<State> = jobs.iter().map(|job| broker.job(&job.id).unwrap().unwrap().state).collect();
+        assert_eq!(states, [State::Done, State::Leased, State::Done]);
+        assert!(dispatcher.is_idle(), "it is said again for ever");
+        assert_eq!((dispatcher.counts.done, dispatcher.counts.lost), (2, 1));
     }
 }

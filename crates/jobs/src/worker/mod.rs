@@ -32,7 +32,7 @@ use ropewalk::task::{States, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -115,7 +115,10 @@ impl Worker {
             model: Model::Threads,
             registry: Registry::new(),
             states: Arc::default(),
-            notice: Some(Arc::new(|notice| eprintln!("ropewalk worker: {notice}"))),
+            notice: Some(Arc::new(|notice| {
+                // Nobody may listen there any more, and jobs go on all the same.
+                let _ = writeln!(io::stderr(), "ropewalk worker: {notice}");
+            })),
         };
         Self { broker: Arc::new(broker), config, states: States::new() }
     }
@@ -193,7 +196,8 @@ impl Worker {
         self.with(|config| config.burst = true)
     }
 
-    /// Tells this what there is to say, instead of writing it to standard error.
+    /// Tells this what there is to say, instead of writing it to standard error. If it panics, that word is lost and the worker
+    /// goes on.
     pub fn on_notice(self, tell: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
         self.with(|config| config.notice = Some(Arc::new(tell)))
     }

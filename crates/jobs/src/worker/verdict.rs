@@ -1,6 +1,6 @@
 //! What the end of a run means for its job: pure.
 
-use crate::job::{End, Failure, FailureKind, Lease};
+use crate::job::{End, Failure, FailureKind, Lease, RESULT_BYTES_MAX};
 use std::time::Duration;
 
 /// Why a run was asked to end, if it was.
@@ -30,16 +30,33 @@ pub(crate) fn of(lease: &Lease, run: Run, asked: Option<Asked>, dice: f64) -> Op
     if asked == Some(Asked::Lost) {
         return None;
     }
+    let run = match run {
+        Run::Returned(Ok(result)) if result.len() > RESULT_BYTES_MAX => Run::Unwound(too_long(&result)),
+        run => run,
+    };
     Some(match (run, asked) {
         // Whoever finished has finished, however often they were asked not to.
         (Run::Returned(Ok(result)), _) => End::Done(result),
         (_, Some(Asked::Stop)) => End::Stopped,
-        (Run::Cancelled, Some(Asked::Shutdown)) => End::Release,
+        // An error is how a run gives up that was asked to, and no fault of its own.
+        (Run::Cancelled | Run::Returned(Err(_)), Some(Asked::Shutdown)) => End::Release,
         (Run::Returned(Err(failure)) | Run::Unwound(failure), _) => after_failure(lease, failure, dice),
         (Run::Cancelled, _) => {
             after_failure(lease, Failure::new(FailureKind::Error, "the run was cancelled from inside"), dice)
         }
     })
+}
+
+/// No store takes it, whichever handler it comes from.
+fn too_long(result: &str) -> Failure {
+    Failure::new(
+        FailureKind::Result,
+        format!(
+            "the result is {} bytes long, and {RESULT_BYTES_MAX} is the limit: keep it in a file or a database, and return where \
+             it is",
+            result.len()
+        ),
+    )
 }
 
 /// Another try, or none.

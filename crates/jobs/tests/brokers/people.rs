@@ -142,4 +142,7 @@ pub(crate) fn progress_is_seen(subject: &Subject) {
     assert_eq!(subject.job("a").progress, Some(half));
     let found = subject.broker.jobs(&Filter { state: Some(State::Leased), limit: 5, ..Filter::default() }).unwrap();
     assert_eq!(found, [subject.job("a")]);
+    // What is no number is not worth a job that cannot be read.
+    subject.broker.heartbeat(&beat(Some(Progress { done: f64::NAN, message: "0 of 0".into() }))).unwrap();
+    assert_eq!(subject.job("a").state, State::Leased);
 }

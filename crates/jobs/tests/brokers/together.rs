@@ -136,3 +136,22 @@ pub(crate) fn never_more_than_the_limit(subject: &Subject) {
     subject.later(LEASE);
     subject.ready(&["e", "b"]);
 }
+
+/// Far more links than a stack has room for calls.
+pub(crate) fn long_chain_ends_at_once(subject: &Subject) {
+    const LINKS: usize = 10_000;
+    let name = |n: usize| format!("link-{n}");
+    let links: Vec<NewJob> = (0..LINKS)
+        .map(|n| {
+            let needs = n.checked_sub(1).map(|before| Need { id: id(&name(before)), when: When::Done });
+            NewJob { needs: needs.into_iter().collect(), ..job(&name(n)) }
+        })
+        .collect();
+    links.chunks(500).for_each(|some| subject.enqueue(some));
+    let (mark, _) = subject.broker.ended_since(None).unwrap();
+    let lease = subject.claim_one();
+    subject.settle(&lease, End::Failed(broken()));
+    assert_eq!(subject.state(&name(1)), State::Canceled);
+    assert_eq!(subject.state(&name(LINKS - 1)), State::Canceled);
+    assert_eq!(subject.broker.ended_since(Some(mark)).unwrap().1.len(), LINKS);
+}

@@ -11,7 +11,7 @@ use crate::job::{End, ExecId, Failure, Job, JobId, Lease, Limit, NewJob, Outcome
 use crate::state::{self, Event, Settled, State};
 use crate::unique::{self, Unique};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// What both clocks say.
@@ -139,20 +139,33 @@ impl Store {
     /// Everything that a job needed has ended as needed.
     fn met(&mut self, id: &JobId, now: Now) {
         let early = self.entry(id).job.due.is_some_and(|due| due > now.wall);
-        self.go(id, if early { Event::MetEarly } else { Event::Met }, now, |_| {});
+        self.go_alone(id, if early { Event::MetEarly } else { Event::Met }, now, |_| {});
     }
 
-    fn break_off(&mut self, id: &JobId, on: &JobId, now: Now) {
+    fn break_off(&mut self, id: &JobId, on: &JobId, now: Now) -> State {
         let failure = Failure::broken_need(on);
-        self.go(id, Event::Broken, now, |job| job.failure = Some(failure));
+        self.go_alone(id, Event::Broken, now, |job| job.failure = Some(failure))
     }
 
     fn entry(&mut self, id: &JobId) -> &mut Entry {
         self.jobs.get_mut(id).expect("a job that is named by an index is there")
     }
 
-    /// Moves a job; the only place that does. `edit` changes what the move itself does not.
+    /// Moves a job. When it ends, so do those that need it otherwise, and those that need these: a list and no recursion,
+    /// because a chain can be longer than a stack.
     fn go(&mut self, id: &JobId, event: Event, now: Now, edit: impl FnOnce(&mut Job)) {
+        let to = self.go_alone(id, event, now, edit);
+        let mut ended = VecDeque::new();
+        if to.is_ended() {
+            ended.push_back((id.clone(), to));
+        }
+        while let Some((id, to)) = ended.pop_front() {
+            self.tell_those_who_need(&id, to, now, &mut ended);
+        }
+    }
+
+    /// Moves one job; the only place that does. `edit` changes what the move itself does not.
+    fn go_alone(&mut self, id: &JobId, event: Event, now: Now, edit: impl FnOnce(&mut Job)) -> State {
         let counter = {
             self.counter += 1;
             self.counter
@@ -214,13 +227,14 @@ impl Store {
                     self.taken.remove(&unique.key);
                 }
                 self.ended.push(id.clone());
-                self.tell_those_who_need(id, to, now);
             }
             _ => {}
         }
+        to
     }
 
-    fn tell_those_who_need(&mut self, id: &JobId, ended: State, now: Now) {
+    /// Those that end by it go onto the list.
+    fn tell_those_who_need(&mut self, id: &JobId, ended: State, now: Now, list: &mut VecDeque<(JobId, State)>) {
         for waiting in self.needed_by.remove(id).unwrap_or_default() {
             let Some(entry) = self.jobs.get_mut(&waiting).filter(|entry| entry.job.state == State::Waiting) else {
                 continue;
@@ -233,7 +247,8 @@ impl Store {
             });
             entry.job.waits_for = entry.needs.len() as u32;
             if !kept {
-                self.break_off(&waiting, id, now);
+                let to = self.break_off(&waiting, id, now);
+                list.push_back((waiting, to));
             } else if entry.needs.is_empty() {
                 self.met(&waiting, now);
             }

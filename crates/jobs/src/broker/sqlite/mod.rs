@@ -19,7 +19,8 @@
 //! network file system are not to be relied on.
 //!
 //! A process that is stopped (SIGSTOP) in the middle of a commit keeps the others waiting until it goes on or is killed, as with
-//! every database that is a file; they say [`ErrorKind::Busy`] after [`BUSY_MAX`].
+//! every database that is a file. A step of theirs says [`ErrorKind::Busy`] after twice [`BUSY_MAX`], and that it may have happened
+//! all the same; to open the file waits for as long as it takes.
 
 #[expect(unsafe_code, reason = "maps a file; see its head")]
 mod bell;
@@ -54,7 +55,8 @@ use steps::Tx;
 use turn::Turns;
 use writer::{Said, Step};
 
-/// How long a step waits for others to finish theirs.
+/// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
+/// called a step waits for twice as long at most, and the step may still happen after that.
 pub const BUSY_MAX: Duration = Duration::from_secs(30);
 
 /// Connections for reading that are kept.
@@ -138,13 +140,15 @@ impl SqliteBroker {
     pub fn open_with_clock(path: impl AsRef<Path>, clock: impl Clock + 'static) -> Result<Self, BrokerError> {
         let named = Named { path: path.as_ref().to_owned() };
         let here = |error: io::Error| named.unavailable(&error);
-        drop(own_file(&named.path).map_err(here)?);
+        create(&named.path).map_err(here)?;
+        let mut db = Connection::open(&named.path).map_err(|error| translate(&named.path, error))?;
+        // Before anything of ours is made beside it, and before the file is written.
+        schema::look(&db, &named.path)?;
         let turns = Turns::new(
             own_file(&beside(&named.path, "door")).map_err(here)?,
             own_file(&beside(&named.path, "room")).map_err(here)?,
         );
         let bell = Bell::new(&own_file(&beside(&named.path, "bell")).map_err(here)?).map_err(here)?;
-        let mut db = Connection::open(&named.path).map_err(|error| translate(&named.path, error))?;
         {
             let _turn = turns.take().map_err(here)?;
             schema::settle_in(&db, &named.path)?;
@@ -232,7 +236,21 @@ fn beside(path: &Path, what: &str) -> PathBuf {
     name.into()
 }
 
-/// A file for its owner alone, made if it is not there.
+/// Makes the database's file, for its owner alone, if it is not there; one that is there is left to SQLite.
+///
+/// Nobody but SQLite may open that file: to close *any* descriptor of a file drops all POSIX locks that the process has on it,
+/// also those of connections that go on. Another process would then take itself for the last one, and unlink the WAL.
+fn create(path: &Path) -> io::Result<()> {
+    /// Until the descriptor that made the file is closed, no other thread gets as far as to open it.
+    static CREATING: Mutex<()> = Mutex::new(());
+    let _alone = CREATING.lock().unwrap_or_else(PoisonError::into_inner);
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// A file beside the database for its owner alone, made if it is not there.
 fn own_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }

@@ -85,7 +85,8 @@ pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<Job> {
         expires: time(row, 16)?,
         result: row.get(17)?,
         failure: of_json(row, 18)?,
-        progress: of_json(row, 19)?,
+        // Only for show: one that says nothing (a NaN is `null` in JSON) must not hide the job.
+        progress: of_json(row, 19).unwrap_or(None),
         options: options(row, 20)?,
     })
 }

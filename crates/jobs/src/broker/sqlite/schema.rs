@@ -6,9 +6,10 @@
 use super::error::translate;
 use crate::broker::{BrokerError, Clock, ErrorKind};
 use crate::state::{State, TABLE};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Marks the file as ours: "rope".
 const APPLICATION_ID: i32 = 0x726f_7065;
@@ -83,11 +84,61 @@ fn first() -> String {
     )
 }
 
+/// Looks whether the file is a queue that we can read, and writes nothing: it may be the database of another program.
+pub(super) fn look(db: &Connection, path: &Path) -> Result<(), BrokerError> {
+    let read = || {
+        db.busy_timeout(super::BUSY_MAX)?;
+        // One transaction, for one moment: another process may be making the tables.
+        let step = db.unchecked_transaction()?;
+        let version = step.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let application = step.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let tables = step.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        Ok((version, application, tables))
+    };
+    let (version, application, tables) = read().map_err(|error| translate(path, error))?;
+    check(path, version, application, tables)
+}
+
+/// Whether these are the marks of a queue of ours, or of an empty file.
+fn check(path: &Path, version: i64, application: i32, tables: usize) -> Result<(), BrokerError> {
+    if application != APPLICATION_ID && (tables > 0 || application != 0 || version != 0) {
+        return Err(BrokerError::new(
+            ErrorKind::Corrupt,
+            format!("{} is the database of another program: name a file of its own for the queue", path.display()),
+        ));
+    }
+    if usize::try_from(version).map_or(true, |version| version > MIGRATIONS.len()) {
+        return Err(BrokerError::new(
+            ErrorKind::Corrupt,
+            format!(
+                "{} was written by a newer ropewalk (version {version} of the tables, and this one knows {}): use that one",
+                path.display(),
+                MIGRATIONS.len()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the journal a WAL. SQLite does not wait here while others `look`, so we do.
+fn write_ahead(db: &Connection) -> rusqlite::Result<()> {
+    /// Between two tries; whoever looks is done in a moment.
+    const AGAIN: Duration = Duration::from_millis(2);
+    let until = Instant::now() + super::BUSY_MAX;
+    loop {
+        match db.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
+                ropewalk::sleep(AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Settings of every connection.
 pub(super) fn settle_in(db: &Connection, path: &Path) -> Result<(), BrokerError> {
     let set = || {
-        db.busy_timeout(super::BUSY_MAX)?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(db)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.set_prepared_statement_cache_capacity(64);
@@ -100,25 +151,12 @@ pub(super) fn settle_in(db: &Connection, path: &Path) -> Result<(), BrokerError>
 pub(super) fn migrate(db: &mut Connection, path: &Path, clock: &dyn Clock) -> Result<(), BrokerError> {
     let here = |error| translate(path, error);
     let step = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(here)?;
-    let version: usize = step.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(here)?;
+    let version: i64 = step.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(here)?;
     let application: i32 = step.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(here)?;
     let tables: usize = step.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(here)?;
-    if tables > 0 && application != APPLICATION_ID {
-        return Err(BrokerError::new(
-            ErrorKind::Corrupt,
-            format!("{} is the database of another program: name a file of its own for the queue", path.display()),
-        ));
-    }
-    if version > MIGRATIONS.len() {
-        return Err(BrokerError::new(
-            ErrorKind::Corrupt,
-            format!(
-                "{} was written by a newer ropewalk (version {version} of the tables, and this one knows {}): use that one",
-                path.display(),
-                MIGRATIONS.len()
-            ),
-        ));
-    }
+    // Another program may have been there since `look`.
+    check(path, version, application, tables)?;
+    let version = usize::try_from(version).unwrap_or(0);
     if version < MIGRATIONS.len() {
         for migration in &MIGRATIONS[version..] {
             step.execute_batch(&migration()).map_err(here)?;
@@ -133,11 +171,15 @@ pub(super) fn migrate(db: &mut Connection, path: &Path, clock: &dyn Clock) -> Re
         Err(rusqlite::Error::QueryReturnedNoRows) => None,
         Err(error) => return Err(here(error)),
     };
-    if known.as_ref() != Some(&boot) {
+    // What is empty is not known, and two that are not known need not be the same.
+    let known = known.filter(|known| !known.is_empty());
+    if !boot.is_empty() && known.as_ref() != Some(&boot) {
         step.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?1)", [&boot]).map_err(here)?;
-        let leased = State::Leased.code();
-        step.execute("UPDATE jobs SET lease_until = 0 WHERE state = ?1", [leased]).map_err(here)?;
-        step.execute("UPDATE workers SET until = 0", []).map_err(here)?;
+        if known.is_some() {
+            let leased = State::Leased.code();
+            step.execute("UPDATE jobs SET lease_until = 0 WHERE state = ?1", [leased]).map_err(here)?;
+            step.execute("UPDATE workers SET until = 0", []).map_err(here)?;
+        }
     }
     step.commit().map_err(here)
 }

@@ -11,7 +11,7 @@ use crate::job::{End, ExecId, Failure, JobId, Lease, NewJob, Outcome, Time, mill
 use crate::state::{self, Event, Settled, State};
 use crate::unique;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::writer::Said;
@@ -356,7 +356,8 @@ impl<'c> Tx<'c> {
         Ok(fenced)
     }
 
-    /// Moves a job to an end, and with it those that need it.
+    /// Moves a job to an end, and with it those that need it, and those that need these: a list and no recursion, because a
+    /// chain can be longer than a stack.
     pub(super) fn end(
         &mut self,
         job: &Small,
@@ -364,6 +365,21 @@ impl<'c> Tx<'c> {
         result: Option<&str>,
         failure: Option<&Failure>,
     ) -> rusqlite::Result<()> {
+        let to = self.end_one(job, event, result, failure)?;
+        let mut ended = VecDeque::from([(job.id.clone(), to)]);
+        while let Some((id, to)) = ended.pop_front() {
+            self.tell_those_who_need(&id, to, &mut ended)?;
+        }
+        Ok(())
+    }
+
+    fn end_one(
+        &mut self,
+        job: &Small,
+        event: Event,
+        result: Option<&str>,
+        failure: Option<&Failure>,
+    ) -> rusqlite::Result<State> {
         let to = moved(job.state, event);
         let (failures, crashes) = state::counted(event, job.failures, job.crashes);
         let number = self.count()?;
@@ -397,7 +413,7 @@ impl<'c> Tx<'c> {
             self.give_back(&job.id, job.unique_key.as_deref())?;
         }
         crash_point!("end.moved");
-        self.tell_those_who_need(&job.id, to)
+        Ok(to)
     }
 
     /// Moves a job back among the ready, or the scheduled.
@@ -432,7 +448,13 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
-    fn tell_those_who_need(&mut self, id: &JobId, ended: State) -> rusqlite::Result<()> {
+    /// Those that end by it go onto the list.
+    fn tell_those_who_need(
+        &mut self,
+        id: &JobId,
+        ended: State,
+        list: &mut VecDeque<(JobId, State)>,
+    ) -> rusqlite::Result<()> {
         // A job can need another in two ways at once.
         let mut waiting: BTreeMap<i64, bool> = BTreeMap::new();
         {
@@ -454,7 +476,8 @@ impl<'c> Tx<'c> {
                 .prepare("UPDATE jobs SET waits_for = (SELECT count(*) FROM needs WHERE seq = ?1) WHERE seq = ?1 RETURNING waits_for")?
                 .query_row([seq], |row| row.get(0))?;
             if !kept {
-                self.end(&job, Event::Broken, None, Some(&Failure::broken_need(id)))?;
+                let to = self.end_one(&job, Event::Broken, None, Some(&Failure::broken_need(id)))?;
+                list.push_back((job.id, to));
             } else if left == 0 {
                 let early = job.due.is_some_and(|due| due > self.now);
                 self.reopen(&job, if early { Event::MetEarly } else { Event::Met }, None, None)?;
