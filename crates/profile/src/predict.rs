@@ -266,6 +266,8 @@ struct Divided {
     start_one: f64,
     fixed: f64,
     wall: f64,
+    /// No range begins below this.
+    least_s: f64,
 }
 
 impl Divided {
@@ -276,7 +278,9 @@ impl Divided {
             return Err("hardly more than one processor is to be had here");
         }
         let wall = &states.wall;
-        if finding.class == Class::CpuSerial && wall.cpu_seen > 1.2 * wall.length {
+        // Loops of a shell compute in commands that are too short to see, and as long.
+        let cpu = wall.cpu_seen + wall.cpu_unseen;
+        if finding.class == Class::CpuSerial && cpu > 1.2 * wall.length {
             return Err(
                 "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
             );
@@ -288,12 +292,15 @@ impl Divided {
             _ => (0.0, 0.002),
         };
         let other = (wall.length - wall.cpu).max(0.0);
-        Ok(Divided { cpu: wall.cpu_seen, other, cores, available, start_one, fixed, wall: wall.length })
+        // One thread at a time cannot become quicker than the processors are many. Threads that took turns can: they
+        // computed for the turns as well.
+        let least_s = if finding.class == Class::CpuSerial { wall.length / available as f64 } else { 0.0 };
+        Ok(Divided { cpu, other, cores, available, start_one, fixed, wall: wall.length, least_s })
     }
 
     fn range(&self, in_flight: usize) -> Option<Range> {
         let n = in_flight.min(self.available) as f64;
-        let low_s = self.cpu / n * SHORT + self.other * 0.5;
+        let low_s = (self.cpu / n * SHORT + self.other * 0.5).max(self.least_s);
         let start = self.start_one * in_flight as f64 + self.fixed;
         let high = self.cpu / n.min(self.cores) * LONG_DIVIDED + self.other + start;
         worth(Range { in_flight, low_s, high_s: high.max(1.1 * low_s) }, self.wall)

@@ -243,6 +243,14 @@ fn processor_time_of_processes_too_short_to_see_is_not_lost() {
     assert!(j.states.wall.cpu_unseen > 2.5, "{}", j.states.wall.cpu_unseen);
     assert!(matches!(j.finding.class, Class::CpuSerial | Class::CpuAllCores), "{}", j.finding.sentence);
     assert!(j.finding.sentence.contains("too short to see"), "{}", j.finding.sentence);
+    // Nor is it when it is asked how much sooner it could be done: on two processors at most twice as soon.
+    r.machine.cores = 2;
+    r.machine.effective_cores = 2.0;
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::CpuSerial, "{}", j.finding.sentence);
+    let best = j.prediction.at_best().expect("computing that one thread does can be divided");
+    assert!(best.low_s >= j.states.wall.length / 2.0, "{best:?} of {}", j.states.wall.length);
+    assert!(best.high_s <= j.states.wall.length, "{best:?}");
 }
 
 #[test]

@@ -169,7 +169,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     };
     let mut seen = finish(watch, machine);
     let (user, system) = cpu_between(&before, &usage());
-    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.3 - before.3);
+    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.3.saturating_sub(before.3));
     let peak_rss_kib = u64::try_from(usage().max_rss()).unwrap_or_default();
     seen.totals = Some(Totals { user_ns: user, system_ns: system, peak_rss_kib, forks });
     seen.status = status;
@@ -239,12 +239,15 @@ pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) 
 fn finish(mut watch: Watch, before: Option<(u64, u64, u64, u64)>) -> Recording {
     watch.seen.wall_ns = watch.now_ns();
     let mut seen = watch.seen;
-    let used: u64 =
-        seen.threads.iter().filter_map(|t| Some(t.samples.last()?.run_ns - t.samples.first()?.run_ns)).sum();
+    let used: u64 = seen
+        .threads
+        .iter()
+        .filter_map(|t| Some(t.samples.last()?.run_ns.saturating_sub(t.samples.first()?.run_ns)))
+        .sum();
     seen.machine.cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     seen.machine.arch = std::env::consts::ARCH.to_owned();
     if let Some(((busy, idle, cores, _), before)) = proc::machine_stat().zip(before) {
-        let (busy, idle) = ((busy - before.0) as f64, idle.saturating_sub(before.1) as f64);
+        let (busy, idle) = (busy.saturating_sub(before.0) as f64, idle.saturating_sub(before.1) as f64);
         let own = used as f64 / seen.wall_ns.max(1) as f64;
         seen.machine.others = (cores as f64 * busy / (busy + idle).max(1.0) - own).max(0.0);
     }
