@@ -376,3 +376,57 @@ fn redacted_output_names_no_arguments() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn redacted_comparisons_name_no_addresses() {
+    let directory = directory("profile_redact_compare");
+    let file = directory.join("a.rwp");
+    let path = file.to_str().expect("UTF-8");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    // Accepted by the kernel, and never answered.
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; read -t 2 line <&3; exit 0");
+    let output = run(&["--record", path, "--", "bash", "-c", &script]);
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    let said = |more: &[&str]| {
+        let output = run(&[&["compare", path, path], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(said(&[]).contains("127.0.0.1"), "{}", said(&[]));
+    for more in [&["--redact"][..], &["--redact", "--json"]] {
+        assert!(!said(more).contains("127.0.0.1"), "{}", said(more));
+    }
+}
+
+#[test]
+fn files_that_hold_arguments_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = directory("profile_mode");
+    let (record, page) = (directory.join("a.rwp"), directory.join("a.html"));
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    run(&["--record", &text(&record), "--html", &text(&page), "--", "true"]);
+    for path in [record, page] {
+        let mode = std::fs::metadata(&path).expect("written").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is {mode:o}", path.display());
+    }
+}
+
+#[test]
+fn a_parent_that_ignores_the_end_of_children_takes_no_status_away() {
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_ropewalk"), "profile", "--", "sh", "-c", "exit 3"]);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("there is env");
+    let status = until("it ends", || child.try_wait().expect("ours"));
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn a_full_disk_takes_neither_the_report_nor_the_exit_status() {
+    for (script, code) in [("exit 5", 5), ("exit 0", 8)] {
+        let output = run(&["--record", "/dev/full", "--", "sh", "-c", script]);
+        assert_eq!(output.status.code(), Some(code), "{}", complaint(&output));
+        let said = complaint(&output);
+        assert!(said.contains("Sure: ") && said.contains("--record: cannot write /dev/full"), "{said}");
+    }
+}

@@ -326,3 +326,25 @@ fn a_redacted_recording_says_the_same_and_names_nothing() {
     }
     assert!(text.contains("5432"), "the port says which service it is");
 }
+
+#[test]
+fn redacted_recordings_hold_no_titles_and_no_paths_of_sockets() {
+    for mode in [Mode::Launched, Mode::Attached] {
+        let mut r = one("/usr/bin/python3", 3000, &[Wait(3000, net("/run/hunter2:8080"))]);
+        r.mode = mode;
+        // As programs do that write over their arguments to tell what they are at.
+        r.processes[0].argv = vec!["worker: user=hunter2 /x y".into(), "hunter2".into()];
+        r.processes[0].name = "hunter2".into();
+        r.threads[0].name = "hunter2".into();
+        r.command = if mode == Mode::Launched { vec!["/opt/hunter2/run".into()] } else { r.processes[0].argv.clone() };
+        r.redact();
+        let mut bytes = Vec::new();
+        r.write(&mut bytes).expect("memory");
+        let text = String::from_utf8(bytes).expect("JSON");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert_eq!(r.processes[0].argv, ["python3"]);
+    }
+    let mut r = one("/x", 3000, &[Wait(3000, net("10.1.2.3:5432"))]);
+    r.redact();
+    assert_eq!(r.calls, [net("host:5432")], "the port says which service it is");
+}

@@ -17,8 +17,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, Usage, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -126,6 +129,10 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
         starting.stdout(Stdio::from(stderr));
     }
     let (before, machine) = (usage(), proc::machine_stat());
+    // Whoever started us may have let SIGCHLD be ignored: then children vanish without a status. With anything that handles
+    // it they do not, and what is started begins with the default.
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(Signal::SIGCHLD as i32, heard).map_err(system("listen for the end of children"))?;
     let mut child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
     // Not before: the program would inherit the mask. Whatever came until now did to us what it does to anybody.
     let signals = Signals::block().inspect_err(|_| {
@@ -145,7 +152,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let status = loop {
         pace.turn(&mut watch, Some(me));
         match reap(&mut watch, main) {
-            Some(status) => break Some(status),
+            Some(status) => break status,
             None => match (told_to_stop, settings.duration) {
                 // Watched for long enough: what was started is ended, not left behind.
                 (None, Some(limit)) if pace.begun.elapsed() >= limit => {
@@ -345,14 +352,16 @@ fn cpu_between(before: &Usage, after: &Usage) -> (u64, u64) {
     )
 }
 
-/// Waits for every child that ended; the status of `main` when it is one of them.
-fn reap(watch: &mut Watch, main: u32) -> Option<Status> {
+/// Waits for every child that ended. `Some` when there is nothing left to watch: with the status of `main` when that is one of
+/// them, without when there is no child at all any more, because somebody else has waited for it.
+fn reap(watch: &mut Watch, main: u32) -> Option<Option<Status>> {
     let mut status = None;
     loop {
         let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
         let pid = match ended {
             Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
-            _ => return status,
+            Err(Errno::ECHILD) => return Some(status),
+            _ => return status.map(Some),
         };
         let number = u32::try_from(pid.as_raw()).unwrap_or_default();
         watch.last_look(number);
@@ -361,7 +370,7 @@ fn reap(watch: &mut Watch, main: u32) -> Option<Status> {
             Ok(WaitStatus::Exited(_, code)) if number == main => status = Some(Status::Code(code)),
             Ok(WaitStatus::Signaled(_, signal, _)) if number == main => status = Some(Status::Signal(signal as i32)),
             Ok(_) => {}
-            Err(_) => return status,
+            Err(_) => return status.map(Some),
         }
     }
 }
