@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use crate::recording::Recording;
+use crate::recording::{Mode, Recording};
 use crate::states::{Cause, Kind, States};
 use crate::verdict::{Class, Finding, Language, in_round_trips};
 
@@ -64,9 +64,16 @@ impl Prediction {
     }
 }
 
+/// Of a program that was watched for a while, only the while is known.
+const ATTACHED: &str = "it was watched for a while and not from its start to its end, so how long all of it takes is not known: \
+                        for a prediction run it with `ropewalk profile -- PROGRAM`";
+
 /// Predicts for what was found.
 pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
     match finding.class {
+        Class::Network | Class::Mixed | Class::CpuSerial | Class::SingleRunner if recording.mode == Mode::Attached => {
+            Prediction::refused(ATTACHED)
+        }
         Class::Network | Class::Mixed => overlap(recording, states, finding),
         Class::CpuSerial | Class::SingleRunner => divide(recording, states, finding),
         Class::Disk => Prediction::refused(
@@ -135,6 +142,7 @@ fn cycles(recording: &Recording, states: &States, finding: &Finding) -> Cycles {
 /// [`predict`] would refuse.
 pub fn at(recording: &Recording, states: &States, finding: &Finding, in_flight: usize) -> Option<Range> {
     match finding.class {
+        _ if recording.mode == Mode::Attached => None,
         Class::Network | Class::Mixed => Overlap::of(recording, states, finding).ok()?.range(in_flight),
         Class::CpuSerial | Class::SingleRunner => Divided::of(recording, states, finding).ok()?.range(in_flight),
         _ => None,
@@ -165,6 +173,12 @@ impl Overlap {
         if disk > 0.1 * states.wall.length {
             return Err(
                 "how a disk takes requests side by side cannot be known from one at a time: try it, and measure",
+            );
+        }
+        if states.wall.at_most {
+            return Err(
+                "it waits for several connections at once, and how many of them have a request under way cannot be seen \
+                 from outside",
             );
         }
         if in_round_trips(states) {

@@ -104,6 +104,9 @@ pub struct Process {
 pub struct Watched {
     /// Connected sockets.
     pub sockets: usize,
+    /// Of those, the ones that somebody else connected.
+    #[serde(default)]
+    pub accepted: usize,
     /// Sockets that listen.
     pub listening: usize,
     /// Anything else.
