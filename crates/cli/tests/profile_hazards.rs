@@ -97,13 +97,19 @@ fn standard_input_is_the_programs() {
 fn reads_from_a_terminal_and_waits_for_a_person() {
     let pty = nix::pty::openpty(None, None).expect("there are pseudo terminals");
     let mut child = profile(&["--json", "--", "head", "-n", "1"]).stdin(pty.slave).spawn().expect("started");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    something_to_report();
     std::fs::File::from(pty.master.try_clone().expect("a copy")).write_all(b"typed\n").expect("a terminal");
     let _ = child.stdin.take();
     let output = child.wait_with_output().expect("it ends");
     drop(pty.master);
     assert_eq!(class(&output), "person", "{}", complaint(&output));
     assert!(complaint(&output).contains("typed"));
+}
+
+/// Lets a program be watched, so that there is a verdict about it.
+fn something_to_report() {
+    #[expect(clippy::disallowed_methods, reason = "time is what is watched; nothing else depends on how long")]
+    std::thread::sleep(std::time::Duration::from_secs(2));
 }
 
 /// Started, and with the program under it running.
@@ -147,8 +153,7 @@ fn send(to: &Child, signal: Signal) {
 fn an_interrupt_ends_the_program_and_gives_the_report_so_far() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let child = started(&mut profile(&["--", "sleep", "60"]), "sleep");
-        // Something to report about.
-        std::thread::sleep(std::time::Duration::from_secs(2));
+        something_to_report();
         let below = below(pid(&child));
         // To us alone: it is passed on.
         send(&child, signal);
