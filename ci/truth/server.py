@@ -1,6 +1,6 @@
 """What the ground-truth programs wait for: an HTTP server that answers `ok` after some milliseconds. Prints its port.
 
-server.py MILLISECONDS
+server.py MILLISECONDS [PORT]
 """
 
 import asyncio
@@ -20,7 +20,8 @@ async def handle(reader, writer):
 
 
 async def main():
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=512)
+    port = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    server = await asyncio.start_server(handle, "127.0.0.1", port, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

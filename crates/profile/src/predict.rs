@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use crate::recording::Recording;
+use crate::recording::{Mode, Recording};
 use crate::states::{Cause, Kind, States};
 use crate::verdict::{Class, Finding, Language, in_round_trips};
 
@@ -64,9 +64,16 @@ impl Prediction {
     }
 }
 
+/// Of a program that was watched for a while, only the while is known.
+const ATTACHED: &str = "it was watched for a while and not from its start to its end, so how long all of it takes is not known: \
+                        for a prediction run it with `ropewalk profile -- PROGRAM`";
+
 /// Predicts for what was found.
 pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
     match finding.class {
+        Class::Network | Class::Mixed | Class::CpuSerial | Class::SingleRunner if recording.mode == Mode::Attached => {
+            Prediction::refused(ATTACHED)
+        }
         Class::Network | Class::Mixed => overlap(recording, states, finding),
         Class::CpuSerial | Class::SingleRunner => divide(recording, states, finding),
         Class::Disk => Prediction::refused(
@@ -135,6 +142,7 @@ fn cycles(recording: &Recording, states: &States, finding: &Finding) -> Cycles {
 /// [`predict`] would refuse.
 pub fn at(recording: &Recording, states: &States, finding: &Finding, in_flight: usize) -> Option<Range> {
     match finding.class {
+        _ if recording.mode == Mode::Attached => None,
         Class::Network | Class::Mixed => Overlap::of(recording, states, finding).ok()?.range(in_flight),
         Class::CpuSerial | Class::SingleRunner => Divided::of(recording, states, finding).ok()?.range(in_flight),
         _ => None,
@@ -165,6 +173,12 @@ impl Overlap {
         if disk > 0.1 * states.wall.length {
             return Err(
                 "how a disk takes requests side by side cannot be known from one at a time: try it, and measure",
+            );
+        }
+        if states.wall.at_most {
+            return Err(
+                "it waits for several connections at once, and how many of them have a request under way cannot be seen \
+                 from outside",
             );
         }
         if in_round_trips(states) {
@@ -266,6 +280,8 @@ struct Divided {
     start_one: f64,
     fixed: f64,
     wall: f64,
+    /// No range begins below this.
+    least_s: f64,
 }
 
 impl Divided {
@@ -276,7 +292,9 @@ impl Divided {
             return Err("hardly more than one processor is to be had here");
         }
         let wall = &states.wall;
-        if finding.class == Class::CpuSerial && wall.cpu_seen > 1.2 * wall.length {
+        // Loops of a shell compute in commands that are too short to see, and as long.
+        let cpu = wall.cpu_seen + wall.cpu_unseen;
+        if finding.class == Class::CpuSerial && cpu > 1.2 * wall.length {
             return Err(
                 "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
             );
@@ -288,12 +306,15 @@ impl Divided {
             _ => (0.0, 0.002),
         };
         let other = (wall.length - wall.cpu).max(0.0);
-        Ok(Divided { cpu: wall.cpu_seen, other, cores, available, start_one, fixed, wall: wall.length })
+        // One thread at a time cannot become quicker than the processors are many. Threads that took turns can: they
+        // computed for the turns as well.
+        let least_s = if finding.class == Class::CpuSerial { wall.length / available as f64 } else { 0.0 };
+        Ok(Divided { cpu, other, cores, available, start_one, fixed, wall: wall.length, least_s })
     }
 
     fn range(&self, in_flight: usize) -> Option<Range> {
         let n = in_flight.min(self.available) as f64;
-        let low_s = self.cpu / n * SHORT + self.other * 0.5;
+        let low_s = (self.cpu / n * SHORT + self.other * 0.5).max(self.least_s);
         let start = self.start_one * in_flight as f64 + self.fixed;
         let high = self.cpu / n.min(self.cores) * LONG_DIVIDED + self.other + start;
         worth(Range { in_flight, low_s, high_s: high.max(1.1 * low_s) }, self.wall)

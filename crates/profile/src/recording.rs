@@ -104,6 +104,9 @@ pub struct Process {
 pub struct Watched {
     /// Connected sockets.
     pub sockets: usize,
+    /// Of those, the ones that somebody else connected.
+    #[serde(default)]
+    pub accepted: usize,
     /// Sockets that listen.
     pub listening: usize,
     /// Anything else.
@@ -365,12 +368,12 @@ impl Recording {
             }
         };
         // The port says which service it is, and nothing about whose.
-        let mut peer = |text: &mut String| match text.rsplit_once(':') {
-            Some((_, port)) => *text = format!("host:{port}"),
-            None => alias(text, "socket"),
+        // Sockets with a path may have a colon in it.
+        let mut peer = |text: &mut String| match text.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
+            Some((host, Ok(port))) if !host.starts_with(['/', '@']) => *text = format!("host:{port}"),
+            _ => alias(text, "socket"),
         };
         for process in &mut self.processes {
-            process.argv.truncate(1);
             process.watched.peers.iter_mut().for_each(&mut peer);
         }
         for call in &mut self.calls {
@@ -387,12 +390,21 @@ impl Recording {
                 _ => {}
             }
         }
-        self.command.truncate(1);
-        let base = |path: &mut String| *path = path.rsplit('/').next().unwrap_or_default().to_owned();
-        self.command.iter_mut().for_each(base);
+        let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         for process in &mut self.processes {
-            base(&mut process.exe);
-            process.argv.iter_mut().for_each(base);
+            process.exe = base(&process.exe);
+            // What a process calls itself may be a whole sentence, over its arguments. Its file is not.
+            let name = if process.exe.is_empty() { "program" } else { &process.exe };
+            process.argv = vec![name.to_owned()];
+            for thread in self.threads.iter_mut().filter(|t| t.tid == process.pid) {
+                thread.name = name.to_owned();
+            }
+            process.name = name.to_owned();
+        }
+        self.command.truncate(1);
+        if let Some(command) = self.command.first_mut() {
+            let own = self.processes.first().and_then(|p| p.argv.first()).filter(|_| self.mode != Mode::Launched);
+            *command = own.cloned().unwrap_or_else(|| base(command));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::recording::{Mode, Process, Recording, Status};
+use crate::recording::{Call, Mode, Process, Recording, Status};
 use crate::states::thread::Lane;
 use crate::states::wall::Line;
 use crate::states::{Cause, Kind, States};
@@ -133,7 +133,7 @@ impl Language {
         let name = if exe.is_empty() { base(process.argv.first().map_or("", String::as_str)) } else { exe };
         match name.as_str() {
             n if n.starts_with("python") || n.starts_with("pypy") => Language::Python,
-            n if n.starts_with("node") || n == "deno" || n == "bun" => Language::Node,
+            "node" | "nodejs" | "deno" | "bun" => Language::Node,
             n if n.starts_with("ruby") => Language::Ruby,
             "sh" | "bash" | "dash" | "zsh" | "busybox" | "ksh" | "xargs" | "make" => Language::Shell,
             _ if process.rust => Language::Rust,
@@ -307,10 +307,16 @@ impl<'a> Seen<'a> {
         let disk = self.share(Kind::Disk);
         let io = network + disk;
         if self.share(Kind::Clients) + self.share(Kind::Wakeup) > MOSTLY {
+            let (other, share) = self.top(Kind::Clients);
+            let maybe = if !other.is_empty() && share > 0.1 {
+                format!(" It waits for clients, {other}: which, a set of connections does not say.")
+            } else {
+                String::new()
+            };
             return (
                 Class::Idle,
                 format!(
-                    "Nothing to do for {} {over}: {:.2} of {:.0} processors used. About {:.0} times the work would fit.",
+                    "Nothing to do for {} {over}: {:.2} of {:.0} processors used. About {:.0} times the work would fit.{maybe}",
                     percent(self.share(Kind::Clients) + self.share(Kind::Wakeup)),
                     self.cores_used,
                     self.cores,
@@ -381,6 +387,7 @@ impl<'a> Seen<'a> {
         let flight = self.states.wall.in_flight;
         let how = match flight {
             f if f < 1.5 => "one request at a time".to_owned(),
+            f if self.states.wall.at_most => format!("on up to {f:.0} connections at once"),
             f => format!("{f:.0} in flight"),
         };
         let trips = if round_trips {
@@ -522,7 +529,13 @@ impl<'a> Seen<'a> {
             let cores = run / self.wall;
             if self.cpu >= MOSTLY && cores <= ONE_RUNNER_MAX && run > 0.5 * self.states.wall.cpu_seen {
                 let process = self.recording.processes.iter().find(|p| p.pid == line.pid);
-                let lock = process.map(Language::of).and_then(Language::global_lock);
+                // Such a lock is waited for with a time limit, after which its holder is asked for it. A lock of the program's
+                // own is not.
+                let asks =
+                    self.recording.calls.iter().any(
+                        |c| matches!(c, Call::Futex { line: word, timed: true } if format!("{word:#x}") == line.word),
+                    );
+                let lock = process.map(Language::of).and_then(Language::global_lock).filter(|_| asks);
                 return Some(match lock {
                     Some(name) => (
                         Class::SingleRunner,

@@ -6,9 +6,9 @@ mod made;
 use made::Does::{Ready, Run, Wait};
 use made::{file, futex, net, pipe, poll, process, recording, thread};
 use ropewalk_profile::judge;
-use ropewalk_profile::recording::{Call, Mode, Recording, Verb};
+use ropewalk_profile::recording::{Call, Mode, Process, Recording, Verb, Watched};
 use ropewalk_profile::states::Kind;
-use ropewalk_profile::verdict::{Class, Sure};
+use ropewalk_profile::verdict::{Class, Language, Sure};
 
 fn class(r: &Recording) -> Class {
     judge(r).finding.class
@@ -116,6 +116,15 @@ fn one_runner_at_a_time_is_the_gil_in_python_and_a_lock_elsewhere() {
     assert_eq!(python.finding.class, Class::SingleRunner, "{}", python.finding.sentence);
     assert!(python.finding.sentence.contains("the GIL"));
     assert!(python.advice.code.join("\n").contains("ProcessPoolExecutor"));
+    // A lock of the program's own is waited for without a limit.
+    let mut own = taking_turns("/usr/bin/python3.11");
+    for call in &mut own.calls {
+        if let Call::Futex { timed, .. } = call {
+            *timed = false;
+        }
+    }
+    let own = judge(&own);
+    assert_eq!(own.finding.class, Class::Lock, "{}", own.finding.sentence);
     let native = judge(&taking_turns("/opt/program"));
     assert_eq!(native.finding.class, Class::Lock, "{}", native.finding.sentence);
     assert!(native.finding.sentence.contains("computes"));
@@ -181,7 +190,44 @@ fn an_event_loop_that_computes_is_not_just_computing() {
 fn many_connections_of_one_loop_count_as_in_flight() {
     let j = judge(&one("/usr/bin/python3", 3000, &[Run(2), Wait(48, poll(10, &["127.0.0.1:80"]))]));
     assert_eq!(j.finding.class, Class::Network);
-    assert!(j.finding.sentence.contains("10 in flight"), "{}", j.finding.sentence);
+    assert!(j.finding.sentence.contains("up to 10 connections"), "{}", j.finding.sentence);
+    // Any of them may be idle, so nothing is known of one request.
+    assert!(j.prediction.ranges.is_empty() && j.prediction.refused.contains("connections"), "{:?}", j.prediction);
+}
+
+#[test]
+fn an_idle_server_with_a_pool_of_connections_waits_for_clients() {
+    for (listening, accepted) in [(1, 0), (0, 3)] {
+        let on =
+            Watched { sockets: 10 + accepted, accepted, listening, peers: vec!["10.0.0.1:5432".into()], others: 0 };
+        let mut r = one("/opt/server", 3000, &[Run(1), Wait(299, Call::Poll { on, timed: false })]);
+        r.mode = Mode::Attached;
+        let j = judge(&r);
+        assert_eq!(j.finding.class, Class::Idle, "{}", j.finding.sentence);
+        assert!(j.finding.sentence.contains("or 10 connections to PostgreSQL"), "{}", j.finding.sentence);
+        assert!(!j.finding.sentence.contains("in flight") && j.prediction.ranges.is_empty());
+    }
+}
+
+#[test]
+fn a_program_whose_end_was_not_seen_is_given_no_seconds() {
+    let mut r = one("/usr/bin/python3", 3000, &[Run(1), Wait(49, net("127.0.0.1:80"))]);
+    assert!(!judge(&r).prediction.ranges.is_empty());
+    r.mode = Mode::Attached;
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::Network);
+    assert!(
+        j.prediction.ranges.is_empty() && j.prediction.refused.contains("watched for a while"),
+        "{:?}",
+        j.prediction
+    );
+}
+
+#[test]
+fn languages_are_told_by_whole_names() {
+    let of = |exe: &str| Language::of(&Process { exe: exe.into(), ..Process::default() });
+    assert_eq!((of("/usr/bin/node"), of("/usr/bin/nodejs")), (Language::Node, Language::Node));
+    assert_eq!(of("/usr/bin/node_exporter"), Language::Native);
 }
 
 #[test]
@@ -243,6 +289,14 @@ fn processor_time_of_processes_too_short_to_see_is_not_lost() {
     assert!(j.states.wall.cpu_unseen > 2.5, "{}", j.states.wall.cpu_unseen);
     assert!(matches!(j.finding.class, Class::CpuSerial | Class::CpuAllCores), "{}", j.finding.sentence);
     assert!(j.finding.sentence.contains("too short to see"), "{}", j.finding.sentence);
+    // Nor is it when it is asked how much sooner it could be done: on two processors at most twice as soon.
+    r.machine.cores = 2;
+    r.machine.effective_cores = 2.0;
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::CpuSerial, "{}", j.finding.sentence);
+    let best = j.prediction.at_best().expect("computing that one thread does can be divided");
+    assert!(best.low_s >= j.states.wall.length / 2.0, "{best:?} of {}", j.states.wall.length);
+    assert!(best.high_s <= j.states.wall.length, "{best:?}");
 }
 
 #[test]
@@ -317,4 +371,26 @@ fn a_redacted_recording_says_the_same_and_names_nothing() {
         assert!(!text.contains(word), "{word} is still there");
     }
     assert!(text.contains("5432"), "the port says which service it is");
+}
+
+#[test]
+fn redacted_recordings_hold_no_titles_and_no_paths_of_sockets() {
+    for mode in [Mode::Launched, Mode::Attached] {
+        let mut r = one("/usr/bin/python3", 3000, &[Wait(3000, net("/run/hunter2:8080"))]);
+        r.mode = mode;
+        // As programs do that write over their arguments to tell what they are at.
+        r.processes[0].argv = vec!["worker: user=hunter2 /x y".into(), "hunter2".into()];
+        r.processes[0].name = "hunter2".into();
+        r.threads[0].name = "hunter2".into();
+        r.command = if mode == Mode::Launched { vec!["/opt/hunter2/run".into()] } else { r.processes[0].argv.clone() };
+        r.redact();
+        let mut bytes = Vec::new();
+        r.write(&mut bytes).expect("memory");
+        let text = String::from_utf8(bytes).expect("JSON");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert_eq!(r.processes[0].argv, ["python3"]);
+    }
+    let mut r = one("/x", 3000, &[Wait(3000, net("10.1.2.3:5432"))]);
+    r.redact();
+    assert_eq!(r.calls, [net("host:5432")], "the port says which service it is");
 }

@@ -9,6 +9,7 @@ mod text;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,7 +75,8 @@ pub struct Options {
 }
 
 const EXAMPLES: &str = "\
-The environment of a program, where secrets are, is never read.
+The environment of a program, where secrets are, is never read. Arguments are,
+and are written into what --record, --html and --json write; not with --redact.
 
 Examples:
   ropewalk profile -- ./anything --its --arguments
@@ -136,7 +138,12 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let launched = !options.program.is_empty();
     let mut recording = match (options.file.as_slice(), options.pid) {
         ([word, before, after], _) if word.as_os_str() == "compare" => {
-            return compare::run(&read(before)?, &read(after)?, options.json, Out::detect());
+            let (mut before, mut after) = (read(before)?, read(after)?);
+            if options.redact {
+                before.redact();
+                after.redact();
+            }
+            return compare::run(&before, &after, options.json, Out::detect());
         }
         ([file], _) => read(file)?,
         ([], Some(pid)) => collect::attach(pid, &settings).map_err(refused)?,
@@ -152,26 +159,45 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         recording.redact();
     }
     let judgement = judge(&recording);
-    if let Some(path) = &options.record {
-        write(path, "--record", |to| recording.write(to))?;
-    }
-    if let Some(path) = &options.html {
-        write(path, "--html", |to| to.write_all(report::page(&recording, &judgement).as_bytes()))?;
-    }
-    if let Some(path) = &options.trace {
-        write(path, "--trace", |to| to.write_all(trace::json(&recording, &judgement.states).as_bytes()))?;
-    }
     let out = if launched && !options.json { Out::detect_stderr() } else { Out::detect() };
-    let shown = show(options, &recording, &judgement, out);
+    // First of all: a disk that is full by now takes neither the report nor the program's code.
+    let shown = match show(options, &recording, &judgement, out) {
+        // Whoever reads the report does not change how the program ended.
+        Err(Expected::ReaderGone) if launched => Ok(()),
+        shown => shown,
+    };
+    let written = write_files(options, &recording, &judgement, out);
     match recording.status {
-        Some(status) if launched => match (shown, code(status)) {
-            // Whoever reads the report does not change how the program ended.
-            (Ok(()) | Err(Expected::ReaderGone), 0) => Ok(()),
-            (Ok(()) | Err(Expected::ReaderGone), code) => Err(Expected::Passed(code)),
-            (other, _) => other,
-        },
-        _ => shown,
+        Some(status) if launched && code(status) != 0 => {
+            for failed in [shown, written].into_iter().filter_map(Result::err) {
+                let _ = writeln!(std::io::stderr(), "error: {failed}");
+            }
+            Err(Expected::Passed(code(status)))
+        }
+        _ => shown.and(written),
     }
+}
+
+/// Writes the files that were asked for, each whether or not another can be written.
+fn write_files(options: &Options, recording: &Recording, judgement: &Judgement, out: Out) -> Result<(), Expected> {
+    let record = options.record.as_ref().map(|path| (path, write(path, "--record", |to| recording.write(to))));
+    let html = options
+        .html
+        .as_ref()
+        .map(|path| (path, write(path, "--html", |to| to.write_all(report::page(recording, judgement).as_bytes()))));
+    let trace = options.trace.as_ref().map(|path| {
+        (path, write(path, "--trace", |to| to.write_all(trace::json(recording, &judgement.states).as_bytes())))
+    });
+    let mut failed = Vec::new();
+    for (path, written) in [record, html, trace].into_iter().flatten() {
+        match written {
+            Ok(()) if options.json => {}
+            // The file is there, whoever reads this.
+            Ok(()) => drop(out.text(&format!("wrote {}\n", path.display()))),
+            Err(e) => failed.push(e.to_string()),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Expected::Unwritable(failed.join("\n"))) }
 }
 
 /// What a shell makes of the end of a program.
@@ -188,11 +214,7 @@ fn show(options: &Options, recording: &Recording, judgement: &Judgement, out: Ou
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
         return out.text(&(json + "\n"));
     }
-    let mut text = text::report(recording, judgement, out);
-    for path in [&options.record, &options.html, &options.trace].into_iter().flatten() {
-        text += &format!("wrote {}\n", path.display());
-    }
-    out.text(&text)
+    out.text(&text::report(recording, judgement, out))
 }
 
 fn refused(e: CollectError) -> Expected {
@@ -221,7 +243,8 @@ fn read(path: &Path) -> Result<Recording, Expected> {
 }
 
 fn create(path: &Path, option: &str) -> Result<File, Expected> {
-    std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(|e| {
+    // Arguments of programs are in it: for their owner alone.
+    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| {
         Expected::Unwritable(format!(
             "{option}: cannot write {}: {e}; name a place that can be written",
             path.display()
@@ -236,7 +259,9 @@ fn write(
 ) -> Result<(), Expected> {
     let file = create(path, option)?;
     let failed = |e: std::io::Error| Expected::Unwritable(format!("{option}: cannot write {}: {e}", path.display()));
-    file.set_len(0).map_err(failed)?;
+    if file.metadata().is_ok_and(|m| m.is_file()) {
+        file.set_len(0).map_err(failed)?;
+    }
     let mut to = BufWriter::new(file);
     content(&mut to).and_then(|()| to.flush()).map_err(failed)
 }

@@ -341,7 +341,7 @@ mod tests {
         array.extend([1, 0, 0, 0]);
         let me = std::process::id();
         let call = Resolver::default().polled(me, array.as_ptr() as u64, 2, true);
-        let on = Watched { sockets: 1, listening: 1, others: 0, peers: vec![address.to_string()] };
+        let on = Watched { sockets: 1, listening: 1, peers: vec![address.to_string()], ..Watched::default() };
         assert_eq!(call, Call::Poll { on, timed: true });
         let one = Resolver::default().polled(me, array.as_ptr() as u64, 1, true);
         assert_eq!(one, Call::Socket { peer: address.to_string(), verb: Verb::Read });

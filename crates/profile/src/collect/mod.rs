@@ -17,8 +17,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, Usage, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -126,6 +129,10 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
         starting.stdout(Stdio::from(stderr));
     }
     let (before, machine) = (usage(), proc::machine_stat());
+    // Whoever started us may have let SIGCHLD be ignored: then children vanish without a status. With anything that handles
+    // it they do not, and what is started begins with the default.
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(Signal::SIGCHLD as i32, heard).map_err(system("listen for the end of children"))?;
     let mut child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
     // Not before: the program would inherit the mask. Whatever came until now did to us what it does to anybody.
     let signals = Signals::block().inspect_err(|_| {
@@ -145,7 +152,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let status = loop {
         pace.turn(&mut watch, Some(me));
         match reap(&mut watch, main) {
-            Some(status) => break Some(status),
+            Some(status) => break status,
             None => match (told_to_stop, settings.duration) {
                 // Watched for long enough: what was started is ended, not left behind.
                 (None, Some(limit)) if pace.begun.elapsed() >= limit => {
@@ -169,7 +176,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     };
     let mut seen = finish(watch, machine);
     let (user, system) = cpu_between(&before, &usage());
-    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.3 - before.3);
+    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.3.saturating_sub(before.3));
     let peak_rss_kib = u64::try_from(usage().max_rss()).unwrap_or_default();
     seen.totals = Some(Totals { user_ns: user, system_ns: system, peak_rss_kib, forks });
     seen.status = status;
@@ -239,12 +246,15 @@ pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) 
 fn finish(mut watch: Watch, before: Option<(u64, u64, u64, u64)>) -> Recording {
     watch.seen.wall_ns = watch.now_ns();
     let mut seen = watch.seen;
-    let used: u64 =
-        seen.threads.iter().filter_map(|t| Some(t.samples.last()?.run_ns - t.samples.first()?.run_ns)).sum();
+    let used: u64 = seen
+        .threads
+        .iter()
+        .filter_map(|t| Some(t.samples.last()?.run_ns.saturating_sub(t.samples.first()?.run_ns)))
+        .sum();
     seen.machine.cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     seen.machine.arch = std::env::consts::ARCH.to_owned();
     if let Some(((busy, idle, cores, _), before)) = proc::machine_stat().zip(before) {
-        let (busy, idle) = ((busy - before.0) as f64, idle.saturating_sub(before.1) as f64);
+        let (busy, idle) = (busy.saturating_sub(before.0) as f64, idle.saturating_sub(before.1) as f64);
         let own = used as f64 / seen.wall_ns.max(1) as f64;
         seen.machine.others = (cores as f64 * busy / (busy + idle).max(1.0) - own).max(0.0);
     }
@@ -342,14 +352,16 @@ fn cpu_between(before: &Usage, after: &Usage) -> (u64, u64) {
     )
 }
 
-/// Waits for every child that ended; the status of `main` when it is one of them.
-fn reap(watch: &mut Watch, main: u32) -> Option<Status> {
+/// Waits for every child that ended. `Some` when there is nothing left to watch: with the status of `main` when that is one of
+/// them, without when there is no child at all any more, because somebody else has waited for it.
+fn reap(watch: &mut Watch, main: u32) -> Option<Option<Status>> {
     let mut status = None;
     loop {
         let ended = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT);
         let pid = match ended {
             Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
-            _ => return status,
+            Err(Errno::ECHILD) => return Some(status),
+            _ => return status.map(Some),
         };
         let number = u32::try_from(pid.as_raw()).unwrap_or_default();
         watch.last_look(number);
@@ -358,7 +370,7 @@ fn reap(watch: &mut Watch, main: u32) -> Option<Status> {
             Ok(WaitStatus::Exited(_, code)) if number == main => status = Some(Status::Code(code)),
             Ok(WaitStatus::Signaled(_, signal, _)) if number == main => status = Some(Status::Signal(signal as i32)),
             Ok(_) => {}
-            Err(_) => return status,
+            Err(_) => return status.map(Some),
         }
     }
 }

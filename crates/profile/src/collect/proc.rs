@@ -272,7 +272,10 @@ impl Watched {
                     self.peers.sort();
                 }
             }
-            Some(Socket::Accepted) => self.sockets += 1,
+            Some(Socket::Accepted) => {
+                self.sockets += 1;
+                self.accepted += 1;
+            }
             Some(Socket::Unnamed) | None => self.others += 1,
         }
     }

@@ -118,9 +118,16 @@ impl Cause {
     }
 }
 
-/// Where several descriptors are watched at once, the first of these that there is: peers, clients, a timer.
+/// Where several descriptors are watched at once, the first of these that there is: clients, peers, a timer. What serves
+/// somebody keeps its connections to others open while nobody asks for anything; which of them it waits for, if for any, a
+/// set does not say.
 fn polled(on: &Watched, timed: bool) -> Cause {
     match on.peers.as_slice() {
+        [peer, ..] if on.listening + on.accepted > 0 => {
+            let (ours, peer) = (on.sockets.saturating_sub(on.accepted).max(1), service(peer));
+            let plural = if ours == 1 { "" } else { "s" };
+            Cause::new(Kind::Clients, format!("or {ours} connection{plural} to {peer}"))
+        }
         [] if on.sockets + on.listening > 0 => Cause::new(Kind::Clients, ""),
         [] if timed => Cause::new(Kind::Sleep, ""),
         [] => Cause::new(Kind::Wakeup, ""),

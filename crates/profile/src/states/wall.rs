@@ -16,6 +16,8 @@ use crate::recording::{Call, Recording};
 const CELLS_MAX: usize = 1500;
 const CELLS_MAX_CROWD: usize = 400;
 const CROWD: usize = 100;
+/// Share of what was in flight from which its being counted in sets matters.
+const IN_SETS_MIN: f64 = 0.1;
 /// Share of its life for which a thread must stand in a line to count as one that can hold what the line is for.
 const MEMBER_MIN: f64 = 0.03;
 
@@ -30,6 +32,8 @@ pub struct Wall {
     pub waits: BTreeMap<Cause, f64>,
     /// Average of connections, or threads, that waited for the network while any did.
     pub in_flight: f64,
+    /// Some of them were counted in sets of several connections, of which any may have had nothing under way.
+    pub at_most: bool,
     /// Processor seconds that were seen.
     pub cpu_seen: f64,
     /// Processor seconds of processes too short to see.
@@ -121,7 +125,8 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
     }
     let facts = Facts::of(recording, lanes);
     let mix = union(recording, &cells, width);
-    let (mut busy_all, mut busy_alone, mut cpu_time, mut flights, mut flying) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    let (mut busy_all, mut busy_alone, mut cpu_time) = (0.0, 0.0, 0.0);
+    let (mut flights, mut flying, mut in_sets) = (0.0, 0.0, 0.0);
     for (i, parts) in cells.iter().enumerate() {
         let busy: f64 = parts.iter().map(|p| p.busy).sum();
         let top = top_busy(parts);
@@ -143,6 +148,9 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
                     _ => 1.0,
                 };
                 flight += many * part.wait / width;
+                if many > 1.0 {
+                    in_sets += many * part.wait;
+                }
             }
         }
         if flight > 0.0 {
@@ -152,6 +160,7 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
         }
     }
     wall.in_flight = if flying > 0.0 { flights / flying } else { 0.0 };
+    wall.at_most = in_sets > IN_SETS_MIN * flights;
     wall.runnable = if cpu_time > 0.0 { busy_all / cpu_time } else { 0.0 };
     wall.alone = if cpu_time > 0.0 { busy_alone / cpu_time } else { 0.0 };
     wall.cpu_seen = lanes.iter().map(|l| l.run).sum();
