@@ -226,7 +226,7 @@ fn result_over_the_cap_fails() {
 fn result_of_a_handler_over_the_cap_fails() {
     let place = Place::new();
     let handler = Arc::new(|_: &str, _: &JobContext| Ok("1".repeat(RESULT_BYTES_MAX + 1)));
-    let worker = place.worker().register_handler("long", handler).concurrency(2).burst().start().unwrap();
+    let worker = place.worker().register_handler("long", handler).concurrency(2).start().unwrap();
     let mut job = NewJob::new("long", "[]");
     job.options.retry = Retry::NEVER;
     place.broker.enqueue(&[job.clone(), NewJob::new("long", "[]")]).unwrap();
