@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What a stranger waits for: from nothing built to the first row of the lab, in seconds, and how many crates that takes.
 #
-# The promise is 90 s on two free cores. CI machines are shared, so the job fails only beyond half as much again, and prints
-# the figure always. The crates are downloaded beforehand: the network is not ours.
+# The promise is 110 s on two free cores (90 before the command had a profiler and processes). CI machines are shared, so the
+# job fails only beyond 150, which is the limit for ever, and prints the figure always. The crates are downloaded beforehand: the network is not ours.
 source "$(dirname "$0")/common.sh"
 job first_light 8m "$@"
 
-promised=90
-allowed=135
+promised=110
+allowed=150
 
 cargo fetch --quiet
 CARGO_TARGET_DIR="$(mktemp -d)"
