@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, a million
-# tasks in dying processes, the test suite again and again with far more threads than cores, and the profile against all of its
-# ground truth. Writes the dated figures to ci/figures/, which are committed.
+# tasks in dying processes, the test suite again and again with far more threads than cores, the profile against all of its
+# ground truth, and the static binary with its wheel. Writes the dated figures to ci/figures/, which are committed.
 #
 # A part that ran before on the same day stays in the figures until it runs again; each says at which commit it ran.
 #
@@ -11,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs stress profile}"
+parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs stress profile dist}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -79,7 +79,8 @@ for name in $parts; do
         processes) part processes ;;
         stress) part stress ;;
         profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, stress and profile, not $name" >&2; exit 2 ;;
+        dist) part bash ci/dist.sh ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, stress, profile and dist, not $name" >&2; exit 2 ;;
     esac
 done
 
