@@ -38,10 +38,12 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteBroker`]; SQLite is compiled with it. On Unix |
+//! | `redis` | no | `rq`: the form in which python-rq keeps its jobs in Redis |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+mod arguments;
 pub mod broker;
 mod crash;
 pub mod dependency;
@@ -49,6 +51,8 @@ pub mod job;
 mod queue;
 mod registry;
 mod retry;
+#[cfg(feature = "redis")]
+pub mod rq;
 pub mod state;
 mod unique;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! Which tasks a worker knows: from a stable name and text to a run, and back to text.
 
+use crate::arguments;
 use crate::job::{Failure, FailureKind};
 use ropewalk::JobContext;
 use ropewalk::task::Task;
@@ -77,18 +78,8 @@ where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,
 {
-    // To serde a tuple of nothing is null, and to everybody else it is an empty array.
-    let text = if T::PARAMETERS.is_empty() && payload.trim() == "[]" { "null" } else { payload };
-    let tuple = serde_json::from_str(text).map_err(|error| {
-        let parameters = T::PARAMETERS.join(", ");
-        Failure::new(
-            FailureKind::Payload,
-            format!(
-                "the arguments do not fit {}({parameters}): {error}. Were they sent by another version of the program?",
-                T::NAME
-            ),
-        )
-    })?;
+    let tuple = arguments::tuple(T::NAME, T::PARAMETERS, payload)
+        .map_err(|problem| Failure::new(FailureKind::Payload, problem.to_string()))?;
     let output = T::from_tuple(tuple).run_in(job).map_err(|error| Failure::of_task(&error))?;
     serde_json::to_string(&output)
         .map_err(|error| Failure::new(FailureKind::Result, format!("the result cannot be written as JSON: {error}")))
