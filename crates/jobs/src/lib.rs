@@ -38,7 +38,7 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteBroker`]; SQLite is compiled with it. On Unix |
-//! | `redis` | no | `rq`: the form in which python-rq keeps its jobs in Redis |
+//! | `redis` | no | `RedisBroker`: many machines, and python-rq's programs beside ours; `rq`: the form in which it keeps jobs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -59,6 +59,8 @@ pub mod worker;
 
 #[cfg(all(unix, feature = "sqlite"))]
 pub use broker::SqliteBroker;
+#[cfg(feature = "redis")]
+pub use broker::RedisBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};
 pub use dependency::{Need, When};
 pub use job::{Failure, FailureKind, Job, JobId, NewJob, Time};

@@ -309,7 +309,7 @@ fn directed(point: &str, how: How, producer: bool, at: u32) -> Result<(bool, See
         wait_until("the jobs are enqueued", CALM_MAX, || first.has_ended())?;
         // For a tick to find: a lease that runs out at once, and jobs that were forgotten.
         let ghost =
-            Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO };
+            Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO, tasks: None };
         open(&place.0).claim(&ghost).expect("a claim");
         victim = Process::start(&place.0, &["worker"], Some(&plan));
     }

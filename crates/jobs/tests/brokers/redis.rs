@@ -1,0 +1,77 @@
+//! A Redis of one's own: one server for each process of tests, on a socket in a directory of its own, gone when the process is.
+//!
+//! Tests do not see each other: each has a prefix of its own. They speak as the user of the guide's `ACL SETUSER` line, so
+//! what that line forgets is a test that fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// What the guide tells people to give to ropewalk; `rq` is the prefix of the keys.
+pub(crate) const ACL: &str = include_str!("acl.txt");
+
+/// A server, and where it listens.
+pub(crate) struct Server {
+    pub(crate) socket: PathBuf,
+    /// Ends it with this process, however that ends: its standard input closes.
+    _guard: Child,
+}
+
+impl Server {
+    /// Starts one in this directory. `more` are lines for its configuration.
+    pub(crate) fn start(directory: &Path, more: &[&str]) -> Self {
+        let socket = directory.join("redis.sock");
+        let mut command = Command::new("sh");
+        // The shell waits for the end of its input, and then ends what it started.
+        command.arg("-c").arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server"#).arg("sh");
+        command.args(["--port", "0", "--unixsocket"]).arg(&socket).args(["--save", "", "--dir", "."]).args(more);
+        let guard = command.current_dir(directory).stdin(Stdio::piped()).spawn().expect("a shell");
+        let until = Instant::now() + Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            let log = std::fs::read_to_string(directory.join("redis.log")).unwrap_or_default();
+            assert!(
+                Instant::now() < until && !log.contains("not found"),
+                "these tests need redis-server: `apt-get install redis-server` or `brew install redis` ({log})"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { socket, _guard: guard }
+    }
+
+    /// The address, for a user and a password if there are any.
+    pub(crate) fn url(&self, user: &str) -> String {
+        format!("redis+unix://{}?{user}", self.socket.display())
+    }
+}
+
+/// The server of this process, with the user of the guide.
+pub(crate) fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let name = format!("ropewalk-redis-{}", std::process::id());
+        let memory = PathBuf::from("/dev/shm");
+        let directory = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(name);
+        std::fs::create_dir_all(&directory).expect("a directory for temporary files");
+        let server = Server::start(&directory, &[]);
+        let mut admin = redis::Client::open(server.url("")).and_then(|client| client.get_connection()).expect("a connection");
+        let mut acl = redis::cmd("ACL");
+        // The line without the name of its command, and with a password.
+        for word in ACL.trim().replace("PASSWORD", "secret").split_whitespace().skip(1) {
+            acl.arg(word);
+        }
+        acl.exec(&mut admin).expect("an ACL that Redis takes");
+        // Its files are open or in memory; nothing needs the names any more but the socket.
+        server
+    })
+}
+
+/// A prefix that nobody else has.
+pub(crate) fn prefix() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("rq:test{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// As which user the tests speak.
+pub(crate) const USER: &str = "user=ropewalk&pass=secret";
