@@ -10,7 +10,8 @@ cargo fmt --all --check --manifest-path interop/Cargo.toml
 # What ships is held to clippy.toml (no hidden sleeps and exits); tests and examples may sleep.
 cargo clippy --workspace --lib --bins --quiet -- -D warnings
 cargo clippy --workspace --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
-cargo clippy -p ropewalk-cli --features jobs --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
+cargo clippy -p ropewalk-jobs --features redis --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
+cargo clippy -p ropewalk-cli --features redis --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 cargo clippy --manifest-path bench/Cargo.toml --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -57,10 +57,10 @@ pub mod state;
 mod unique;
 pub mod worker;
 
-#[cfg(all(unix, feature = "sqlite"))]
-pub use broker::SqliteBroker;
 #[cfg(feature = "redis")]
 pub use broker::RedisBroker;
+#[cfg(all(unix, feature = "sqlite"))]
+pub use broker::SqliteBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};
 pub use dependency::{Need, When};
 pub use job::{Failure, FailureKind, Job, JobId, NewJob, Time};

@@ -14,6 +14,7 @@ mod order;
 #[path = "brokers/people.rs"]
 mod people;
 #[cfg(feature = "redis")]
+#[allow(dead_code, reason = "what other tests use of it")]
 #[path = "brokers/redis.rs"]
 mod redis_server;
 #[path = "brokers/subject.rs"]

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
-use ropewalk_jobs::{Job, JobId, SqliteBroker, State};
+use ropewalk_jobs::{Job, JobId, State};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -96,11 +96,11 @@ pub fn run(options: &Options) -> Result<(), Expected> {
             return show(&jobs, &|| list(&jobs));
         }
         What::Show { id } => {
-            let job = one(&broker, id)?;
+            let job = one(&*broker, id)?;
             return show(&job, &|| details(&job));
         }
         What::Result { id, wait } => {
-            let job = if *wait { ended(&broker, id)? } else { one(&broker, id)? };
+            let job = if *wait { ended(&*broker, id)? } else { one(&*broker, id)? };
             return match (&job.result, job.state) {
                 (Some(result), State::Done) => out.text(&format!("{result}\n")),
                 (_, state) => Err(Expected::Queue(match (&job.failure, state.is_ended()) {
@@ -161,7 +161,7 @@ impl<T: Serialize> ErasedJson for T {
     }
 }
 
-fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+fn one(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
     let job = broker.job(id).map_err(refused)?;
     job.ok_or_else(|| {
         Expected::Queue(format!("there is no job {id}: it never was, or was kept long enough and forgotten"))
@@ -169,7 +169,7 @@ fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
 }
 
 /// The job once it has ended.
-fn ended(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+fn ended(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
     loop {
         let seen = broker.news(Topic::Ended);
         let job = one(broker, id)?;

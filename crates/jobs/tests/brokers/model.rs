@@ -48,7 +48,8 @@ impl Side {
         match step {
             Step::Enqueue(jobs) => Said::Enqueued(broker.enqueue(jobs).map_err(|error| error.to_string())),
             Step::Claim(queues, max) => {
-                let claim = Claim { worker: WorkerId::of("w"), queues: queues.clone(), max: *max, lease: LEASE, tasks: None };
+                let claim =
+                    Claim { worker: WorkerId::of("w"), queues: queues.clone(), max: *max, lease: LEASE, tasks: None };
                 let leases = broker.claim(&claim).unwrap();
                 self.given.extend(leases.iter().map(|lease| (lease.id.clone(), lease.exec)));
                 Said::Claimed(leases.iter().map(|lease| (lease.id.clone(), lease.attempt())).collect())

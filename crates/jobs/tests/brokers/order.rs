@@ -89,7 +89,13 @@ pub(crate) fn never_before_its_time(subject: &Subject) {
 /// A worker that names its tasks leaves the others where they are, in their order.
 pub(crate) fn only_what_is_wanted(subject: &Subject) {
     let of = |name: &str, task: &str| NewJob { task: task.into(), ..job(name) };
-    subject.enqueue(&[of("a", "app::other"), of("b", "app::work"), of("c", "app::other"), of("d", "app::work"), of("e", "app::work")]);
+    subject.enqueue(&[
+        of("a", "app::other"),
+        of("b", "app::work"),
+        of("c", "app::other"),
+        of("d", "app::work"),
+        of("e", "app::work"),
+    ]);
     let claim = |tasks: &[&str], max| {
         let claim = ropewalk_jobs::broker::Claim {
             worker: ropewalk_jobs::job::WorkerId::of("w"),

@@ -9,14 +9,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the guide tells people to give to ropewalk; `rq` is the prefix of the keys.
-pub(crate) const ACL: &str = include_str!("acl.txt");
+/// What the guide tells people to give to ropewalk, word by word; `rq` is the prefix of the keys.
+fn acl() -> &'static str {
+    let guide = include_str!("../../../../guide/src/jobs.md");
+    guide.lines().find(|line| line.starts_with("ACL SETUSER ")).expect("a line of the guide")
+}
 
 /// A server, and where it listens.
 pub(crate) struct Server {
     pub(crate) socket: PathBuf,
     /// Ends it with this process, however that ends: its standard input closes.
-    _guard: Child,
+    guard: Child,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl Server {
@@ -25,7 +34,10 @@ impl Server {
         let socket = directory.join("redis.sock");
         let mut command = Command::new("sh");
         // The shell waits for the end of its input, and then ends what it started.
-        command.arg("-c").arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server"#).arg("sh");
+        command
+            .arg("-c")
+            .arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server"#)
+            .arg("sh");
         command.args(["--port", "0", "--unixsocket"]).arg(&socket).args(["--save", "", "--dir", "."]).args(more);
         let guard = command.current_dir(directory).stdin(Stdio::piped()).spawn().expect("a shell");
         let until = Instant::now() + Duration::from_secs(20);
@@ -37,10 +49,16 @@ impl Server {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { socket, _guard: guard }
+        Self { socket, guard }
     }
 
-    /// The address, for a user and a password if there are any.
+    /// Ends it as a power cut does (SIGKILL), and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        drop(self.guard.stdin.take());
+        self.guard.wait().expect("the shell was ours");
+    }
+
+    /// The address, with a user and a password if there are any.
     pub(crate) fn url(&self, user: &str) -> String {
         format!("redis+unix://{}?{user}", self.socket.display())
     }
@@ -55,10 +73,11 @@ pub(crate) fn server() -> &'static Server {
         let directory = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(name);
         std::fs::create_dir_all(&directory).expect("a directory for temporary files");
         let server = Server::start(&directory, &[]);
-        let mut admin = redis::Client::open(server.url("")).and_then(|client| client.get_connection()).expect("a connection");
+        let mut admin =
+            redis::Client::open(server.url("")).and_then(|client| client.get_connection()).expect("a connection");
         let mut acl = redis::cmd("ACL");
         // The line without the name of its command, and with a password.
-        for word in ACL.trim().replace("PASSWORD", "secret").split_whitespace().skip(1) {
+        for word in acl().replace("PASSWORD", "secret").split_whitespace().skip(1) {
             acl.arg(word);
         }
         acl.exec(&mut admin).expect("an ACL that Redis takes");

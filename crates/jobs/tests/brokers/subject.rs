@@ -67,7 +67,8 @@ pub(crate) fn redis() -> Subject {
     let clock = Arc::new(VirtualClock::at(START));
     let prefix = prefix();
     let open = || {
-        let opening = ropewalk_jobs::RedisBroker::at(server().url(USER)).prefix(prefix.clone()).clock(Arc::clone(&clock));
+        let opening =
+            ropewalk_jobs::RedisBroker::at(server().url(USER)).prefix(prefix.clone()).clock(Arc::clone(&clock));
         Box::new(opening.open().expect("a server"))
     };
     Subject { broker: open(), other: open(), clock: Arc::clone(&clock), _directory: None }

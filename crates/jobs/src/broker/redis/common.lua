@@ -247,6 +247,20 @@ local function met(job)
   end
 end
 
+-- What is left of the needs of a job of ours after a look at them: `broken` is one that ended otherwise.
+local function weighed(job, rest, broken)
+  if broken then
+    leave(job)
+    finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = broken}))
+  elseif #rest == 0 then
+    leave(job)
+    call('HDEL', key_of(job.id), 'rw_needs')
+    met(job)
+  else
+    set(job.id, 'rw_needs', table.concat(rest, ' '))
+  end
+end
+
 -- rq's rule for a job of rq's: each that it depends on is finished, or failed and that is allowed, or not there any more.
 local function is_released(job)
   for _, id in ipairs(call('SMEMBERS', P .. ':job::' .. job.id .. ':dependencies')) do
@@ -281,24 +295,15 @@ local function tell()
       for _, job in ipairs(waiting) do
         local member = true
         if is_ours(job) then
-          local kept, rest = true, {}
+          local rest, broken = {}, nil
           for need, when in string.gmatch(job.rw_needs or '', '([%w_-]+)=(%d)') do
-            if need == on.id then
-              kept = kept and is_met(when, on.status)
-            else
+            if need ~= on.id then
               rest[#rest + 1] = need .. '=' .. when
+            elseif not is_met(when, on.status) then
+              broken = need
             end
           end
-          if not kept then
-            leave(job)
-            finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = on.id}))
-          elseif #rest == 0 then
-            leave(job)
-            call('HDEL', key_of(job.id), 'rw_needs')
-            met(job)
-          else
-            set(job.id, 'rw_needs', table.concat(rest, ' '))
-          end
+          weighed(job, rest, broken)
           member = false
         elseif is_released(job) then
           leave(job)

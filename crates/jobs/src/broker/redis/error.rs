@@ -24,23 +24,33 @@ pub(super) fn refused(server: &str, error: &ServerError) -> BrokerError {
     let (kind, text) = match error.code() {
         "OOM" => (
             ErrorKind::Full,
-            format!("Redis at {server} has no memory left: raise `maxmemory`, or remove what is not needed; nothing was changed"),
+            format!(
+                "Redis at {server} has no memory left: raise `maxmemory`, or remove what is not needed; nothing was changed"
+            ),
         ),
-        "MISCONF" => (ErrorKind::Full, format!("Redis at {server} cannot save to its disk and takes no changes: {said}")),
+        "MISCONF" => {
+            (ErrorKind::Full, format!("Redis at {server} cannot save to its disk and takes no changes: {said}"))
+        }
         "READONLY" => (
             ErrorKind::Unavailable,
-            format!("Redis at {server} is a replica and takes no changes: name the primary, or wait for the end of the failover"),
+            format!(
+                "Redis at {server} is a replica and takes no changes: name the primary, or wait for the end of the failover"
+            ),
         ),
         "NOPERM" | "NOAUTH" | "WRONGPASS" => (
             ErrorKind::ReadOnly,
-            format!("Redis at {server} does not allow it: {said}; the guide's page on Redis has the `ACL SETUSER` line that is needed"),
+            format!(
+                "Redis at {server} does not allow it: {said}; the guide's page on Redis has the `ACL SETUSER` line that is needed"
+            ),
         ),
         "LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN" | "CLUSTERDOWN" => {
             (ErrorKind::Busy, format!("Redis at {server} is not ready: {said}"))
         }
         "MOVED" | "ASK" | "CROSSSLOT" => (
             ErrorKind::Refused,
-            format!("Redis at {server} is a cluster and the keys are spread over it: use a prefix in braces, as in `{{rq}}`"),
+            format!(
+                "Redis at {server} is a cluster and the keys are spread over it: use a prefix in braces, as in `{{rq}}`"
+            ),
         ),
         "WRONGTYPE" => {
             return BrokerError::uncertain(

@@ -1,9 +1,9 @@
 //! What is read without a step: jobs, queues and workers, as people ask for them. Each is a few pipelines, so it is no picture of
 //! one moment: a job that moves meanwhile may be missing, or be seen where it was.
 
+use super::RedisBroker;
 use super::row::{Row, items_of, number_of, text_of};
 use super::wire::Request;
-use super::RedisBroker;
 use crate::broker::{BrokerError, Filter, QueueCounts, WorkerInfo};
 use crate::job::{Job, JobId, Time, WorkerId};
 use crate::state::State;
@@ -195,7 +195,8 @@ impl RedisBroker {
         let mut answers = answers.into_iter().map(texts);
         let alive: HashSet<String> = answers.next().unwrap_or_default().into_iter().collect();
         let named = answers.next().unwrap_or_default();
-        let mut names: BTreeSet<String> = named.iter().filter_map(|key| keys.worker_of(key)).map(str::to_owned).collect();
+        let mut names: BTreeSet<String> =
+            named.iter().filter_map(|key| keys.worker_of(key)).map(str::to_owned).collect();
         names.extend(alive.iter().cloned());
         let commands: Vec<Cmd> = names
             .iter()
@@ -223,7 +224,13 @@ impl RedisBroker {
                 // rq's run one job at a time.
                 workers.insert(
                     id.clone(),
-                    WorkerInfo { id, queues: queues.map(str::to_owned).collect(), concurrency: 1, running, seen: seen.max(Time::default()) },
+                    WorkerInfo {
+                        id,
+                        queues: queues.map(str::to_owned).collect(),
+                        concurrency: 1,
+                        running,
+                        seen: seen.max(Time::default()),
+                    },
                 );
             }
         }

@@ -44,8 +44,8 @@ mod wire;
 pub use wire::ANSWER_MAX;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, TICK_JOBS_MAX, Ticked,
-    Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, TICK_JOBS_MAX,
+    Ticked, Topic, WorkerInfo,
 };
 use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::rq::data::{self, Serializer};
@@ -57,7 +57,7 @@ use row::{Row, bytes_of, exec_of, items_of, millis, number_of, text_of};
 use script::Step;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use watch::{Board, Heard};
@@ -67,6 +67,8 @@ use wire::{Request, Wire};
 pub const SKEW_MAX: Duration = Duration::from_secs(5);
 /// The name under which all schedulers of ropewalk hold rq's lock together.
 const SCHEDULER: &str = "ropewalk";
+/// How often somebody does what rq calls maintenance, over all processes.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
 /// How often a claim asks again about jobs whose function it had to look up first.
 const ROUNDS_MAX: usize = 8;
 /// How many verdicts about other people's jobs are kept.
@@ -114,6 +116,8 @@ struct Inner {
     board: Arc<Board>,
     serializer: Serializer,
     clock: Option<Box<dyn Clock>>,
+    /// When this process looks whether it is time for maintenance, by `begun`.
+    maintain_at: AtomicU64,
     /// The server's time of day, less the time since `begun`, in milliseconds.
     offset: AtomicI64,
     begun: Instant,
@@ -168,7 +172,8 @@ impl Opening {
             None => Keys::default(),
         };
         let (info, server) = address(&self.url)?;
-        let client = redis::Client::open(info).map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?;
+        let client =
+            redis::Client::open(info).map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?;
         let wire = Wire::new(client.clone(), server.clone())?;
         let board = Arc::new(Board::new(&keys));
         let inner = Inner {
@@ -179,6 +184,7 @@ impl Opening {
             board,
             serializer: self.serializer,
             clock: self.clock,
+            maintain_at: AtomicU64::new(0),
             offset: AtomicI64::new(0),
             begun: Instant::now(),
             given: Mutex::default(),
@@ -206,13 +212,19 @@ fn address(url: &str) -> Result<(redis::ConnectionInfo, String), BrokerError> {
         redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
             return Err(BrokerError::new(
                 ErrorKind::Refused,
-                format!("{server}: a TLS connection whose certificate is not looked at protects nobody: leave `#insecure` out"),
+                format!(
+                    "{server}: a TLS connection whose certificate is not looked at protects nobody: leave `#insecure` out"
+                ),
             ));
         }
         _ => info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)),
     };
     // The connection that listens needs the third version of the protocol, and the other one does no worse by it.
-    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3).set_lib_name("ropewalk", env!("CARGO_PKG_VERSION"));
+    let settings = info
+        .redis_settings()
+        .clone()
+        .set_protocol(redis::ProtocolVersion::RESP3)
+        .set_lib_name("ropewalk", env!("CARGO_PKG_VERSION"));
     Ok((info.set_redis_settings(settings), server))
 }
 
@@ -387,6 +399,18 @@ impl RedisBroker {
         Ok(forms.into_iter().map(Option::unwrap_or_default).collect())
     }
 
+    /// What rq's workers do for each other, if it is time.
+    fn maintain(&self) -> Result<(), BrokerError> {
+        let now = self.inner.begun.elapsed().as_secs();
+        if self.inner.clock.is_some() || now < self.inner.maintain_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.maintain_at.store(now + MAINTAIN_EVERY.as_secs(), Ordering::Relaxed);
+        let mut command = self.command(Step::Maintain);
+        command.arg(TICK_JOBS_MAX).arg(MAINTAIN_EVERY.as_secs());
+        self.step(Step::Maintain, &command, true).map(|_| ())
+    }
+
     /// Commands that came by rq's channel.
     fn obey(&self) -> Result<(), BrokerError> {
         for Heard::StopJob(id) in self.inner.board.take_heard() {
@@ -423,7 +447,8 @@ impl Broker for RedisBroker {
             command.arg(job.id.as_str()).arg(&job.queue).arg(job.priority);
             command.arg(job.due.map_or_else(String::new, |due| due.millis().to_string()));
             command.arg(unique.map_or("", |unique| &unique.key));
-            command.arg(unique.and_then(|unique| unique.window_ms).map_or_else(String::new, |window| window.to_string()));
+            command
+                .arg(unique.and_then(|unique| unique.window_ms).map_or_else(String::new, |window| window.to_string()));
             command.arg(job.needs.len());
             for need in &job.needs {
                 command.arg(need.id.as_str()).arg(need.when as u8);
@@ -511,7 +536,11 @@ impl Broker for RedisBroker {
         };
         let mut command = self.command(Step::Heartbeat);
         command.arg(beat.worker.as_str()).arg(millis(beat.lease)).arg(u8::from(beat.leaving)).arg(beat.concurrency);
-        command.arg(beat.queues.join(",")).arg(std::process::id()).arg(host()).arg(concat!("ropewalk ", env!("CARGO_PKG_VERSION")));
+        command
+            .arg(beat.queues.join(","))
+            .arg(std::process::id())
+            .arg(host())
+            .arg(concat!("ropewalk ", env!("CARGO_PKG_VERSION")));
         command.arg(serde_json::to_string(&info).expect("plain data"));
         command.arg(beat.running.len());
         for running in &beat.running {
@@ -561,7 +590,8 @@ impl Broker for RedisBroker {
                 End::Release => ("release", 0, None, String::new()),
                 End::Stopped => ("stopped", 0, None, String::new()),
             };
-            let failure = failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
+            let failure =
+                failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
             command.arg(outcome.id.as_str()).arg(outcome.exec.to_string()).arg(how).arg(after).arg(failure).arg(text);
         }
         let answers = self.step(Step::Settle, &command, true)?;
@@ -596,6 +626,7 @@ impl Broker for RedisBroker {
         {
             self.set_time(now);
         }
+        self.maintain()?;
         let count = |value| number_of(value).and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         Ok(Ticked {
             due: count(due),
@@ -623,7 +654,9 @@ impl Broker for RedisBroker {
         let answer = self.step(Step::Control, &command, false)?;
         let word = |at: usize| answer.get(at).and_then(text_of).unwrap_or_default();
         match (&word(0)[..], control) {
-            ("ok", _) => Ok(answer.get(1).and_then(number_of).and_then(|moved| usize::try_from(moved).ok()).unwrap_or(0)),
+            ("ok", _) => {
+                Ok(answer.get(1).and_then(number_of).and_then(|moved| usize::try_from(moved).ok()).unwrap_or(0))
+            }
             ("missing", _) => Err(BrokerError::not_found(&row::id_of(what)?)),
             ("state", _) => {
                 let status = Row::of_some(&["status"], &answer[1..]);
@@ -689,17 +722,25 @@ impl Broker for RedisBroker {
 
 impl fmt::Debug for RedisBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisBroker").field("server", &self.inner.server).field("prefix", &self.inner.keys.prefix()).finish_non_exhaustive()
+        f.debug_struct("RedisBroker")
+            .field("server", &self.inner.server)
+            .field("prefix", &self.inner.keys.prefix())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening").field("prefix", &self.prefix).field("serializer", &self.serializer).finish_non_exhaustive()
+        f.debug_struct("Opening")
+            .field("prefix", &self.prefix)
+            .field("serializer", &self.serializer)
+            .finish_non_exhaustive()
     }
 }
 
 /// The name of this machine, for people.
 fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_else(|_| "unknown".to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".to_owned())
 }

@@ -159,7 +159,8 @@ impl Row {
 
     /// The fields that were asked for, by name.
     pub(super) fn of_some(names: &[&str], values: &[Value]) -> Self {
-        let fields = names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), bytes_of(value)?.to_vec())));
+        let fields =
+            names.iter().zip(values).filter_map(|(name, value)| Some(((*name).to_owned(), bytes_of(value)?.to_vec())));
         Self(fields.collect())
     }
 
@@ -197,7 +198,9 @@ impl Row {
             None => Some(default * 1_000),
         };
         Options {
-            timeout_ms: self.number::<i64>("timeout").map_or(Some(180_000), |limit| (limit > 0).then(|| limit.unsigned_abs() * 1_000)),
+            timeout_ms: self
+                .number::<i64>("timeout")
+                .map_or(Some(180_000), |limit| (limit > 0).then(|| limit.unsigned_abs() * 1_000)),
             result_ttl_ms: ttl("result_ttl", 500),
             failure_ttl_ms: ttl("failure_ttl", 31_536_000),
             ..Options::default()
@@ -272,7 +275,11 @@ impl Row {
             task: call.function,
             priority: self.number("rw_priority").unwrap_or(0),
             due: self.number("rw_due").map(Time::of_millis),
-            waits_for: if state == State::Waiting { self.text("rw_needs").map_or(0, |needs| needs.split(' ').count() as u32) } else { 0 },
+            waits_for: if state == State::Waiting {
+                self.text("rw_needs").map_or(0, |needs| needs.split(' ').count() as u32)
+            } else {
+                0
+            },
             failures: self.number("rw_failures").unwrap_or(0),
             crashes: self.number("rw_crashes").unwrap_or(0),
             exec: self.text("rw_exec").and_then(exec_of),
@@ -292,9 +299,9 @@ impl Row {
 
 /// What a record of rq's says about a failure.
 fn failure_of(record: &Row) -> Failure {
-    let said = record.bytes("exc_string").map_or_else(String::new, |packed| {
-        text::read_exc_string(packed).unwrap_or_else(|why| why.to_string())
-    });
+    let said = record
+        .bytes("exc_string")
+        .map_or_else(String::new, |packed| text::read_exc_string(packed).unwrap_or_else(|why| why.to_string()));
     let (type_name, message) = text::title(&said);
     let kind = if message.contains("AbandonedJobError") { FailureKind::Crash } else { FailureKind::Error };
     Failure { type_name, ..Failure::new(kind, message) }

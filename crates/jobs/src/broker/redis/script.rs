@@ -17,11 +17,12 @@ pub(super) enum Step {
     Settle,
     Tick,
     Control,
+    Maintain,
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Enqueue, Self::Claim, Self::Heartbeat, Self::Settle, Self::Tick, Self::Control];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Enqueue, Self::Claim, Self::Heartbeat, Self::Settle, Self::Tick, Self::Control, Self::Maintain];
 
     fn own_text(self) -> &'static str {
         match self {
@@ -31,6 +32,7 @@ impl Step {
             Self::Settle => include_str!("settle.lua"),
             Self::Tick => include_str!("tick.lua"),
             Self::Control => include_str!("control.lua"),
+            Self::Maintain => include_str!("maintain.lua"),
         }
     }
 

@@ -85,7 +85,7 @@ for _, key in ipairs(call('ZRANGEBYSCORE', P .. ':rw:taken:until', '-inf', now, 
   call('ZREM', P .. ':rw:taken:until', key)
 end
 
--- Jobs of rq's that are due, and hand-overs that somebody did not finish.
+-- Jobs of rq's that are due.
 for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
   local q = string.sub(list, #P + 8)
   for _, id in ipairs(call('ZRANGEBYSCORE', registry('scheduled', q), 0, sec, 'LIMIT', 0, max)) do
@@ -97,17 +97,6 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
       to_queue(job, job.enqueue_at_front == '1')
       due = due + 1
     end
-  end
-  for _, id in ipairs(call('ZRANGE', registry('ready', q), 0, max - 1)) do
-    local job = look(id)
-    call('ZREM', registry('ready', q), id)
-    if job and job.status == 'ready_to_enqueue' then to_queue(job, job.enqueue_at_front == '1') end
-  end
-  if real then
-    -- What Redis itself has forgotten leaves rq's registries, as in rq's own maintenance.
-    call('ZREMRANGEBYSCORE', registry('finished', q), 0, sec - 1)
-    call('ZREMRANGEBYSCORE', registry('failed', q), 0, sec - 1)
-    call('ZREMRANGEBYSCORE', registry('rw:stopped', q), 0, sec - 1)
   end
 end
 

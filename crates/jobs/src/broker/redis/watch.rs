@@ -239,7 +239,9 @@ impl Board {
     /// A command to a worker of ours, through rq's channel.
     fn command(&self, said: &[u8]) {
         let Ok(command) = serde_json::from_slice::<serde_json::Value>(said) else { return };
-        if let (Some("stop-job" | "stop-execution"), Some(id)) = (command["command"].as_str(), command["job_id"].as_str()) {
+        if let (Some("stop-job" | "stop-execution"), Some(id)) =
+            (command["command"].as_str(), command["job_id"].as_str())
+        {
             self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(Heard::StopJob(id.to_owned()));
             // Whoever beats for these workers takes it from here.
             self.ring(Topic::Stop);

@@ -106,7 +106,9 @@ impl Wire {
         let thread = std::thread::Builder::new()
             .name("ropewalk-jobs-redis".to_owned())
             .spawn(move || line.run(&taken))
-            .map_err(|error| BrokerError::new(ErrorKind::Unavailable, format!("no thread for the connection: {error}")))?;
+            .map_err(|error| {
+                BrokerError::new(ErrorKind::Unavailable, format!("no thread for the connection: {error}"))
+            })?;
         Ok(Self { server, requests: Mutex::new(Some(requests)), thread: Mutex::new(Some(thread)), counters })
     }
 
