@@ -129,6 +129,36 @@ fn push_of_a_python_program_wakes_a_worker() {
 }
 
 #[test]
+fn result_of_a_python_worker_wakes_whoever_waits_for_it() {
+    let mut place = Place::new();
+    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("app.tasks.add", "[1]") }]).unwrap();
+    let seen = place.broker.news(Topic::Ended);
+    let (mark, _) = place.broker.ended_since(None).unwrap();
+    // What a Python worker sends at the end.
+    redis::pipe()
+        .cmd("HSET")
+        .arg(place.key("job:a"))
+        .arg("status")
+        .arg("finished")
+        .cmd("XADD")
+        .arg(place.key("results:a"))
+        .arg("*")
+        .arg("type")
+        .arg("1")
+        .arg("return_value")
+        .arg("Mw==")
+        .exec(&mut place.raw)
+        .unwrap();
+    let until = Instant::now() + LIMIT;
+    while place.broker.news(Topic::Ended) == seen {
+        assert!(Instant::now() < until, "nobody heard it");
+        place.broker.wait(Topic::Ended, seen, LIMIT);
+    }
+    assert_eq!(place.broker.ended_since(Some(mark)).unwrap(), (mark, vec![id("a")]));
+    assert_eq!(place.broker.job(&id("a")).unwrap().unwrap().result.as_deref(), Some("3"));
+}
+
+#[test]
 fn job_of_python_is_taken_by_whoever_knows_it_and_answered_in_its_form() {
     let mut place = Place::new();
     place.push("a", br#"["app.tasks.other", null, [], {}]"#, &[]);

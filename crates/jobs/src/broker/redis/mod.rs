@@ -693,6 +693,7 @@ impl Broker for RedisBroker {
             let last = answers.first().and_then(number_of).unwrap_or(0);
             return Ok((last.unsigned_abs(), Vec::new()));
         };
+        let heard = self.inner.board.take_ends();
         let mut command = redis::cmd("XRANGE");
         command.arg(format!("{prefix}:rw:ended")).arg(format!("{}-0", mark + 1)).arg("+");
         let answers = self.inner.wire.ask(Request::look(&[command]))?;
@@ -704,6 +705,8 @@ impl Broker for RedisBroker {
             let fields = Row::of(entry.into_iter().nth(1).unwrap_or_default());
             ids.extend(fields.text("ids").unwrap_or_default().split(' ').filter_map(|id| id.parse().ok()));
         }
+        let elsewhere = self.inner.board.elsewhere(heard, &ids);
+        ids.extend(elsewhere);
         Ok((last, ids))
     }
 
