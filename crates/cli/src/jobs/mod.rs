@@ -1,18 +1,21 @@
 //! The commands of the job queue: `enqueue`, `worker` and `jobs`.
 //!
-//! All of them speak to one broker, `--broker sqlite:PATH`; without it to a file in the user's state directory, which is
-//! named on stderr.
+//! All of them speak to one broker, `--broker sqlite:PATH` or (feature `redis`) `--broker redis://HOST:PORT/DB`; without it to a
+//! file in the user's state directory, which is named on stderr.
 
+#[cfg(feature = "redis")]
+pub mod audit;
 pub mod command;
 pub mod enqueue;
 pub mod manage;
 pub mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ropewalk_jobs::broker::BrokerError;
+use ropewalk_jobs::broker::{Broker, BrokerError};
 use ropewalk_jobs::{JobId, SqliteBroker};
 
 use crate::exit::Expected;
@@ -20,7 +23,7 @@ use crate::exit::Expected;
 /// Which queue is meant.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// Where the jobs are kept: sqlite:PATH
+    /// Where the jobs are kept: sqlite:PATH, or redis://HOST:PORT/DB
     #[arg(long, value_name = "BROKER", global = true)]
     pub broker: Option<String>,
 
@@ -34,13 +37,15 @@ impl Which {
     ///
     /// # Errors
     /// When it cannot be opened, and when `--broker` names something that is no broker.
-    pub fn open(&self) -> Result<SqliteBroker, Expected> {
+    pub fn open(&self) -> Result<Arc<dyn Broker>, Expected> {
         let path = match &self.broker {
+            Some(text) if is_redis(text) => return open_redis(text),
             Some(text) => match text.split_once(':') {
                 Some(("sqlite", path)) if !path.is_empty() => PathBuf::from(path),
                 _ => {
                     return Err(Expected::Usage(format!(
-                        "`{text}` is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`"
+                        "`{text}` is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`, or \
+                         `--broker redis://HOST:PORT/DB`"
                     )));
                 }
             },
@@ -50,8 +55,37 @@ impl Which {
                 path
             }
         };
-        SqliteBroker::open(path).map_err(refused)
+        Ok(Arc::new(SqliteBroker::open(path).map_err(refused)?))
     }
+}
+
+fn is_redis(text: &str) -> bool {
+    ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+#[cfg(feature = "redis")]
+fn open_redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
+    let opening = ropewalk_jobs::RedisBroker::at(url);
+    let opening = match key_prefix() {
+        Some(prefix) => opening.prefix(prefix),
+        None => opening,
+    };
+    Ok(Arc::new(opening.open().map_err(refused)?))
+}
+
+/// The prefix of the keys, from where rq 3 takes it.
+#[cfg(feature = "redis")]
+fn key_prefix() -> Option<String> {
+    std::env::var("RQ_KEY_PREFIX").ok().filter(|prefix| !prefix.is_empty())
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
+    Err(Expected::Usage(
+        "this program was built without Redis: build it with `--features redis`, as in \
+         `cargo install ropewalk-cli --features redis`"
+            .to_owned(),
+    ))
 }
 
 /// The file of a user who names none.
