@@ -25,6 +25,7 @@
 //! | I want | look at |
 //! | --- | --- |
 //! | make a job of a call, with a delay, an order, a key | [`Enqueue`], [`JobBuilder`] |
+//! | a job of a function that is not in this program, in Python for instance | [`Remote`] |
 //! | several together, and one when all have ended | [`Group`] |
 //! | the queue where any executor fits | [`JobQueue`] |
 //! | run jobs | [`Worker`] |
@@ -44,6 +45,8 @@
 #![deny(unsafe_code)]
 
 mod arguments;
+#[cfg(feature = "redis")]
+pub mod audit;
 pub mod broker;
 mod crash;
 pub mod dependency;
@@ -64,7 +67,7 @@ pub use broker::SqliteBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};
 pub use dependency::{Need, When};
 pub use job::{Failure, FailureKind, Job, JobId, NewJob, Time};
-pub use queue::{Enqueue, Group, JobBuilder, JobHandle, JobQueue};
+pub use queue::{Enqueue, Group, JobBuilder, JobHandle, JobQueue, Remote};
 pub use registry::{Handler, Ran, Registry};
 pub use retry::Retry;
 pub use state::State;

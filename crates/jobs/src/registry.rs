@@ -1,7 +1,7 @@
 //! Which tasks a worker knows: from a stable name and text to a run, and back to text.
 
 use crate::arguments;
-use crate::job::{Failure, FailureKind};
+use crate::job::{Failure, FailureKind, Problem};
 use ropewalk::JobContext;
 use ropewalk::task::Task;
 use serde::Serialize;
@@ -32,7 +32,14 @@ pub type Handler = Arc<dyn Fn(&str, &JobContext) -> Ran + Send + Sync>;
 /// assert!(registry.names().next().unwrap().ends_with("::double"));
 /// ```
 #[derive(Clone, Default)]
-pub struct Registry(HashMap<String, Handler>);
+pub struct Registry(HashMap<String, Entry>);
+
+#[derive(Clone)]
+struct Entry {
+    handler: Handler,
+    /// Whether the task takes these arguments; nothing for one that only its handler knows.
+    takes: Option<fn(&str, &str) -> Result<(), Problem>>,
+}
 
 impl Registry {
     /// No task yet.
@@ -47,13 +54,41 @@ impl Registry {
         T: Task<Output: Serialize>,
         T::Tuple: DeserializeOwned,
     {
-        self.with_handler(T::NAME, Arc::new(|payload, job| run::<T>(payload, job)))
+        self.with_as::<T>(T::NAME)
+    }
+
+    /// And this one, under a name that others have for it: `with_as::<thumb>("app.tasks.thumb")` runs the jobs that a Python
+    /// program enqueues for its own function of that name. Arguments by name find the parameters of the same name.
+    ///
+    /// ```
+    /// # use ropewalk_jobs::Registry;
+    /// #[ropewalk::task]
+    /// fn thumb(id: u64, size: u32) -> u64 {
+    ///     id * u64::from(size)
+    /// }
+    ///
+    /// let registry = Registry::new().with_as::<thumb>("app.tasks.thumb");
+    /// let takes = |payload| registry.takes("app.tasks.thumb", payload).unwrap();
+    /// assert!(takes(r#"{"args": [7], "kwargs": {"size": 200}}"#).is_ok());
+    /// assert_eq!(takes("[7]").unwrap_err().to_string(), "app.tasks.thumb(id, size) missing 1 required argument: 'size'");
+    /// ```
+    #[must_use]
+    pub fn with_as<T>(mut self, name: impl Into<String>) -> Self
+    where
+        T: Task<Output: Serialize>,
+        T::Tuple: DeserializeOwned,
+    {
+        let name = name.into();
+        let own = name.clone();
+        let handler: Handler = Arc::new(move |payload, job| run::<T>(&own, payload, job));
+        self.0.insert(name, Entry { handler, takes: Some(takes::<T>) });
+        self
     }
 
     /// And one that is not made by the attribute.
     #[must_use]
     pub fn with_handler(mut self, name: impl Into<String>, handler: Handler) -> Self {
-        self.0.insert(name.into(), handler);
+        self.0.insert(name.into(), Entry { handler, takes: None });
         self
     }
 
@@ -63,7 +98,17 @@ impl Registry {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
-        self.0.get(name)
+        self.0.get(name).map(|entry| &entry.handler)
+    }
+
+    /// Whether the task of this name takes these arguments; nothing if there is none, or only its handler knows.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit, as the job would say it.
+    pub fn takes(&self, name: &str, payload: &str) -> Option<Result<(), Problem>> {
+        let takes = self.0.get(name)?.takes?;
+        Some(takes(name, payload))
     }
 }
 
@@ -73,12 +118,16 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn run<T>(payload: &str, job: &JobContext) -> Ran
+fn takes<T: Task<Tuple: DeserializeOwned>>(name: &str, payload: &str) -> Result<(), Problem> {
+    arguments::tuple::<T::Tuple>(name, T::PARAMETERS, payload).map(drop)
+}
+
+fn run<T>(name: &str, payload: &str, job: &JobContext) -> Ran
 where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,
 {
-    let tuple = arguments::tuple(T::NAME, T::PARAMETERS, payload)
+    let tuple = arguments::tuple(name, T::PARAMETERS, payload)
         .map_err(|problem| Failure::new(FailureKind::Payload, problem.to_string()))?;
     let output = T::from_tuple(tuple).run_in(job).map_err(|error| Failure::of_task(&error))?;
     serde_json::to_string(&output)

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
-use ropewalk_jobs::{Job, JobId, State};
+use ropewalk_jobs::{Job, JobId, Registry, State};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -77,13 +77,22 @@ enum What {
     Suspend { queue: Option<String> },
     /// Workers take them again
     Resume { queue: Option<String> },
+    /// Which jobs of python-rq a program could run; writes nothing
+    #[cfg(feature = "redis")]
+    Audit,
 }
 
 /// Does what the options say.
 ///
 /// # Errors
 /// When the queue refuses it or cannot be reached.
-pub fn run(options: &Options) -> Result<(), Expected> {
+pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
+    #[cfg(feature = "redis")]
+    if matches!(options.what, What::Audit) {
+        return super::audit::run(&options.which, registry);
+    }
+    #[cfg(not(feature = "redis"))]
+    let _ = registry;
     let broker = options.which.open()?;
     let out = Out::detect();
     let show = |value: &dyn ErasedJson, text: &dyn Fn() -> String| {
@@ -144,6 +153,8 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         What::Empty { queue } => Control::Empty(queue.clone()),
         What::Suspend { queue } => Control::Suspend(queue.clone()),
         What::Resume { queue } => Control::Resume(queue.clone()),
+        #[cfg(feature = "redis")]
+        What::Audit => unreachable!("it has returned above"),
     };
     let changed = broker.control(&control).map_err(refused)?;
     let value = serde_json::json!({ "changed": changed });

@@ -3,6 +3,8 @@
 //! All of them speak to one broker, `--broker sqlite:PATH` or `redis://HOST`; without it to the Redis that rq's `RQ_REDIS_URL`
 //! names or, without that too, to a file in the user's state directory. Which one it is then is said on stderr.
 
+#[cfg(feature = "redis")]
+pub mod audit;
 pub mod command;
 pub mod enqueue;
 pub mod manage;
@@ -37,9 +39,9 @@ impl Which {
     /// When it cannot be opened, and when `--broker` names something that is no broker.
     pub fn open(&self) -> Result<Arc<dyn Broker>, Expected> {
         let path = match &self.broker {
+            Some(text) if is_redis(text) => return open_redis(text),
             Some(text) => match text.split_once(':') {
                 Some(("sqlite", path)) if !path.is_empty() => PathBuf::from(path),
-                Some(("redis" | "rediss" | "redis+unix" | "unix", _)) => return redis(text),
                 _ => {
                     // Not the whole text: it may be an address with a password.
                     let scheme = text.split("//").next().unwrap_or_default();
@@ -52,7 +54,7 @@ impl Which {
             None => {
                 if let Ok(url) = std::env::var("RQ_REDIS_URL") {
                     eprintln!("jobs are kept in the Redis that RQ_REDIS_URL names");
-                    return redis(&url);
+                    return open_redis(&url);
                 }
                 let path = default_path()?;
                 eprintln!("jobs are kept in {}", path.display());
@@ -63,18 +65,20 @@ impl Which {
     }
 }
 
-/// The queues in a Redis, under the prefix that rq's `RQ_KEY_PREFIX` names.
+fn is_redis(text: &str) -> bool {
+    ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
 #[cfg(feature = "redis")]
-fn redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
-    use ropewalk_jobs::broker::redis::{RedisBroker, SKEW_MAX};
-    let opening = RedisBroker::at(url);
-    let opening = match std::env::var("RQ_KEY_PREFIX") {
-        Ok(prefix) => opening.prefix(prefix),
-        Err(_) => opening,
+fn open_redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
+    let opening = ropewalk_jobs::RedisBroker::at(url);
+    let opening = match key_prefix() {
+        Some(prefix) => opening.prefix(prefix),
+        None => opening,
     };
     let broker = opening.open().map_err(refused)?;
     let skew = broker.skew();
-    if skew > SKEW_MAX {
+    if skew > ropewalk_jobs::broker::redis::SKEW_MAX {
         eprintln!(
             "the clock of this machine and that of Redis differ by {} s: jobs go by that of Redis, and other programs here may \
              not",
@@ -84,9 +88,19 @@ fn redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
     Ok(Arc::new(broker))
 }
 
+/// The prefix of the keys, from where rq 3 takes it.
+#[cfg(feature = "redis")]
+fn key_prefix() -> Option<String> {
+    std::env::var("RQ_KEY_PREFIX").ok().filter(|prefix| !prefix.is_empty())
+}
+
 #[cfg(not(feature = "redis"))]
-fn redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
-    Err(Expected::Usage("this program was built without Redis: build it with `--features redis`".to_owned()))
+fn open_redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
+    Err(Expected::Usage(
+        "this program was built without Redis: build it with `--features redis`, as in \
+         `cargo install ropewalk-cli --features redis`"
+            .to_owned(),
+    ))
 }
 
 /// The file of a user who names none.
