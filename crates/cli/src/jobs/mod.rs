@@ -1,7 +1,7 @@
 //! The commands of the job queue: `enqueue`, `worker` and `jobs`.
 //!
-//! All of them speak to one broker, `--broker sqlite:PATH` or `redis://HOST`; without it to the Redis that rq's `RQ_REDIS_URL`
-//! names or, without that too, to a file in the user's state directory. Which one it is then is said on stderr.
+//! All of them speak to one broker, `--broker sqlite:PATH` or (feature `redis`) `redis://HOST:PORT/DB`; without it to the Redis
+//! that rq's `RQ_REDIS_URL` names or, without that too, to a file in the user's state directory. Which one is then said on stderr.
 
 #[cfg(feature = "redis")]
 pub mod audit;
@@ -52,6 +52,7 @@ impl Which {
                 }
             },
             None => {
+                #[cfg(feature = "redis")]
                 if let Ok(url) = std::env::var("RQ_REDIS_URL") {
                     eprintln!("jobs are kept in the Redis that RQ_REDIS_URL names");
                     return open_redis(&url);
