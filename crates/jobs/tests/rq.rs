@@ -64,6 +64,7 @@ fn every_cell_is_green_or_has_its_reason() {
         let python = venv(version);
         for serializer in ["pickle", "json"] {
             heads.push(format!("rq {version}, {serializer}"));
+            let begun = std::time::Instant::now();
             let house = House::open(&python, version, serializer);
             let columns = [Direction::ToRust, Direction::ToPython].into_iter().flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
             for (row, (direction, cell)) in columns.enumerate() {
@@ -73,6 +74,7 @@ fn every_cell_is_green_or_has_its_reason() {
                     None => match run(&house, cell, direction) {
                         Ok(()) => "ok".to_owned(),
                         Err(why) => {
+                            println!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name);
                             failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
                             "FAILED".to_owned()
                         }
@@ -81,6 +83,7 @@ fn every_cell_is_green_or_has_its_reason() {
                 rows[row].1.push(said);
             }
             house.agree();
+            println!("rq {version}, {serializer}: {:.1} s", begun.elapsed().as_secs_f64());
         }
     }
     assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));

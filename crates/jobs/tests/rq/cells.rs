@@ -74,7 +74,7 @@ fn nothing(_: &House) -> Result<(), String> {
     Err("there is no such cell".to_owned())
 }
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
 const RUST: &str = "rust";
 const PYTHON: &str = "python";
 
