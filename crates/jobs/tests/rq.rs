@@ -66,7 +66,9 @@ fn every_cell_is_green_or_has_its_reason() {
             heads.push(format!("rq {version}, {serializer}"));
             let begun = std::time::Instant::now();
             let house = House::open(&python, version, serializer);
-            let columns = [Direction::ToRust, Direction::ToPython].into_iter().flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
+            let columns = [Direction::ToRust, Direction::ToPython]
+                .into_iter()
+                .flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
             for (row, (direction, cell)) in columns.enumerate() {
                 let reason = cell.reason(direction, version);
                 let said = match reason {
@@ -75,7 +77,11 @@ fn every_cell_is_green_or_has_its_reason() {
                         Ok(()) => "ok".to_owned(),
                         Err(why) => {
                             println!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name);
-                            failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
+                            failed.push(format!(
+                                "rq {version}, {serializer}, {}, {}: {why}",
+                                direction.words(),
+                                cell.name
+                            ));
                             "FAILED".to_owned()
                         }
                     },

@@ -75,12 +75,12 @@ pub(crate) fn server() -> &'static Server {
         let server = Server::start(&directory, &[]);
         let mut admin =
             redis::Client::open(server.url("")).and_then(|client| client.get_connection()).expect("a connection");
-        let mut acl = redis::cmd("ACL");
+        let mut set = redis::cmd("ACL");
         // The line without the name of its command, and with a password.
         for word in acl().replace("PASSWORD", "secret").split_whitespace().skip(1) {
-            acl.arg(word);
+            set.arg(word);
         }
-        acl.exec(&mut admin).expect("an ACL that Redis takes");
+        set.exec(&mut admin).expect("an ACL that Redis takes");
         // Its files are open or in memory; nothing needs the names any more but the socket.
         server
     })

@@ -111,7 +111,8 @@ def fetch(id):
     it = job(id)
     latest = it.latest_result()
     return {
-        "status": it.get_status().value,
+        # All of one moment: the status is asked for anew otherwise.
+        "status": it.get_status(refresh=False).value,
         "function": it.func_name,
         "value": it.return_value(),
         "type": latest.type.value if latest else None,
