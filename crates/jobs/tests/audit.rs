@@ -123,7 +123,9 @@ fn it_writes_nothing_and_says_what_would_fit() {
     assert_eq!(digest(&mut admin), before);
     let reads = ["smembers", "lrange", "llen", "zrevrange", "zcard", "hmget"];
     assert!(reads.iter().all(|command| commands.contains(*command)), "it read: {commands:?}");
-    let harmless = |command: &&String| reads.contains(&&***command) || ["hello", "client", "select", "auth", "ping"].contains(&&***command);
+    let harmless = |command: &&String| {
+        reads.contains(&&***command) || ["hello", "client", "select", "auth", "ping"].contains(&&***command)
+    };
     assert!(commands.iter().all(|command| harmless(&command)), "only that: {commands:?}");
 
     assert_eq!((audit.ghosts, audit.functions.len()), (1, 3));
@@ -145,7 +147,10 @@ fn who_may_not_read_is_told_so() {
     let directory = Temporary::new("refused");
     let server = Server::start(&directory.0, &[]);
     let mut admin = redis::Client::open(server.url("")).unwrap().get_connection().unwrap();
-    redis::cmd("ACL").arg(&["SETUSER", "blind", "on", ">secret", "-@all", "+@connection"][..]).exec(&mut admin).unwrap();
+    redis::cmd("ACL")
+        .arg(&["SETUSER", "blind", "on", ">secret", "-@all", "+@connection"][..])
+        .exec(&mut admin)
+        .unwrap();
     let read = |url: &str| Audit::read(url, None, &Registry::new()).unwrap_err().to_string();
     let said = read(&server.url("user=blind&pass=secret"));
     assert!(said.contains("Redis cannot be read") && !said.contains("secret"), "{said}");

@@ -65,7 +65,9 @@ fn every_cell_is_green_or_has_its_reason() {
         for serializer in ["pickle", "json"] {
             heads.push(format!("rq {version}, {serializer}"));
             let house = House::open(&python, version, serializer);
-            let columns = [Direction::ToRust, Direction::ToPython].into_iter().flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
+            let columns = [Direction::ToRust, Direction::ToPython]
+                .into_iter()
+                .flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
             for (row, (direction, cell)) in columns.enumerate() {
                 let reason = cell.reason(direction, version);
                 let said = match reason {
@@ -73,7 +75,11 @@ fn every_cell_is_green_or_has_its_reason() {
                     None => match run(&house, cell, direction) {
                         Ok(()) => "ok".to_owned(),
                         Err(why) => {
-                            failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
+                            failed.push(format!(
+                                "rq {version}, {serializer}, {}, {}: {why}",
+                                direction.words(),
+                                cell.name
+                            ));
                             "FAILED".to_owned()
                         }
                     },

@@ -8,8 +8,8 @@ use crate::redis_server::Server;
 use ropewalk_jobs::broker::{Broker, Control};
 use ropewalk_jobs::rq::data::Serializer;
 use ropewalk_jobs::{
-    BrokerError, Enqueued, Group, JobBuilder, JobHandle, JobId, JobQueue, RedisBroker, Registry, Remote, Retry, RunningWorker, State, Unique,
-    Worker,
+    BrokerError, Enqueued, Group, JobBuilder, JobHandle, JobId, JobQueue, RedisBroker, Registry, Remote, Retry,
+    RunningWorker, State, Unique, Worker,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -60,11 +60,13 @@ impl Cell {
     pub(crate) fn reason(&self, direction: Direction, version: &str) -> Option<&'static str> {
         match (self.name, direction) {
             ("repeat", Direction::ToPython) => Some("ropewalk has no repeated jobs: nothing to enqueue"),
-            ("rate limit", Direction::ToPython) => Some("a limit of ropewalk is kept by its own workers; rq's workers do not know it"),
-            ("rate limit", Direction::ToRust) if version.starts_with("2.") => Some("rq has rate limits since 3.0"),
-            ("callback", Direction::ToRust) => {
-                Some("the callbacks that Python names are functions that only Python has: our worker does not call them. Enqueue a job that depends on the first")
+            ("rate limit", Direction::ToPython) => {
+                Some("a limit of ropewalk is kept by its own workers; rq's workers do not know it")
             }
+            ("rate limit", Direction::ToRust) if version.starts_with("2.") => Some("rq has rate limits since 3.0"),
+            ("callback", Direction::ToRust) => Some(
+                "the callbacks that Python names are functions that only Python has: our worker does not call them. Enqueue a job that depends on the first",
+            ),
             _ => None,
         }
     }
@@ -108,7 +110,11 @@ struct Calls {
 
 #[ropewalk::task(name = "app.tasks.flaky")]
 fn flaky(calls: ropewalk::State<Calls>, key: String) -> Result<String, ValueError> {
-    if calls.made.fetch_add(1, Ordering::Relaxed) == 0 { Err(ValueError("the first time it fails".to_owned())) } else { Ok(key) }
+    if calls.made.fetch_add(1, Ordering::Relaxed) == 0 {
+        Err(ValueError("the first time it fails".to_owned()))
+    } else {
+        Ok(key)
+    }
 }
 
 #[ropewalk::task(name = "app.tasks.slow")]
@@ -153,7 +159,12 @@ impl House {
         let peer = Peer::start(python, &server.socket, serializer);
         let form = if serializer == "json" { Serializer::Json } else { Serializer::Pickle };
         let broker = RedisBroker::at(server.url("")).serializer(form).open().unwrap();
-        let registry = Registry::new().with::<add>().with_as::<fail>("app.tasks.fail").with::<flaky>().with::<slow>().with::<note>();
+        let registry = Registry::new()
+            .with::<add>()
+            .with_as::<fail>("app.tasks.fail")
+            .with::<flaky>()
+            .with::<slow>()
+            .with::<note>();
         let at_once = AtOnce::default();
         let worker = Worker::new(broker.clone())
             .queues([RUST])
@@ -182,7 +193,10 @@ impl House {
     }
 
     /// We enqueue for Python.
-    fn ours<R: serde::de::DeserializeOwned + Send + 'static>(&self, job: JobBuilder<R>) -> Result<JobHandle<R>, String> {
+    fn ours<R: serde::de::DeserializeOwned + Send + 'static>(
+        &self,
+        job: JobBuilder<R>,
+    ) -> Result<JobHandle<R>, String> {
         job.queue(PYTHON).enqueue(&self.queue).map_err(|error| error.to_string())
     }
 
@@ -253,10 +267,16 @@ mod to_rust {
     use super::*;
 
     pub(super) fn success(house: &House) -> Result<(), String> {
-        for (args, options) in [(json!([40, 2]), json!({})), (json!([42]), json!({})), (json!([40]), json!({"kwargs": {"b": 2}}))] {
+        for (args, options) in
+            [(json!([40, 2]), json!({})), (json!([42]), json!({})), (json!([40]), json!({"kwargs": {"b": 2}}))]
+        {
             let id = house.theirs("add", args, options)?;
             let job = house.seen(&id, "finished")?;
-            is(job["value"] == 42 && job["type"] == 1 && job["started"] == true && job["ended"] == true, "the result", &job)?;
+            is(
+                job["value"] == 42 && job["type"] == 1 && job["started"] == true && job["ended"] == true,
+                "the result",
+                &job,
+            )?;
         }
         Ok(())
     }
@@ -272,7 +292,11 @@ mod to_rust {
         // Arguments that do not fit are a failure in words, and no second try.
         let id = house.theirs("add", json!([1]), json!({"kwargs": {"c": 2}, "retry": {"max": 3}}))?;
         let job = house.seen(&id, "failed")?;
-        is(job["traceback"].as_str().is_some_and(|text| text.contains("unexpected keyword argument 'c'")), "the misfit", &job)
+        is(
+            job["traceback"].as_str().is_some_and(|text| text.contains("unexpected keyword argument 'c'")),
+            "the misfit",
+            &job,
+        )
     }
 
     pub(super) fn retry(house: &House) -> Result<(), String> {
@@ -356,7 +380,8 @@ mod to_rust {
 
     pub(super) fn rate_limit(house: &House) -> Result<(), String> {
         let options = json!({"rate_limit": {"key": "one", "concurrency": 1}});
-        let ids: Result<Vec<String>, String> = (0..4).map(|at| house.theirs("note", json!([at.to_string()]), options.clone())).collect();
+        let ids: Result<Vec<String>, String> =
+            (0..4).map(|at| house.theirs("note", json!([at.to_string()]), options.clone())).collect();
         for id in ids? {
             house.seen(&id, "finished")?;
         }
@@ -395,11 +420,16 @@ mod to_python {
         let error = handle.join().unwrap_err().to_string();
         is(error.contains("ValueError") && error.contains("disk is full"), "what the handle says", &error)?;
         let job = house.broker.job(&id).map_err(said)?.ok_or("it is there")?;
-        is(job.state == State::Failed && job.failure.is_some_and(|failure| failure.type_name == "ValueError"), "the failure", &id)
+        is(
+            job.state == State::Failed && job.failure.is_some_and(|failure| failure.type_name == "ValueError"),
+            "the failure",
+            &id,
+        )
     }
 
     pub(super) fn retry(house: &House) -> Result<(), String> {
-        let job = remote::<String>("flaky")(vec![json!("from-rust")]).retry(Retry::times(2).base(Duration::from_millis(500)));
+        let job =
+            remote::<String>("flaky")(vec![json!("from-rust")]).retry(Retry::times(2).base(Duration::from_millis(500)));
         let mut handle = house.ours(job)?;
         eventually(|| {
             house.work()?;
@@ -434,13 +464,18 @@ mod to_python {
     pub(super) fn stop(house: &House) -> Result<(), String> {
         house.peer.ask("start_worker", json!([PYTHON]), json!({}))?;
         let handle = house.ours(remote::<String>("slow")(vec![json!(60)]))?;
-        let stopped = eventually(|| is(house.state(handle.id())? == State::Leased, "it runs", handle.id())).and_then(|()| {
-            eventually(|| {
-                // A command that comes before the process of the job is there is lost in rq, so it is said until it is heard.
-                let _ = house.broker.control(&Control::Stop(handle.id().clone()));
-                is(house.state(handle.id())? == State::Stopped, "it was stopped", house.peer.fetch(handle.id().as_str()))
-            })
-        });
+        let stopped =
+            eventually(|| is(house.state(handle.id())? == State::Leased, "it runs", handle.id())).and_then(|()| {
+                eventually(|| {
+                    // A command that comes before the process of the job is there is lost in rq, so it is said until it is heard.
+                    let _ = house.broker.control(&Control::Stop(handle.id().clone()));
+                    is(
+                        house.state(handle.id())? == State::Stopped,
+                        "it was stopped",
+                        house.peer.fetch(handle.id().as_str()),
+                    )
+                })
+            });
         house.peer.ask("stop_worker", json!([]), json!({}))?;
         stopped
     }
@@ -474,10 +509,15 @@ mod to_python {
     }
 
     pub(super) fn unique(house: &House) -> Result<(), String> {
-        let job = || remote::<i64>("add")(vec![json!(1)]).queue(PYTHON).unique(Unique::key("once")).into_jobs().map_err(said);
+        let job =
+            || remote::<i64>("add")(vec![json!(1)]).queue(PYTHON).unique(Unique::key("once")).into_jobs().map_err(said);
         let first = house.queue.enqueue_all(&job()?).map_err(said)?;
         let second = house.queue.enqueue_all(&job()?).map_err(said)?;
-        is(matches!(second[0], Enqueued::Duplicate(_)) && first[0].id() == second[0].id(), "the second is refused", &second)?;
+        is(
+            matches!(second[0], Enqueued::Duplicate(_)) && first[0].id() == second[0].id(),
+            "the second is refused",
+            &second,
+        )?;
         house.work()?;
         eventually(|| {
             house.tick()?;
@@ -490,7 +530,9 @@ mod to_python {
     pub(super) fn callback(house: &House) -> Result<(), String> {
         let note = |text: &str| remote::<String>("note")(vec![json!(text)]).queue(PYTHON);
         let well = remote::<i64>("add")(vec![json!(1)]).on_success(note("well")).on_failure(note("badly"));
-        let badly = remote::<i64>("fail")(vec![json!("x")]).on_success(note("well of the second")).on_failure(note("badly of the second"));
+        let badly = remote::<i64>("fail")(vec![json!("x")])
+            .on_success(note("well of the second"))
+            .on_failure(note("badly of the second"));
         drop(house.ours(well)?);
         drop(house.ours(badly)?);
         let mut notes: Vec<Value> = Vec::new();

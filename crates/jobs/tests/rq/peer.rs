@@ -22,7 +22,10 @@ pub(crate) fn venv(version: &str) -> PathBuf {
         let run = |program: &Path, arguments: &[&str]| {
             let status = Command::new(program).args(arguments).status();
             let line = format!("{} {}", program.display(), arguments.join(" "));
-            assert!(status.is_ok_and(|status| status.success()), "this test needs rq {version}, and this failed: {line}");
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "this test needs rq {version}, and this failed: {line}"
+            );
         };
         let home = home.to_str().expect("a path of text");
         run(Path::new("python3"), &["-m", "venv", "--clear", home]);
