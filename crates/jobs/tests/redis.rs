@@ -258,7 +258,8 @@ fn scheduler_of_python_is_not_run_over() {
     redis::cmd("SET").arg(place.key("scheduler-lock:default")).arg("python").exec(&mut place.raw).unwrap();
     place.broker.enqueue(&[NewJob { id: id("a"), due, ..NewJob::new("t", "[]") }]).unwrap();
     let until = Instant::now() + LIMIT;
-    while place.broker.now() <= due.unwrap() {
+    // The server's own clock may be a little behind what is known of it.
+    while place.broker.now() <= due.unwrap() + Duration::from_millis(50) {
         assert!(Instant::now() < until);
         thread::yield_now();
     }

@@ -31,13 +31,19 @@ impl Drop for Server {
 impl Server {
     /// Starts one in this directory. `more` are lines for its configuration.
     pub(crate) fn start(directory: &Path, more: &[&str]) -> Self {
+        Self::start_and(directory, more, false)
+    }
+
+    /// And, if that is wanted, the directory goes with it.
+    fn start_and(directory: &Path, more: &[&str], forget: bool) -> Self {
         let socket = directory.join("redis.sock");
         let mut command = Command::new("sh");
         // The shell waits for the end of its input, and then ends what it started.
         command
             .arg("-c")
-            .arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server"#)
+            .arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server; rm -rf "$FORGET""#)
             .arg("sh");
+        command.env("FORGET", if forget { directory } else { Path::new("") });
         command.args(["--port", "0", "--unixsocket"]).arg(&socket).args(["--save", "", "--dir", "."]).args(more);
         let guard = command.current_dir(directory).stdin(Stdio::piped()).spawn().expect("a shell");
         let until = Instant::now() + Duration::from_secs(20);
@@ -72,7 +78,7 @@ pub(crate) fn server() -> &'static Server {
         let memory = PathBuf::from("/dev/shm");
         let directory = if memory.is_dir() { memory } else { std::env::temp_dir() }.join(name);
         std::fs::create_dir_all(&directory).expect("a directory for temporary files");
-        let server = Server::start(&directory, &[]);
+        let server = Server::start_and(&directory, &[], true);
         let mut admin =
             redis::Client::open(server.url("")).and_then(|client| client.get_connection()).expect("a connection");
         let mut set = redis::cmd("ACL");
@@ -81,7 +87,6 @@ pub(crate) fn server() -> &'static Server {
             set.arg(word);
         }
         set.exec(&mut admin).expect("an ACL that Redis takes");
-        // Its files are open or in memory; nothing needs the names any more but the socket.
         server
     })
 }

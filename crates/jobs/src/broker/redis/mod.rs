@@ -220,11 +220,7 @@ fn address(url: &str) -> Result<(redis::ConnectionInfo, String), BrokerError> {
         _ => info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)),
     };
     // The connection that listens needs the third version of the protocol, and the other one does no worse by it.
-    let settings = info
-        .redis_settings()
-        .clone()
-        .set_protocol(redis::ProtocolVersion::RESP3)
-        .set_lib_name("ropewalk", env!("CARGO_PKG_VERSION"));
+    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok((info.set_redis_settings(settings), server))
 }
 
