@@ -254,10 +254,11 @@ fn what_workers_of_python_leave_is_taken_up() {
 #[test]
 fn scheduler_of_python_is_not_run_over() {
     let mut place = Place::new();
-    let due = Some(place.broker.now() + Duration::from_millis(1));
+    let due = Some(place.broker.now() + Duration::from_millis(500));
     redis::cmd("SET").arg(place.key("scheduler-lock:default")).arg("python").exec(&mut place.raw).unwrap();
     place.broker.enqueue(&[NewJob { id: id("a"), due, ..NewJob::new("t", "[]") }]).unwrap();
     let until = Instant::now() + LIMIT;
+    assert_eq!(place.broker.job(&id("a")).unwrap().unwrap().state, State::Scheduled);
     // The server's own clock may be a little behind what is known of it.
     while place.broker.now() <= due.unwrap() + Duration::from_millis(50) {
         assert!(Instant::now() < until);

@@ -92,6 +92,9 @@ const CLAIMED: [&str; 13] = [
     "meta",
 ];
 
+/// A job of which only its data tell the function: its id, and these.
+type Undecided = (String, Vec<u8>);
+
 /// A queue in Redis. Clones are the same one.
 ///
 /// # Examples
@@ -325,7 +328,7 @@ impl RedisBroker {
         claim: &Claim,
         max: usize,
         verdicts: &HashMap<String, bool>,
-    ) -> Result<(Vec<Lease>, Vec<(String, Vec<u8>)>), BrokerError> {
+    ) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
         let mut command = self.command(Step::Claim);
         let beginning = format!("{:024x}", fastrand::u128(..) >> 32);
         command.arg(claim.worker.as_str()).arg(max).arg(millis(claim.lease)).arg(beginning);
