@@ -4,7 +4,7 @@ source "$(dirname "$0")/common.sh"
 job guide 6m "$@"
 
 log="$(mktemp)"
-cargo test -p ropewalk-examples --doc 2>&1 | tee "$log"
+cargo test -p ropewalk-examples --features redis --doc 2>&1 | tee "$log"
 figure pages "$(grep -c 'include_str!' examples/src/lib.rs || true)"
 figure blocks "$(passed_in "$log")"
 rm -f "$log"

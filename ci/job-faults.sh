@@ -2,6 +2,8 @@
 # The job queue loses nothing: simulated hours with everything that can go wrong, then real processes that are killed and stopped
 # at each crash point and at random, with a checker outside of them.
 #
+# On SQLite, and on a Redis that is started here (redis-server, with its log on the disk).
+#
 #   ci/job-faults.sh
 #   JOB_FAULTS_SEEDS=10000 JOB_FAULTS_SECONDS=3600 JOB_FAULTS_LIMIT=6h ci/job-faults.sh
 source "$(dirname "$0")/common.sh"
@@ -9,9 +11,12 @@ job job-faults "${JOB_FAULTS_LIMIT:-8m}" "$@"
 
 log="$(mktemp)"
 ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" \
-    cargo test -p ropewalk-jobs --release --features __crash_points --lib simulat -- --nocapture 2>&1 | tee "$log"
+    cargo test -p ropewalk-jobs --release --features __crash_points,redis --lib simulat -- --nocapture 2>&1 | tee "$log"
 ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="${JOB_FAULTS_SEED:-$RANDOM}" \
-    cargo test -p ropewalk-jobs --release --features __crash_points --test faults 2>&1 | tee -a "$log"
+    cargo test -p ropewalk-jobs --release --features __crash_points,redis --test faults 2>&1 | tee -a "$log"
+ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="${JOB_FAULTS_SEED:-$RANDOM}" \
+    cargo test -p ropewalk-jobs --release --features __crash_points,redis --test faults 2>&1 | sed 's/^faults:/faults-redis:/' |
+    tee -a "$log"
 
 # The number before or after a word of the line that begins with another.
 before() { { grep "^$1:" "$log" || true; } | { grep -oE "[0-9]+ $2" || true; } | grep -oE '^[0-9]+' || echo 0; }
@@ -23,4 +28,7 @@ figure directed "$(after faults directed)"
 figure random "$(after faults random)"
 figure jobs "$(after faults jobs)"
 figure runs_again "$(after faults again)"
+figure redis_directed "$(after faults-redis directed)"
+figure redis_random "$(after faults-redis random)"
+figure redis_jobs "$(after faults-redis jobs)"
 rm -f "$log"

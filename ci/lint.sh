@@ -10,10 +10,10 @@ cargo fmt --all --check --manifest-path interop/Cargo.toml
 # What ships is held to clippy.toml (no hidden sleeps and exits); tests and examples may sleep.
 cargo clippy --workspace --lib --bins --quiet -- -D warnings
 cargo clippy --workspace --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
-cargo clippy -p ropewalk-cli --features jobs --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
+cargo clippy -p ropewalk-cli -p ropewalk-jobs --features ropewalk-cli/redis,ropewalk-jobs/redis --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 cargo clippy --manifest-path bench/Cargo.toml --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features ropewalk-jobs/redis --quiet
 
 if cargo deny --version >/dev/null 2>&1; then
     cargo deny --offline check bans licenses sources

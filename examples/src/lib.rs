@@ -49,4 +49,8 @@ mod pages {
 
     #[doc = include_str!("../../guide/src/coming-from-subprocess.md")]
     mod coming_from_subprocess {}
+
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../../guide/src/coming-from-rq.md")]
+    mod coming_from_rq {}
 }

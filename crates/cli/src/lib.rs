@@ -92,7 +92,7 @@ fn run_with(
         #[cfg(all(unix, feature = "jobs"))]
         Command::Worker(options) => jobs::worker::run(&options, registry),
         #[cfg(all(unix, feature = "jobs"))]
-        Command::Jobs(options) => jobs::manage::run(&options),
+        Command::Jobs(options) => jobs::manage::run(&options, &registry),
         #[cfg(target_os = "linux")]
         Command::Profile(options) => profile::run(&options),
         Command::Child { role } => lab::child::play(role),

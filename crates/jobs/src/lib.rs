@@ -25,6 +25,7 @@
 //! | I want | look at |
 //! | --- | --- |
 //! | make a job of a call, with a delay, an order, a key | [`Enqueue`], [`JobBuilder`] |
+//! | a job of a function that is not in this program, in Python for instance | [`Remote`] |
 //! | several together, and one when all have ended | [`Group`] |
 //! | the queue where any executor fits | [`JobQueue`] |
 //! | run jobs | [`Worker`] |
@@ -38,10 +39,14 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteBroker`]; SQLite is compiled with it. On Unix |
+//! | `redis` | no | `RedisBroker`: many machines, and python-rq's programs beside ours; `rq`: the form in which it keeps jobs |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+mod arguments;
+#[cfg(feature = "redis")]
+pub mod audit;
 pub mod broker;
 mod crash;
 pub mod dependency;
@@ -49,16 +54,20 @@ pub mod job;
 mod queue;
 mod registry;
 mod retry;
+#[cfg(feature = "redis")]
+pub mod rq;
 pub mod state;
 mod unique;
 pub mod worker;
 
+#[cfg(feature = "redis")]
+pub use broker::RedisBroker;
 #[cfg(all(unix, feature = "sqlite"))]
 pub use broker::SqliteBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};
 pub use dependency::{Need, When};
 pub use job::{Failure, FailureKind, Job, JobId, NewJob, Time};
-pub use queue::{Enqueue, Group, JobBuilder, JobHandle, JobQueue};
+pub use queue::{Enqueue, Group, JobBuilder, JobHandle, JobQueue, Remote};
 pub use registry::{Handler, Ran, Registry};
 pub use retry::Retry;
 pub use state::State;

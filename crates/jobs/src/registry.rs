@@ -1,6 +1,7 @@
 //! Which tasks a worker knows: from a stable name and text to a run, and back to text.
 
-use crate::job::{Failure, FailureKind};
+use crate::arguments;
+use crate::job::{Failure, FailureKind, Problem};
 use ropewalk::JobContext;
 use ropewalk::task::Task;
 use serde::Serialize;
@@ -31,7 +32,17 @@ pub type Handler = Arc<dyn Fn(&str, &JobContext) -> Ran + Send + Sync>;
 /// assert!(registry.names().next().unwrap().ends_with("::double"));
 /// ```
 #[derive(Clone, Default)]
-pub struct Registry(HashMap<String, Handler>);
+pub struct Registry(HashMap<String, Entry>);
+
+/// From the name and the arguments to what does not fit.
+type Takes = fn(&str, &str) -> Result<(), Problem>;
+
+#[derive(Clone)]
+struct Entry {
+    handler: Handler,
+    /// Whether the task takes these arguments; nothing for one that only its handler knows.
+    takes: Option<Takes>,
+}
 
 impl Registry {
     /// No task yet.
@@ -46,13 +57,41 @@ impl Registry {
         T: Task<Output: Serialize>,
         T::Tuple: DeserializeOwned,
     {
-        self.with_handler(T::NAME, Arc::new(|payload, job| run::<T>(payload, job)))
+        self.with_as::<T>(T::NAME)
+    }
+
+    /// And this one, under a name that others have for it: `with_as::<thumb>("app.tasks.thumb")` runs the jobs that a Python
+    /// program enqueues for its own function of that name. Arguments by name find the parameters of the same name.
+    ///
+    /// ```
+    /// # use ropewalk_jobs::Registry;
+    /// #[ropewalk::task]
+    /// fn thumb(id: u64, size: u32) -> u64 {
+    ///     id * u64::from(size)
+    /// }
+    ///
+    /// let registry = Registry::new().with_as::<thumb>("app.tasks.thumb");
+    /// let takes = |payload| registry.takes("app.tasks.thumb", payload).unwrap();
+    /// assert!(takes(r#"{"args": [7], "kwargs": {"size": 200}}"#).is_ok());
+    /// assert_eq!(takes("[7]").unwrap_err().to_string(), "app.tasks.thumb(id, size) missing 1 required argument: 'size'");
+    /// ```
+    #[must_use]
+    pub fn with_as<T>(mut self, name: impl Into<String>) -> Self
+    where
+        T: Task<Output: Serialize>,
+        T::Tuple: DeserializeOwned,
+    {
+        let name = name.into();
+        let own = name.clone();
+        let handler: Handler = Arc::new(move |payload, job| run::<T>(&own, payload, job));
+        self.0.insert(name, Entry { handler, takes: Some(takes::<T>) });
+        self
     }
 
     /// And one that is not made by the attribute.
     #[must_use]
     pub fn with_handler(mut self, name: impl Into<String>, handler: Handler) -> Self {
-        self.0.insert(name.into(), handler);
+        self.0.insert(name.into(), Entry { handler, takes: None });
         self
     }
 
@@ -62,7 +101,17 @@ impl Registry {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
-        self.0.get(name)
+        self.0.get(name).map(|entry| &entry.handler)
+    }
+
+    /// Whether the task of this name takes these arguments; nothing if there is none, or only its handler knows.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit, as the job would say it.
+    pub fn takes(&self, name: &str, payload: &str) -> Option<Result<(), Problem>> {
+        let takes = self.0.get(name)?.takes?;
+        Some(takes(name, payload))
     }
 }
 
@@ -72,23 +121,17 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn run<T>(payload: &str, job: &JobContext) -> Ran
+fn takes<T: Task<Tuple: DeserializeOwned>>(name: &str, payload: &str) -> Result<(), Problem> {
+    arguments::tuple::<T::Tuple>(name, T::PARAMETERS, payload).map(drop)
+}
+
+fn run<T>(name: &str, payload: &str, job: &JobContext) -> Ran
 where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,
 {
-    // To serde a tuple of nothing is null, and to everybody else it is an empty array.
-    let text = if T::PARAMETERS.is_empty() && payload.trim() == "[]" { "null" } else { payload };
-    let tuple = serde_json::from_str(text).map_err(|error| {
-        let parameters = T::PARAMETERS.join(", ");
-        Failure::new(
-            FailureKind::Payload,
-            format!(
-                "the arguments do not fit {}({parameters}): {error}. Were they sent by another version of the program?",
-                T::NAME
-            ),
-        )
-    })?;
+    let tuple = arguments::tuple(name, T::PARAMETERS, payload)
+        .map_err(|problem| Failure::new(FailureKind::Payload, problem.to_string()))?;
     let output = T::from_tuple(tuple).run_in(job).map_err(|error| Failure::of_task(&error))?;
     serde_json::to_string(&output)
         .map_err(|error| Failure::new(FailureKind::Result, format!("the result cannot be written as JSON: {error}")))

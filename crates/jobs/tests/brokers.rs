@@ -13,6 +13,10 @@ mod model;
 mod order;
 #[path = "brokers/people.rs"]
 mod people;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "what other tests use of it")]
+#[path = "brokers/redis.rs"]
+mod redis_server;
 #[path = "brokers/subject.rs"]
 mod subject;
 #[path = "brokers/together.rs"]
@@ -23,7 +27,7 @@ macro_rules! conforms {
     ($name:ident, $open:path) => {
         mod $name {
             conforms!(@tests $open, order: batch_is_all_or_nothing, the_same_id_twice_is_one_job, priority_then_arrival,
-                queues_in_the_order_asked, nothing_is_claimed_twice, never_before_its_time, larger_than_the_limits,
+                queues_in_the_order_asked, nothing_is_claimed_twice, never_before_its_time, larger_than_the_limits, only_what_is_wanted,
                 each_end_is_told_once, a_waiter_is_woken, another_handle_sees_it_all);
             conforms!(@tests $open, leases: settle_after_the_lease_is_lost, settle_said_twice, released_keeps_its_place_uncounted,
                 failure_comes_back_later, lease_ends_on_time_and_a_beat_extends_it, third_crash_is_poison,
@@ -49,3 +53,5 @@ macro_rules! conforms {
 
 conforms!(memory, crate::subject::memory);
 conforms!(sqlite, crate::subject::sqlite);
+#[cfg(feature = "redis")]
+conforms!(redis, crate::subject::redis);

@@ -1,10 +1,11 @@
 //! Processes that die and stop at the worst moments, and a checker outside of them.
 //!
-//! The test starts itself again as workers and as producers on one SQLite file. What it believes are two append-only files
+//! The test starts itself again as workers and as producers on one SQLite file or, with `ROPEWALK_FAULT_BROKER=redis`, on a Redis of
+//! its own that writes everything to its disk before it answers. What it believes are two append-only files
 //! that the processes write before and after they do something (`acked`: an enqueue was answered; `runs`: a run begins), and
 //! at the end the store itself.
 //!
-//! - **Directed**: each named crash point ([`POINTS`]) in a worker, and where it is passed there in a producer: killed there, and
+//! - **Directed**: each named crash point of the broker and of the worker ([`POINTS`]) in a worker, and where it is passed there in a producer: killed there, and
 //!   stopped there until its leases have run out, then continued. A point that is never passed is a failure of the test.
 //! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms.
 //!
@@ -30,13 +31,18 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Every crash point of the crate: in a worker, and whether a producer passes it too.
-const POINTS: &[(&str, bool)] = &[
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "what other tests use of it")]
+#[path = "brokers/redis.rs"]
+mod redis_server;
+
+/// The crash points of the SQLite broker: in a worker, and whether a producer passes it too.
+const POINTS_SQLITE: &[(&str, bool)] = &[
     ("writer.taken", true),
     ("writer.turn", true),
     ("writer.begun", true),
@@ -55,6 +61,13 @@ const POINTS: &[(&str, bool)] = &[
     ("tick.due", false),
     ("tick.expired", false),
     ("tick.forgotten", false),
+];
+
+/// Those of the Redis broker. (Its steps run in the server, which is killed in `tests/redis.rs`.)
+const POINTS_REDIS: &[(&str, bool)] = &[("redis.taken", true), ("redis.sent", true), ("redis.answered", true)];
+
+/// Those of a worker on any broker.
+const POINTS: &[(&str, bool)] = &[
     ("dispatcher.before_claim", false),
     ("dispatcher.claimed", false),
     ("dispatcher.before_settle", false),
@@ -88,8 +101,46 @@ fn note(file: &str, line: &str) {
     file.write_all(format!("{line}\n").as_bytes()).expect("a line of history");
 }
 
-fn open(place: &Path) -> SqliteBroker {
-    SqliteBroker::open(place.join("jobs.db")).expect("the file of the queue")
+fn is_on_redis() -> bool {
+    std::env::var("ROPEWALK_FAULT_BROKER").is_ok_and(|broker| broker == "redis")
+}
+
+/// The server of this test: started by it, and named to the processes that it starts.
+#[cfg(feature = "redis")]
+fn redis_url() -> String {
+    use std::sync::OnceLock;
+    static SERVER: OnceLock<(redis_server::Server, Place)> = OnceLock::new();
+    std::env::var("FAULTS_REDIS").unwrap_or_else(|_| {
+        let (server, _) = SERVER.get_or_init(|| {
+            let place = Place::new("redis");
+            (redis_server::Server::start(&place.0, &["--appendonly", "yes", "--appendfsync", "always"]), place)
+        });
+        server.url("")
+    })
+}
+
+#[cfg(feature = "redis")]
+fn open_redis(place: &Path) -> Arc<dyn Broker> {
+    let name = place.file_name().expect("a directory").to_string_lossy();
+    let opening = ropewalk_jobs::RedisBroker::at(redis_url()).prefix(format!("rq:{name}"));
+    Arc::new(opening.open().expect("the server of the queue"))
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_redis(_: &Path) -> Arc<dyn Broker> {
+    panic!("built without the feature `redis`")
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis_url() -> String {
+    String::new()
+}
+
+fn open(place: &Path) -> Arc<dyn Broker> {
+    if is_on_redis() {
+        return open_redis(place);
+    }
+    Arc::new(SqliteBroker::open(place.join("jobs.db")).expect("the file of the queue"))
 }
 
 fn be_a_worker(place: &Path) {
@@ -140,6 +191,9 @@ impl Process {
     fn start(place: &Path, role: &[&str], crash: Option<&str>) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this test"));
         command.args(role).env("FAULTS_PLACE", place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if is_on_redis() {
+            command.env("FAULTS_REDIS", redis_url());
+        }
         match crash {
             Some(plan) => command.env("ROPEWALK_CRASH", plan),
             None => command.env_remove("ROPEWALK_CRASH"),
@@ -308,8 +362,13 @@ fn directed(point: &str, how: How, producer: bool, at: u32) -> Result<(bool, See
         let mut first = Process::start(&place.0, &["producer", "p", "0", "24"], None);
         wait_until("the jobs are enqueued", CALM_MAX, || first.has_ended())?;
         // For a tick to find: a lease that runs out at once, and jobs that were forgotten.
-        let ghost =
-            Claim { worker: WorkerId::of("ghost"), queues: vec!["default".into()], max: 1, lease: Duration::ZERO };
+        let ghost = Claim {
+            worker: WorkerId::of("ghost"),
+            queues: vec!["default".into()],
+            max: 1,
+            lease: Duration::ZERO,
+            tasks: None,
+        };
         open(&place.0).claim(&ghost).expect("a claim");
         victim = Process::start(&place.0, &["worker"], Some(&plan));
     }
@@ -349,7 +408,8 @@ fn was_killed(process: &mut Process) -> bool {
 
 fn all_directed() -> (usize, Seen) {
     let mut cases = Vec::new();
-    for (point, in_producers) in POINTS {
+    let own = if is_on_redis() { POINTS_REDIS } else { POINTS_SQLITE };
+    for (point, in_producers) in own.iter().chain(POINTS) {
         for how in [How::Kill, How::Stop] {
             // A worker enqueues and controls nothing.
             if !["enqueue.inserted", "control.done"].contains(point) {
@@ -477,7 +537,9 @@ fn main() {
         }
         _ => {
             let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-            controls();
+            if !is_on_redis() {
+                controls();
+            }
             let (cases, directed) = all_directed();
             println!("directed: {cases} cases, {directed:?}");
             let (faults, random) =

@@ -222,8 +222,13 @@ fn another_process_wakes_a_waiter() {
         assert!(begun.elapsed() < Duration::from_secs(90), "it slept through the news");
     }
     assert!(other.wait().unwrap().success());
-    let claim =
-        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
+    let claim = Claim {
+        worker: WorkerId::random(),
+        queues: vec!["default".into()],
+        max: 5,
+        lease: Duration::from_secs(30),
+        tasks: None,
+    };
     assert_eq!(broker.claim(&claim).unwrap().len(), 1);
 }
 
@@ -279,8 +284,13 @@ fn opened_twice_and_again_elsewhere_loses_nothing() {
 #[test]
 fn boot_that_is_not_known_ends_no_lease_and_is_not_remembered() {
     let directory = Directory::new();
-    let claim =
-        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
+    let claim = Claim {
+        worker: WorkerId::random(),
+        queues: vec!["default".into()],
+        max: 5,
+        lease: Duration::from_secs(30),
+        tasks: None,
+    };
     let first = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
     first.enqueue(&[NewJob::new("t", "[]")]).unwrap();
     assert_eq!(first.claim(&claim).unwrap().len(), 1);
@@ -313,8 +323,13 @@ impl Clock for Boot {
 #[test]
 fn leases_of_an_earlier_boot_have_run_out() {
     let directory = Directory::new();
-    let claim =
-        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(30) };
+    let claim = Claim {
+        worker: WorkerId::random(),
+        queues: vec!["default".into()],
+        max: 5,
+        lease: Duration::from_secs(30),
+        tasks: None,
+    };
     {
         let broker = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
         broker.enqueue(&[NewJob::new("t", "[]")]).unwrap();
@@ -347,8 +362,13 @@ fn clock_ten_minutes_off_takes_no_lease() {
     let directory = Directory::new();
     let right = SqliteBroker::open(directory.file()).unwrap();
     right.enqueue(&[NewJob::new("t", "[]")]).unwrap();
-    let claim =
-        Claim { worker: WorkerId::random(), queues: vec!["default".into()], max: 5, lease: Duration::from_secs(60) };
+    let claim = Claim {
+        worker: WorkerId::random(),
+        queues: vec!["default".into()],
+        max: 5,
+        lease: Duration::from_secs(60),
+        tasks: None,
+    };
     let lease = right.claim(&claim).unwrap().remove(0);
     for off in [600_000, -600_000] {
         let other = SqliteBroker::open_with_clock(directory.file(), Off(off)).unwrap();

@@ -471,6 +471,7 @@ fn job_of_a_worker_that_vanished_runs_again() {
         queues: vec!["sums".into()],
         max: 1,
         lease: Duration::from_secs(1),
+        tasks: None,
     };
     assert_eq!(place.broker.claim(&claim).unwrap().len(), 1);
     let begun = Instant::now();

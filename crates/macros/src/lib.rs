@@ -58,7 +58,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///   `Err` becomes `TaskError::Failed`; `E` is any error type. Every other return type is the output itself, an alias
 ///   without arguments too.
 /// - Name: `Call::name` is the path of the module and the name of the function, such as `shop::images::thumb`. It stays the
-///   same from build to build, and is the name by which programs on other machines know the task.
+///   same from build to build, and is the name by which programs on other machines know the task. `name = "app.tasks.thumb"`
+///   gives it another one: that of the function in Python whose jobs it runs, for instance.
 /// - Options, for its jobs in a queue: `#[ropewalk::task(queue = "img", retries = 5, timeout = "5m", unique)]`. A timeout is a
 ///   number with `ms`, `s`, `m` or `h`; `unique` keeps a second job with the same arguments out while the first has not
 ///   ended. Other executors do not look at them.

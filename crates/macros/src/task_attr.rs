@@ -70,7 +70,7 @@ enum Lent {
 /// What the expansion needs to know of the function.
 struct Task<'f> {
     function: &'f ItemFn,
-    options: TokenStream,
+    options: task_options::Options,
     lent: Vec<Lent>,
     arguments: Vec<Argument>,
     output: Output,
@@ -92,7 +92,7 @@ impl<'f> Task<'f> {
             Ok(options) => options,
             Err(error) => {
                 errors.push(error);
-                TokenStream::new()
+                task_options::Options::default()
             }
         };
         let lent: Vec<Lent> = function.sig.inputs.iter().map_while(read_lent).collect();
@@ -166,7 +166,11 @@ impl<'f> Task<'f> {
                 }
             }
         };
-        let options = &self.options;
+        let options = &self.options.constant;
+        let stable_name = match &self.options.name {
+            Some(name) => quote!(#name),
+            None => quote!(::core::concat!(::core::module_path!(), "::", #plain_name)),
+        };
         // The bound is checked here and not at the first `submit`, so that the compiler points at the argument. The names
         // of the two functions are what it prints.
         let argument_checks =
@@ -201,7 +205,7 @@ impl<'f> Task<'f> {
             impl ::ropewalk::task::Task for #ident {
                 type Tuple = (#(#kinds,)*);
                 type Output = #output;
-                const NAME: &'static str = ::core::concat!(::core::module_path!(), "::", #plain_name);
+                const NAME: &'static str = #stable_name;
                 const PARAMETERS: &'static [&'static str] = &[#(#plain_names),*];
                 #options
 

@@ -1,4 +1,4 @@
-//! The options of `#[ropewalk::task(..)]`: from what is written to a constant.
+//! The options of `#[ropewalk::task(..)]`: from what is written to a constant, and a name if one is given.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -7,14 +7,22 @@ use syn::parse::Parser;
 use syn::{Error, LitInt, LitStr};
 
 /// What is said when an option is not known.
-const KNOWN: &str =
-    "`#[ropewalk::task]` knows the options `queue = \"..\"`, `retries = 5`, `timeout = \"5m\"` and `unique`";
+const KNOWN: &str = "`#[ropewalk::task]` knows the options `name = \"..\"`, `queue = \"..\"`, `retries = 5`, `timeout = \"5m\"` and `unique`";
 
-/// The constant of the trait; nothing when there are no options.
-pub(crate) fn read(options: TokenStream) -> Result<TokenStream, Error> {
+/// What the options say.
+#[derive(Default)]
+pub(crate) struct Options {
+    /// The constant of the trait; nothing when it would be the trait's own.
+    pub(crate) constant: TokenStream,
+    /// The stable name, if it is not the path of the function.
+    pub(crate) name: Option<LitStr>,
+}
+
+pub(crate) fn read(options: TokenStream) -> Result<Options, Error> {
     if options.is_empty() {
-        return Ok(TokenStream::new());
+        return Ok(Options::default());
     }
+    let mut stable = None;
     let mut made = quote!(::ropewalk::task::TaskOptions::new());
     let mut seen: Vec<String> = Vec::new();
     syn::meta::parser(|meta| {
@@ -22,13 +30,30 @@ pub(crate) fn read(options: TokenStream) -> Result<TokenStream, Error> {
         if seen.contains(&name) {
             return Err(meta.error(format!("`{name}` is said twice")));
         }
-        let next = one(&name, &meta)?;
+        if name == "name" {
+            stable = Some(stable_name(&meta)?);
+        } else {
+            let next = one(&name, &meta)?;
+            made = quote!(#made #next);
+        }
         seen.push(name);
-        made = quote!(#made #next);
         Ok(())
     })
     .parse2(options)?;
-    Ok(quote!(const OPTIONS: ::ropewalk::task::TaskOptions = #made;))
+    let constant = quote!(const OPTIONS: ::ropewalk::task::TaskOptions = #made;);
+    Ok(Options { constant, name: stable })
+}
+
+fn stable_name(meta: &ParseNestedMeta<'_>) -> Result<LitStr, Error> {
+    let name: LitStr = meta.value()?.parse()?;
+    let text = name.value();
+    if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Error::new_spanned(
+            name,
+            "a name has no spaces: `app.tasks.thumb`, as other programs know the task",
+        ));
+    }
+    Ok(name)
 }
 
 fn one(name: &str, meta: &ParseNestedMeta<'_>) -> Result<TokenStream, Error> {
@@ -83,7 +108,7 @@ mod tests {
 
     fn text(options: &str) -> String {
         match read(options.parse().unwrap()) {
-            Ok(made) => made.to_string().replace(' ', ""),
+            Ok(options) => options.constant.to_string().replace(' ', ""),
             Err(error) => error.to_string(),
         }
     }
@@ -99,6 +124,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_no_part_of_the_constant() {
+        let options = read(r#"name = "app.tasks.thumb", retries = 5"#.parse().unwrap()).unwrap();
+        assert_eq!(options.name.unwrap().value(), "app.tasks.thumb");
+        assert!(!options.constant.to_string().contains("app.tasks"));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (options, says) in [
             ("color = 3", "knows the options"),
@@ -108,6 +140,8 @@ mod tests {
             ("timeout = \"99999999999999999999h\"", "with its unit"),
             ("retries = -1", "a number of tries"),
             ("queue = \"\"", "a queue needs a name"),
+            ("name = \"\"", "a name has no spaces"),
+            ("name = \"app tasks\"", "a name has no spaces"),
             ("unique = \"k\"", "`unique` has no value"),
         ] {
             assert!(text(options).contains(says), "{options}: {}", text(options));

@@ -1,10 +1,10 @@
 //! `ropewalk enqueue`: puts a command line on a queue.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Args;
 use ropewalk_jobs::broker::{Broker as _, Enqueued};
-use ropewalk_jobs::{JobId, Need, NewJob, Retry, Time, Unique, When};
+use ropewalk_jobs::{JobId, Need, NewJob, Retry, Unique, When};
 
 use super::{Which, command, duration, id, refused};
 use crate::exit::Expected;
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let mut job = NewJob::new(command::TASK, payload);
     job.queue.clone_from(&options.queue);
     job.priority = options.priority;
-    job.due = options.delay.map(|delay| Time::from(SystemTime::now()) + delay);
+    job.due = options.delay.map(|delay| broker.now() + delay);
     job.needs = options.after.iter().map(|id| Need { id: id.clone(), when: When::Done }).collect();
     job.unique = options.unique.as_ref().map(Unique::key);
     job.options.retry = Retry::times(options.retries);

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
-use ropewalk_jobs::{Job, JobId, SqliteBroker, State};
+use ropewalk_jobs::{Job, JobId, Registry, State};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -77,13 +77,22 @@ enum What {
     Suspend { queue: Option<String> },
     /// Workers take them again
     Resume { queue: Option<String> },
+    /// Which jobs of python-rq a program could run; writes nothing
+    #[cfg(feature = "redis")]
+    Audit,
 }
 
 /// Does what the options say.
 ///
 /// # Errors
 /// When the queue refuses it or cannot be reached.
-pub fn run(options: &Options) -> Result<(), Expected> {
+pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
+    #[cfg(feature = "redis")]
+    if matches!(options.what, What::Audit) {
+        return super::audit::run(&options.which, registry);
+    }
+    #[cfg(not(feature = "redis"))]
+    let _ = registry;
     let broker = options.which.open()?;
     let out = Out::detect();
     let show = |value: &dyn ErasedJson, text: &dyn Fn() -> String| {
@@ -96,11 +105,11 @@ pub fn run(options: &Options) -> Result<(), Expected> {
             return show(&jobs, &|| list(&jobs));
         }
         What::Show { id } => {
-            let job = one(&broker, id)?;
+            let job = one(&*broker, id)?;
             return show(&job, &|| details(&job));
         }
         What::Result { id, wait } => {
-            let job = if *wait { ended(&broker, id)? } else { one(&broker, id)? };
+            let job = if *wait { ended(&*broker, id)? } else { one(&*broker, id)? };
             return match (&job.result, job.state) {
                 (Some(result), State::Done) => out.text(&format!("{result}\n")),
                 (_, state) => Err(Expected::Queue(match (&job.failure, state.is_ended()) {
@@ -144,6 +153,8 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         What::Empty { queue } => Control::Empty(queue.clone()),
         What::Suspend { queue } => Control::Suspend(queue.clone()),
         What::Resume { queue } => Control::Resume(queue.clone()),
+        #[cfg(feature = "redis")]
+        What::Audit => unreachable!("it has returned above"),
     };
     let changed = broker.control(&control).map_err(refused)?;
     let value = serde_json::json!({ "changed": changed });
@@ -161,7 +172,7 @@ impl<T: Serialize> ErasedJson for T {
     }
 }
 
-fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+fn one(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
     let job = broker.job(id).map_err(refused)?;
     job.ok_or_else(|| {
         Expected::Queue(format!("there is no job {id}: it never was, or was kept long enough and forgotten"))
@@ -169,7 +180,7 @@ fn one(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
 }
 
 /// The job once it has ended.
-fn ended(broker: &SqliteBroker, id: &JobId) -> Result<Job, Expected> {
+fn ended(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
     loop {
         let seen = broker.news(Topic::Ended);
         let job = one(broker, id)?;

@@ -1,18 +1,21 @@
 //! The commands of the job queue: `enqueue`, `worker` and `jobs`.
 //!
-//! All of them speak to one broker, `--broker sqlite:PATH`; without it to a file in the user's state directory, which is
-//! named on stderr.
+//! All of them speak to one broker, `--broker sqlite:PATH` or (feature `redis`) `redis://HOST:PORT/DB`; without it to the Redis
+//! that rq's `RQ_REDIS_URL` names or, without that too, to a file in the user's state directory. Which one is then said on stderr.
 
+#[cfg(feature = "redis")]
+pub mod audit;
 pub mod command;
 pub mod enqueue;
 pub mod manage;
 pub mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ropewalk_jobs::broker::BrokerError;
+use ropewalk_jobs::broker::{Broker, BrokerError};
 use ropewalk_jobs::{JobId, SqliteBroker};
 
 use crate::exit::Expected;
@@ -20,7 +23,7 @@ use crate::exit::Expected;
 /// Which queue is meant.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
-    /// Where the jobs are kept: sqlite:PATH
+    /// Where the jobs are kept: sqlite:PATH, redis://HOST:PORT/DB, rediss://…
     #[arg(long, value_name = "BROKER", global = true)]
     pub broker: Option<String>,
 
@@ -34,24 +37,71 @@ impl Which {
     ///
     /// # Errors
     /// When it cannot be opened, and when `--broker` names something that is no broker.
-    pub fn open(&self) -> Result<SqliteBroker, Expected> {
+    pub fn open(&self) -> Result<Arc<dyn Broker>, Expected> {
         let path = match &self.broker {
+            Some(text) if is_redis(text) => return open_redis(text),
             Some(text) => match text.split_once(':') {
                 Some(("sqlite", path)) if !path.is_empty() => PathBuf::from(path),
                 _ => {
+                    // Not the whole text: it may be an address with a password.
+                    let scheme = text.split("//").next().unwrap_or_default();
                     return Err(Expected::Usage(format!(
-                        "`{text}` is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`"
+                        "`{scheme}` is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`, or \
+                         `--broker redis://HOST:PORT/DB`"
                     )));
                 }
             },
             None => {
+                #[cfg(feature = "redis")]
+                if let Ok(url) = std::env::var("RQ_REDIS_URL") {
+                    eprintln!("jobs are kept in the Redis that RQ_REDIS_URL names");
+                    return open_redis(&url);
+                }
                 let path = default_path()?;
                 eprintln!("jobs are kept in {}", path.display());
                 path
             }
         };
-        SqliteBroker::open(path).map_err(refused)
+        Ok(Arc::new(SqliteBroker::open(path).map_err(refused)?))
     }
+}
+
+fn is_redis(text: &str) -> bool {
+    ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+#[cfg(feature = "redis")]
+fn open_redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
+    let opening = ropewalk_jobs::RedisBroker::at(url);
+    let opening = match key_prefix() {
+        Some(prefix) => opening.prefix(prefix),
+        None => opening,
+    };
+    let broker = opening.open().map_err(refused)?;
+    let skew = broker.skew();
+    if skew > ropewalk_jobs::broker::redis::SKEW_MAX {
+        eprintln!(
+            "the clock of this machine and that of Redis differ by {} s: jobs go by that of Redis, and other programs here may \
+             not",
+            skew.as_secs()
+        );
+    }
+    Ok(Arc::new(broker))
+}
+
+/// The prefix of the keys, from where rq 3 takes it.
+#[cfg(feature = "redis")]
+fn key_prefix() -> Option<String> {
+    std::env::var("RQ_KEY_PREFIX").ok().filter(|prefix| !prefix.is_empty())
+}
+
+#[cfg(not(feature = "redis"))]
+fn open_redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
+    Err(Expected::Usage(
+        "this program was built without Redis: build it with `--features redis`, as in \
+         `cargo install ropewalk-cli --features redis`"
+            .to_owned(),
+    ))
 }
 
 /// The file of a user who names none.

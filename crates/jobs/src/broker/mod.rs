@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`MemoryBroker`] | tests, and the model that the others are compared with |
 //! | `SqliteBroker` | one file, several processes of one machine, no server (feature `sqlite`) |
+//! | `RedisBroker` | a Redis server, many machines, and python-rq's programs beside ours (feature `redis`) |
 //!
 //! One suite holds them all: `tests/brokers.rs`.
 //!
@@ -19,18 +20,24 @@
 mod clock;
 mod error;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(all(unix, feature = "sqlite"))]
 pub mod sqlite;
 
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use error::{BrokerError, ErrorKind};
 pub use memory::{Fault, MemoryBroker};
+#[cfg(feature = "redis")]
+pub use redis::RedisBroker;
 #[cfg(all(unix, feature = "sqlite"))]
 pub use sqlite::SqliteBroker;
 
 use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId};
 use crate::state::{Settled, State};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How many jobs one tick moves of each kind, at most; it says so if there are more.
@@ -67,6 +74,15 @@ pub struct Claim {
     pub max: usize,
     /// How long the leases hold without a heartbeat.
     pub lease: Duration,
+    /// Only jobs of these tasks; the others stay in their places. Without a set: all.
+    pub tasks: Option<Arc<HashSet<String>>>,
+}
+
+impl Claim {
+    /// Whether a job of this task is wanted.
+    pub fn wants(&self, task: &str) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(task))
+    }
 }
 
 /// A sign of life of a worker and of its executions.
@@ -208,6 +224,12 @@ pub trait Broker: Send + Sync {
     /// The time of day, by the broker.
     fn now(&self) -> Time;
 
+    /// Whether others beside our workers take jobs from here, so that one whose task a worker does not know is not its
+    /// business: then workers claim only what they know ([`Claim::tasks`]).
+    fn leaves_unknown(&self) -> bool {
+        false
+    }
+
     /// Takes a batch of jobs.
     ///
     /// - Before: every job passes [`NewJob::check`], and every job that one of them needs is known or comes earlier in the batch.
@@ -224,7 +246,8 @@ pub trait Broker: Send + Sync {
     ///
     /// - Before: nothing.
     /// - After: each job returned was ready and is leased to a fresh execution. They come queue by queue, within a queue by
-    ///   priority and then in the order in which they became ready. No suspended queue is touched, and no limit exceeded.
+    ///   priority and then in the order in which they became ready. No suspended queue is touched, no limit exceeded, and no
+    ///   job touched whose task is not wanted.
     ///
     /// # Errors
     ///
@@ -326,6 +349,10 @@ pub trait Broker: Send + Sync {
 impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
     fn now(&self) -> Time {
         (**self).now()
+    }
+
+    fn leaves_unknown(&self) -> bool {
+        (**self).leaves_unknown()
     }
 
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {

@@ -107,6 +107,11 @@ impl<R> JobBuilder<R> {
         Self { job, broken: None, callbacks: Vec::new(), output: PhantomData }
     }
 
+    /// Nothing is enqueued if there is something to say against it.
+    pub(super) fn broken(self, why: Option<String>) -> Self {
+        Self { broken: self.broken.or(why), ..self }
+    }
+
     fn with(self, change: impl FnOnce(&mut NewJob)) -> Self {
         let mut this = self;
         change(&mut this.job);

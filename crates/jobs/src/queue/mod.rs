@@ -5,12 +5,15 @@
 //! | [`builder`] | a job that is configured before it is sent |
 //! | [`courier`] | the one thread that hears which jobs have ended, and tells the handles |
 //! | [`executor`] | the queue as an executor, as every other |
+//! | [`remote`] | a call of a function that only its name tells |
 
 mod builder;
 mod courier;
 mod executor;
+mod remote;
 
 pub use builder::{Enqueue, Group, JobBuilder};
+pub use remote::Remote;
 
 use crate::broker::{Broker, BrokerError, Control, Enqueued};
 use crate::job::{Job, JobId, NewJob};

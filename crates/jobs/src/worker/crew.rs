@@ -155,7 +155,8 @@ impl Crew {
                 config.concurrency,
                 config.lease,
                 fastrand::Rng::new(),
-            );
+            )
+            .knowing(config.registry.names().map(str::to_owned));
             let runs = Runs::new(config.model, config.concurrency);
             let main = Main { shared, dispatcher, runs: &runs, leases: HashMap::new(), dice: fastrand::Rng::new() };
             let (counts, all_ended) = main.work(&self.messages);

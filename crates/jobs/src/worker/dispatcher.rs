@@ -15,7 +15,8 @@ use crate::crash::crash_point;
 use crate::job::{End, ExecId, Lease, Outcome, Time, WorkerId};
 use crate::state::Settled;
 use fastrand::Rng;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest pause after the broker refused a step.
@@ -74,6 +75,8 @@ pub(crate) struct Dispatcher {
     lease: Duration,
     slots: HashMap<ExecId, Slot>,
     ended: Vec<Outcome>,
+    /// The tasks that it knows, for brokers from which it takes no others.
+    tasks: Option<Arc<HashSet<String>>>,
     stopping: bool,
     refusals: u32,
     not_before: Option<Time>,
@@ -90,12 +93,18 @@ impl Dispatcher {
             lease,
             slots: HashMap::new(),
             ended: Vec::new(),
+            tasks: None,
             stopping: false,
             refusals: 0,
             not_before: None,
             dice,
             counts: Counts::default(),
         }
+    }
+
+    /// It knows these tasks.
+    pub(crate) fn knowing(self, tasks: impl IntoIterator<Item = String>) -> Self {
+        Self { tasks: Some(Arc::new(tasks.into_iter().collect())), ..self }
     }
 
     /// No more jobs from here on.
@@ -226,7 +235,8 @@ impl Dispatcher {
             return Ok(());
         }
         let queues = self.order.draw(&mut self.dice);
-        let claim = Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease };
+        let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
+        let claim = Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks };
         crash_point!("dispatcher.before_claim");
         wants.start = broker.claim(&claim)?;
         crash_point!("dispatcher.claimed");

@@ -170,6 +170,16 @@ impl Worker {
         self.with(|config| config.registry = std::mem::take(&mut config.registry).with::<T>())
     }
 
+    /// Knows this task under a name that others have for it, as in `register_as::<thumb>("app.tasks.thumb")`: see
+    /// [`Registry::with_as`].
+    pub fn register_as<T>(self, name: impl Into<String>) -> Self
+    where
+        T: Task<Output: Serialize>,
+        T::Tuple: DeserializeOwned,
+    {
+        self.with(|config| config.registry = std::mem::take(&mut config.registry).with_as::<T>(name))
+    }
+
     /// Knows a task that is not made by the attribute.
     pub fn register_handler(self, name: impl Into<String>, handler: Handler) -> Self {
         self.with(|config| config.registry = std::mem::take(&mut config.registry).with_handler(name, handler))

@@ -48,7 +48,8 @@ impl Side {
         match step {
             Step::Enqueue(jobs) => Said::Enqueued(broker.enqueue(jobs).map_err(|error| error.to_string())),
             Step::Claim(queues, max) => {
-                let claim = Claim { worker: WorkerId::of("w"), queues: queues.clone(), max: *max, lease: LEASE };
+                let claim =
+                    Claim { worker: WorkerId::of("w"), queues: queues.clone(), max: *max, lease: LEASE, tasks: None };
                 let leases = broker.claim(&claim).unwrap();
                 self.given.extend(leases.iter().map(|lease| (lease.id.clone(), lease.exec)));
                 Said::Claimed(leases.iter().map(|lease| (lease.id.clone(), lease.attempt())).collect())
@@ -283,6 +284,12 @@ fn reference_keeps_to_the_table() {
 #[test]
 fn sqlite_is_as_the_reference() {
     sequences(24, 120, Some(sqlite));
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_is_as_the_reference() {
+    sequences(24, 120, Some(crate::subject::redis));
 }
 
 /// The comparison can fail: a broker that forgets to count is found.

@@ -52,6 +52,7 @@ pub(crate) fn nothing_is_claimed_twice(subject: &Subject) {
                             queues: vec!["default".into()],
                             max: 7,
                             lease: Duration::from_secs(30),
+                            tasks: None,
                         };
                         let leases = broker.claim(&claim).unwrap();
                         if leases.is_empty() {
@@ -83,6 +84,32 @@ pub(crate) fn never_before_its_time(subject: &Subject) {
     // What is due already begins as ready.
     subject.enqueue(&[NewJob { due: Some(due), ..job("b") }]);
     subject.ready(&["b"]);
+}
+
+/// A worker that names its tasks leaves the others where they are, in their order.
+pub(crate) fn only_what_is_wanted(subject: &Subject) {
+    let of = |name: &str, task: &str| NewJob { task: task.into(), ..job(name) };
+    subject.enqueue(&[
+        of("a", "app::other"),
+        of("b", "app::work"),
+        of("c", "app::other"),
+        of("d", "app::work"),
+        of("e", "app::work"),
+    ]);
+    let claim = |tasks: &[&str], max| {
+        let claim = ropewalk_jobs::broker::Claim {
+            worker: ropewalk_jobs::job::WorkerId::of("w"),
+            queues: vec!["default".into()],
+            max,
+            lease: Duration::from_secs(30),
+            tasks: Some(std::sync::Arc::new(tasks.iter().map(|task| (*task).to_owned()).collect())),
+        };
+        subject.broker.claim(&claim).unwrap().into_iter().map(|lease| lease.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(claim(&["app::work"], 2), ["b", "d"]);
+    assert!(claim(&["app::nobody"], 10).is_empty() && claim(&[], 10).is_empty());
+    assert_eq!(claim(&["app::work", "app::more"], 10), ["e"]);
+    subject.ready(&["a", "c"]);
 }
 
 pub(crate) fn larger_than_the_limits(subject: &Subject) {

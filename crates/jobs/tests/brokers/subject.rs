@@ -60,6 +60,20 @@ pub(crate) fn sqlite() -> Subject {
     Subject { broker: open(), other: open(), clock: Arc::clone(&clock), _directory: Some(directory) }
 }
 
+/// Two of them on one server, under a prefix of their own.
+#[cfg(feature = "redis")]
+pub(crate) fn redis() -> Subject {
+    use crate::redis_server::{USER, prefix, server};
+    let clock = Arc::new(VirtualClock::at(START));
+    let prefix = prefix();
+    let open = || {
+        let opening =
+            ropewalk_jobs::RedisBroker::at(server().url(USER)).prefix(prefix.clone()).clock(Arc::clone(&clock));
+        Box::new(opening.open().expect("a server"))
+    };
+    Subject { broker: open(), other: open(), clock: Arc::clone(&clock), _directory: None }
+}
+
 /// A job with this id.
 pub(crate) fn job(id: &str) -> NewJob {
     NewJob { id: id.parse().unwrap(), ..NewJob::new("app::work", "[7]") }
@@ -80,7 +94,7 @@ impl Subject {
 
     pub(crate) fn claim_from(&self, queues: &[&str], max: usize) -> Vec<Lease> {
         let queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        let claim = Claim { worker: WorkerId::of("w"), queues, max, lease: LEASE };
+        let claim = Claim { worker: WorkerId::of("w"), queues, max, lease: LEASE, tasks: None };
         self.broker.claim(&claim).expect("a claim")
     }
 

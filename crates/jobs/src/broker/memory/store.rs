@@ -270,7 +270,7 @@ impl Store {
                 if leases.len() >= claim.max {
                     return leases;
                 }
-                if !self.is_within_limit(&id) {
+                if !claim.wants(&self.jobs[&id].job.task) || !self.is_within_limit(&id) {
                     continue;
                 }
                 let exec = ExecId::random();

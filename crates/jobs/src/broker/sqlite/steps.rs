@@ -202,7 +202,7 @@ impl<'c> Tx<'c> {
             if leases.len() >= claim.max || self.is_suspended(queue)? {
                 continue;
             }
-            let found = self.candidates(queue, claim.max - leases.len(), &mut running)?;
+            let found = self.candidates(queue, claim, claim.max - leases.len(), &mut running)?;
             crash_point!("claim.selected");
             let until = lease_until(self.steady, claim.lease);
             let mut lease = self.prepare(
@@ -234,6 +234,7 @@ impl<'c> Tx<'c> {
     fn candidates(
         &self,
         queue: &str,
+        claim: &Claim,
         max: usize,
         running: &mut HashMap<String, u32>,
     ) -> rusqlite::Result<Vec<(i64, Lease)>> {
@@ -246,6 +247,9 @@ impl<'c> Tx<'c> {
         while found.len() < max
             && let Some(row) = rows.next()?
         {
+            if !claim.wants(row.get_ref(2)?.as_str()?) {
+                continue;
+            }
             if let Some(key) = row.get_ref(7)?.as_str_or_null()? {
                 let at_once: u32 = row.get(8)?;
                 let count = match running.get_mut(key) {

@@ -1,0 +1,382 @@
+-- What all steps know: the time, the keys, and how a job moves. It stands before the text of each step.
+--
+-- ARGV of every step: 1 the prefix of all keys (rq's own is `rq`), 2 the time of day and 3 the clock of leases, both in
+-- milliseconds; both are empty but in tests, and then Redis' own clock says what time it is. A step's own follow.
+-- KEYS of every step: 1 the counter `P:rw:seq`, which tells a cluster where the step belongs; all other keys are made
+-- from the prefix.
+--
+-- What stands before this text: BROKEN, CRASHED, POISON: failures as JSON, with the placeholders that `fill` knows; STOPPED and
+-- ABANDONED: what rq's results say then, packed.
+
+local call = redis.call
+local P = ARGV[1]
+local now, steady = tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Redis forgets keys by its own clock; with another one, only a tick does.
+local real = not now
+if real then
+  local time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  steady = now
+end
+local sec = math.floor(now / 1000)
+
+local at = 3
+local function arg()
+  at = at + 1
+  return ARGV[at]
+end
+
+-- Whole numbers beyond what `..` writes out.
+local function whole(n) return string.format('%.0f', n) end
+
+-- rq's text of a time: UTC, always six digits.
+local function iso(ms)
+  local days = math.floor(ms / 86400000)
+  local rest = ms - days * 86400000
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%03d000Z', yoe + era * 400 + (month <= 2 and 1 or 0), month,
+    doy - math.floor((153 * mp + 2) / 5) + 1, math.floor(rest / 3600000), math.floor(rest / 60000) % 60,
+    math.floor(rest / 1000) % 60, rest % 1000)
+end
+local NOW = iso(now)
+local function float(ms) return string.format('%.3f', ms / 1000) end
+
+local function key_of(id) return P .. ':job:' .. id end
+local function registry(name, q) return P .. ':' .. name .. ':' .. q end
+
+-- Who gets told at the end of the step.
+local news = {}
+local function tell_news()
+  for topic in pairs(news) do call('PUBLISH', P .. ':rw:news', topic) end
+end
+
+local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_due', 'rw_needs', 'rw_unique', 'rw_window',
+  'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
+  'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
+  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key'}
+
+-- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
+local function look(id)
+  local values = call('HMGET', key_of(id), unpack(NAMES))
+  if not values[1] then return nil end
+  local job = {id = id}
+  for i, name in ipairs(NAMES) do
+    if values[i] and values[i] ~= '' then job[name] = values[i] end
+  end
+  job.origin = job.origin or 'default'
+  return job
+end
+-- Ours has a number; rq's has none.
+local function is_ours(job) return job.rw_seq ~= nil end
+
+local function is_ended(status)
+  return status == 'finished' or status == 'failed' or status == 'stopped' or status == 'canceled'
+end
+
+local function rank_of(q, id) return tonumber(call('ZSCORE', P .. ':rw:priority:' .. q, id) or 0) end
+
+-- Puts a job into its queue's list: behind those of its priority or, at the front, before them. Only jobs with a priority
+-- and those that pass them are touched, so a queue without any is as fast as rq's own.
+local queues = {}
+local function push(q, id, priority, front)
+  local list, ranks = P .. ':queue:' .. q, P .. ':rw:priority:' .. q
+  priority = tonumber(priority or 0)
+  if not queues[q] then
+    call('SADD', P .. ':queues', list)
+    queues[q] = true
+  end
+  if priority ~= 0 then
+    call('ZADD', ranks, priority, id)
+  elseif call('EXISTS', ranks) == 0 then
+    call(front and 'LPUSH' or 'RPUSH', list, id)
+    return
+  end
+  local from_left = priority > 0 or (front and priority == 0)
+  local pop, back = from_left and 'LPOP' or 'RPOP', from_left and 'LPUSH' or 'RPUSH'
+  local passed = {}
+  while true do
+    local other = call(pop, list)
+    if not other then break end
+    local theirs = rank_of(q, other)
+    local passes
+    if from_left then
+      passes = theirs > priority or (theirs == priority and not front)
+    else
+      passes = theirs < priority or (theirs == priority and front)
+    end
+    if not passes then
+      call(back, list, other)
+      break
+    end
+    passed[#passed + 1] = other
+  end
+  call(back, list, id)
+  for i = #passed, 1, -1 do call(back, list, passed[i]) end
+end
+
+-- An execution ends or is taken away: rq's books of it, and ours.
+local function unlease(job, exec)
+  local member = job.id .. ':' .. exec
+  call('ZREM', registry('wip', job.origin), member)
+  call('ZREM', P .. ':rw:leases', member)
+  call('DEL', P .. ':execution:' .. member, P .. ':executions:' .. job.id)
+  if job.worker_name then call('SREM', P .. ':worker:' .. job.worker_name .. ':executions', member) end
+  if job.rw_limit then
+    call('SREM', P .. ':rw:limit:' .. job.rw_limit, job.id)
+    news.work = true
+  end
+end
+
+-- Takes a job that does not run out of the index of its state.
+local function leave(job)
+  local q, id, status = job.origin, job.id, job.status
+  if status == 'queued' then
+    call('LREM', P .. ':queue:' .. q, 0, id)
+    if job.rw_priority then call('ZREM', P .. ':rw:priority:' .. q, id) end
+  elseif status == 'scheduled' then
+    call('ZREM', registry('scheduled', q), id)
+    call('ZREM', P .. ':rw:due', id)
+  elseif status == 'deferred' or status == 'ready_to_enqueue' then
+    call('ZREM', registry('deferred', q), id)
+    call('ZREM', registry('ready', q), id)
+  elseif status == 'rate_limited' and job.rate_limit_key then
+    call('ZREM', P .. ':rl:' .. job.rate_limit_key .. ':rate_limited', id)
+  elseif status == 'finished' or status == 'canceled' then
+    call('ZREM', registry(status, q), id)
+    call('ZREM', P .. ':rw:kept', id)
+  elseif status == 'failed' or status == 'stopped' then
+    call('ZREM', registry('failed', q), id)
+    call('ZREM', P .. ':rw:kept', id)
+    if status == 'stopped' then call('ZREM', registry('rw:stopped', q), id) end
+  end
+end
+
+local function set(id, ...) call('HSET', key_of(id), ...) end
+
+local function to_queue(job, front, ...)
+  set(job.id, 'status', 'queued', 'enqueued_at', NOW, ...)
+  push(job.origin, job.id, job.rw_priority, front)
+end
+
+-- `due` in milliseconds, as text or number. rq looks at whole seconds: rounded up, so that it never is early.
+local function to_schedule(job, due, ...)
+  call('SADD', P .. ':queues', P .. ':queue:' .. job.origin)
+  set(job.id, 'status', 'scheduled', ...)
+  call('ZADD', registry('scheduled', job.origin), math.ceil(tonumber(due) / 1000), job.id)
+  call('ZADD', P .. ':rw:due', due, job.id)
+end
+
+-- Jobs that ended in this step, in order: for those who wait, and for those that need them.
+local ended, told = {}, 0
+
+-- A job's last move. It has left its index before. What stays of it, stays as long as it says: by Redis' own clock for rq,
+-- and to the millisecond by ours.
+local function finish(job, status, ...)
+  local q, id = job.origin, job.id
+  set(id, 'status', status, 'ended_at', NOW, ...)
+  if job.rw_stop or job.rw_needs then call('HDEL', key_of(id), 'rw_stop', 'rw_needs') end
+  local done = status == 'finished'
+  local seconds = tonumber(done and (job.result_ttl or 500) or (job.failure_ttl or 31536000))
+  local name = done and 'finished' or status == 'canceled' and 'canceled' or 'failed'
+  if is_ours(job) then
+    local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
+    call('ZADD', P .. ':rw:kept', now + kept, id)
+  end
+  if name == 'canceled' then
+    call('ZADD', registry(name, q), sec, id)
+  elseif seconds < 0 then
+    call('ZADD', registry(name, q), done and '+inf' or -1, id)
+  else
+    call('ZADD', registry(name, q), sec + seconds, id)
+  end
+  if status == 'stopped' then call('ZADD', registry('rw:stopped', q), sec + math.max(seconds, 0), id) end
+  if real and seconds > 0 and (name ~= 'canceled' or is_ours(job)) then
+    for _, key in ipairs({key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies'}) do
+      call('EXPIRE', key, seconds)
+    end
+  elseif real and seconds < 0 then
+    call('PERSIST', P .. ':results:' .. id)
+  end
+  if job.rw_unique and not job.rw_window then
+    local taken = call('HGET', P .. ':rw:taken', job.rw_unique)
+    if taken and string.match(taken, '|(.*)$') == id then call('HDEL', P .. ':rw:taken', job.rw_unique) end
+  end
+  ended[#ended + 1] = {id = id, status = status}
+end
+
+-- Whether a job may not take this key, and who has it. One that ended elsewhere has given it back.
+local function holder_of(key)
+  local until_, holder = string.match(call('HGET', P .. ':rw:taken', key) or '', '^(%d*)|(.*)$')
+  if not holder then return nil end
+  if until_ ~= '' then return now < tonumber(until_) and holder or nil end
+  local status = call('HGET', key_of(holder), 'status')
+  return status and not is_ended(status) and holder or nil
+end
+local function take_key(job)
+  local ends = job.rw_window and whole(now + tonumber(job.rw_window)) or ''
+  call('HSET', P .. ':rw:taken', job.rw_unique, ends .. '|' .. job.id)
+  if ends ~= '' then call('ZADD', P .. ':rw:taken:until', ends, job.rw_unique) end
+end
+
+-- Failures that are made here, from the templates.
+local function fill(template, values)
+  return (string.gsub(template, '__(%u+)__', function(name) return values[name] end))
+end
+local function quoted(text) return string.sub(cjson.encode(text), 2, -2) end
+
+-- The same as When::is_met of the dependencies, by its codes.
+local function is_met(when, status)
+  if when == '0' then return status == 'finished' end
+  if when == '1' then return true end
+  if when == '2' then return status == 'failed' end
+  return status == 'stopped'
+end
+
+-- All that a job needed has ended as needed.
+local function met(job)
+  if job.rw_due and tonumber(job.rw_due) > now then
+    to_schedule(job, job.rw_due)
+  else
+    to_queue(job, job.enqueue_at_front == '1')
+  end
+end
+
+-- What is left of the needs of a job of ours after a look at them: `broken` is one that ended otherwise.
+local function weighed(job, rest, broken)
+  if broken then
+    leave(job)
+    finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = broken}))
+  elseif #rest == 0 then
+    leave(job)
+    call('HDEL', key_of(job.id), 'rw_needs')
+    met(job)
+  else
+    set(job.id, 'rw_needs', table.concat(rest, ' '))
+  end
+end
+
+-- rq's rule for a job of rq's: each that it depends on is finished, or failed and that is allowed, or not there any more.
+local function is_released(job)
+  for _, id in ipairs(call('SMEMBERS', P .. ':job::' .. job.id .. ':dependencies')) do
+    local status = call('HGET', key_of(id), 'status')
+    if status and status ~= 'finished' and not (status == 'failed' and job.allow_dependency_failures == '1') then return false end
+  end
+  return true
+end
+
+-- Goes on from everything that has ended in this step to those that need it, and from there on: along a list, because a
+-- chain can be longer than a stack.
+local function tell()
+  while told < #ended do
+    told = told + 1
+    local on = ended[told]
+    local waiting, seen = {}, {}
+    local dependents, needed = key_of(on.id) .. ':dependents', P .. ':rw:needed:' .. on.id
+    for _, set_of in ipairs({dependents, needed}) do
+      for _, id in ipairs(call('SMEMBERS', set_of)) do
+        local job = not seen[id] and look(id)
+        seen[id] = true
+        if job and job.status == 'deferred' then waiting[#waiting + 1] = job end
+      end
+    end
+    if next(seen) then
+      call('DEL', needed)
+      table.sort(waiting, function(a, b)
+        local x, y = tonumber(a.rw_seq or 0), tonumber(b.rw_seq or 0)
+        if x == y then return a.id < b.id end
+        return x < y
+      end)
+      for _, job in ipairs(waiting) do
+        local member = true
+        if is_ours(job) then
+          local rest, broken = {}, nil
+          for need, when in string.gmatch(job.rw_needs or '', '([%w_-]+)=(%d)') do
+            if need ~= on.id then
+              rest[#rest + 1] = need .. '=' .. when
+            elseif not is_met(when, on.status) then
+              broken = need
+            end
+          end
+          weighed(job, rest, broken)
+          member = false
+        elseif is_released(job) then
+          leave(job)
+          met(job)
+          member = false
+        end
+        if not member then call('SREM', dependents, job.id) end
+      end
+    end
+  end
+end
+
+-- Those who wait for ends read them from here. One entry a step; its number is the mark.
+local function list_ends()
+  if #ended == 0 then return end
+  local ids = {}
+  for i, job in ipairs(ended) do ids[i] = job.id end
+  call('XADD', P .. ':rw:ended', 'MAXLEN', '~', '10000', call('INCR', P .. ':rw:ends') .. '-1', 'ids', table.concat(ids, ' '))
+  news.ended = true
+end
+
+-- The end of every step that changes something.
+local function done(answer)
+  list_ends()
+  tell_news()
+  return answer
+end
+
+local function forget(job)
+  local id = job.id
+  leave(job)
+  call('DEL', key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies',
+    P .. ':rw:needed:' .. id, P .. ':executions:' .. id)
+end
+
+-- rq's rate limit: those whose turn it is go to their queue. The same rule as rq's own script.
+local function acquire(key)
+  local base = P .. ':rl:' .. key
+  local limit = tonumber(call('HGET', base, 'concurrency') or 0)
+  while call('ZCARD', base .. ':allowed') < limit do
+    local first = call('ZPOPMIN', base .. ':rate_limited')
+    if not first[1] then return end
+    local job = look(first[1])
+    if job and job.status == 'rate_limited' then
+      call('ZADD', base .. ':allowed', sec, job.id)
+      to_queue(job, job.enqueue_at_front == '1')
+    end
+  end
+end
+local function release(job)
+  if job.rate_limit_key then
+    call('ZREM', P .. ':rl:' .. job.rate_limit_key .. ':allowed', job.id)
+    acquire(job.rate_limit_key)
+  end
+end
+
+-- One record of how an execution ended, where rq reads it. `fields` end with the value or the text.
+local function record(job, exec, kind, ...)
+  call('XADD', P .. ':results:' .. job.id, 'MAXLEN', '~', '10', '*', 'type', kind, 'worker_name', job.worker_name or '',
+    'execution_id', exec, 'execution_started_at', float(tonumber(job.rw_started or now)), 'execution_ended_at', float(now), ...)
+end
+
+-- Another try of a job of rq's, by its own rule: whether there was one left.
+local function retried(job)
+  local left = tonumber(job.retries_left or 0)
+  if left <= 0 then return false end
+  local intervals = cjson.decode(job.retry_intervals or '[0]')
+  local interval = intervals[math.max(#intervals - left, 0) + 1] or 0
+  if interval == 0 then
+    to_queue(job, job.enqueue_at_front_on_retry == '1', 'retries_left', left - 1)
+  else
+    set(job.id, 'status', 'scheduled', 'retries_left', left - 1)
+    call('ZADD', registry('scheduled', job.origin), sec + interval, job.id)
+  end
+  return true
+end

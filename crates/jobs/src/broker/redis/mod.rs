@@ -1,0 +1,748 @@
+//! The broker for many machines: a Redis server, in the form in which python-rq keeps its jobs there.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `wire` | the one thread of a process that speaks to Redis, and its pipeline |
+//! | `watch` | the one that listens: how a worker is woken |
+//! | `script`, `*.lua` | the steps of the trait: each is one script, which Redis runs as a whole |
+//! | `row` | rq's hash of a job, with fields of ours, as a job |
+//! | `look` | what is read without a step: jobs, queues, workers |
+//! | `error` | what Redis says, in words |
+//!
+//! # What holds
+//!
+//! A step has happened as a whole or not at all, as long as the server keeps its word: with `appendfsync always` a step that was
+//! answered survives the end of the server, with `everysec` all but the last second does, and a failover to a replica loses what
+//! that had not been told. Times are those of the server, so machines whose clocks differ agree on what is due; a lease runs by
+//! the same clock, so whoever sets the server's clock ahead ends leases early. Results count once all the same.
+//!
+//! # What rq knows of it
+//!
+//! Everything: its queues, registries, executions, results and workers are kept as rq 2 and 3 keep them, so `rq info`, dashboards
+//! and Python's own workers see and run these jobs. What rq has no word for stands beside it, in fields and keys that
+//! begin with `rw`:
+//!
+//! | ours | to rq |
+//! | --- | --- |
+//! | a number as priority | the place in the list: a Python worker takes them in the right order too. What Python pushes comes behind all, also behind those below 0 |
+//! | a lease of any length | 90 s or more in `wip`: rq's maintenance never is faster than ours |
+//! | a limit ([`Limit`](crate::job::Limit)) | nothing: a Python worker takes such a job when it comes to it |
+//! | a need of another kind than `done` | the job is `deferred`, and only our workers see that its time has come |
+//! | a suspended queue | nothing: rq suspends all queues or none |
+//! | milliseconds | whole seconds, rounded up |
+//!
+//! Workers take the tasks that they know and leave the others in their places, so Python workers beside them are not disturbed;
+//! they look at the first 1,000 jobs of a queue.
+
+mod error;
+mod look;
+mod row;
+mod script;
+mod watch;
+mod wire;
+
+pub use wire::ANSWER_MAX;
+
+use super::{
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, TICK_JOBS_MAX,
+    Ticked, Topic, WorkerInfo,
+};
+use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time};
+use crate::rq::data::{self, Serializer};
+use crate::rq::keys::Keys;
+use crate::rq::text;
+use crate::state::{Settled, State};
+use redis::Value;
+use row::{Row, bytes_of, exec_of, items_of, millis, number_of, text_of};
+use script::Step;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use watch::{Board, Heard};
+use wire::{Request, Wire};
+
+/// How far the clocks of this machine and of the server may differ before that is worth a word.
+pub const SKEW_MAX: Duration = Duration::from_secs(5);
+/// The name under which all schedulers of ropewalk hold rq's lock together.
+const SCHEDULER: &str = "ropewalk";
+/// How often somebody does what rq calls maintenance, over all processes.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
+/// How often a claim asks again about jobs whose function it had to look up first.
+const ROUNDS_MAX: usize = 8;
+/// How many verdicts about other people's jobs are kept.
+const VERDICTS_MAX: usize = 4_096;
+/// How many executions are kept in mind until they are settled.
+const GIVEN_MAX: usize = 100_000;
+/// The fields that a claim answers, in the order of its script.
+const CLAIMED: [&str; 13] = [
+    "status",
+    "data",
+    "rw_task",
+    "rw_options",
+    "rw_failures",
+    "rw_crashes",
+    "timeout",
+    "rw_limit",
+    "rw_at_once",
+    "rw_progress",
+    "rw_priority",
+    "rw_seq",
+    "meta",
+];
+
+/// A job of which only its data tell the function: its id, and these.
+type Undecided = (String, Vec<u8>);
+
+/// A queue in Redis. Clones are the same one.
+///
+/// # Examples
+///
+/// ```no_run
+/// use ropewalk_jobs::{Broker, NewJob, RedisBroker};
+///
+/// let broker = RedisBroker::open("redis://127.0.0.1/")?;
+/// broker.enqueue(&[NewJob::new("app.tasks.thumb", "[7]")])?; // a Python worker can run it as well
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisBroker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    keys: Keys,
+    server: String,
+    client: redis::Client,
+    wire: Wire,
+    board: Arc<Board>,
+    serializer: Serializer,
+    clock: Option<Box<dyn Clock>>,
+    /// When this process looks whether it is time for maintenance, by `begun`.
+    maintain_at: AtomicU64,
+    /// The server's time of day, less the time since `begun`, in milliseconds.
+    offset: AtomicI64,
+    begun: Instant,
+    /// What was claimed here and is not settled: what its answer has to look like. (What is not here is looked up.)
+    given: Mutex<HashMap<ExecId, (Serializer, String)>>,
+    /// Functions of other people's jobs in the queues.
+    verdicts: Mutex<HashMap<String, String>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.board.close();
+    }
+}
+
+/// How a broker is opened: [`RedisBroker::at`].
+#[must_use = "it is opened by `open`"]
+pub struct Opening {
+    url: String,
+    prefix: Option<String>,
+    serializer: Serializer,
+    clock: Option<Box<dyn Clock>>,
+}
+
+impl Opening {
+    /// Keys begin with this, and not with `rq`. rq 3 takes it from `RQ_KEY_PREFIX`. In braces (`{rq}`) it keeps all keys in one place
+    /// of a cluster.
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: Some(prefix.into()), ..self }
+    }
+
+    /// The jobs that are enqueued here are written like this: as everybody else who reads these queues does. Jobs that are
+    /// taken are answered in their own form.
+    pub fn serializer(self, serializer: Serializer) -> Self {
+        Self { serializer, ..self }
+    }
+
+    /// Its own idea of time, for tests: Redis itself forgets nothing then.
+    pub fn clock(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Some(Box::new(clock)), ..self }
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none, the server cannot be reached, or it does not let us in.
+    pub fn open(self) -> Result<RedisBroker, BrokerError> {
+        let wrong = |why: String| BrokerError::new(ErrorKind::Refused, why);
+        let keys = match &self.prefix {
+            Some(prefix) => Keys::with_prefix(prefix)?,
+            None => Keys::default(),
+        };
+        let (info, server) = address(&self.url)?;
+        let client =
+            redis::Client::open(info).map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?;
+        let wire = Wire::new(client.clone(), server.clone())?;
+        let board = Arc::new(Board::new(&keys));
+        let inner = Inner {
+            keys,
+            server,
+            client,
+            wire,
+            board,
+            serializer: self.serializer,
+            clock: self.clock,
+            maintain_at: AtomicU64::new(0),
+            offset: AtomicI64::new(0),
+            begun: Instant::now(),
+            given: Mutex::default(),
+            verdicts: Mutex::default(),
+        };
+        let broker = RedisBroker { inner: Arc::new(inner) };
+        broker.look_at_the_clock()?;
+        Ok(broker)
+    }
+}
+
+/// Where the server is, and how that is told to people: without a password.
+fn address(url: &str) -> Result<(redis::ConnectionInfo, String), BrokerError> {
+    use redis::IntoConnectionInfo as _;
+    let info = url.into_connection_info().map_err(|error| {
+        BrokerError::new(
+            ErrorKind::Refused,
+            format!(
+                "this is no address of Redis: {error}; write redis://HOST:PORT/DB, rediss:// for TLS, or redis+unix:///PATH"
+            ),
+        )
+    })?;
+    let server = info.addr().to_string();
+    let info = match info.addr() {
+        redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
+            return Err(BrokerError::new(
+                ErrorKind::Refused,
+                format!(
+                    "{server}: a TLS connection whose certificate is not looked at protects nobody: leave `#insecure` out"
+                ),
+            ));
+        }
+        _ => info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)),
+    };
+    // The connection that listens needs the third version of the protocol, and the other one does no worse by it.
+    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3).set_skip_set_lib_name();
+    Ok((info.set_redis_settings(settings), server))
+}
+
+impl RedisBroker {
+    /// The queues in this Redis: `redis://127.0.0.1:6379/0`, `rediss://` for TLS, `redis+unix:///path`. User and password may stand
+    /// in the address, as rq has it.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none, the server cannot be reached, or it does not let us in.
+    pub fn open(url: &str) -> Result<Self, BrokerError> {
+        Self::at(url).open()
+    }
+
+    /// The same, with more to say before it is opened.
+    pub fn at(url: impl Into<String>) -> Opening {
+        Opening { url: url.into(), prefix: None, serializer: Serializer::Json, clock: None }
+    }
+
+    /// The names of the keys.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// How far this machine's clock is from the server's. Nothing here depends on it; other programs may.
+    pub fn skew(&self) -> Duration {
+        let here = Time::from(SystemTime::now());
+        let there = self.server_time();
+        here.since(there).max(there.since(here))
+    }
+
+    /// How many writes and requests went to the server, for figures.
+    pub fn traffic(&self) -> (u64, u64) {
+        let counters = &self.inner.wire.counters;
+        (counters.round_trips.load(Ordering::Relaxed), counters.requests.load(Ordering::Relaxed))
+    }
+
+    fn look_at_the_clock(&self) -> Result<(), BrokerError> {
+        let answers = self.inner.wire.ask(Request::look(&[redis::cmd("TIME")]))?;
+        let time = items_of(answers.into_iter().next().unwrap_or_default());
+        let part = |at: usize| time.get(at).and_then(number_of).unwrap_or(0);
+        self.set_time(part(0) * 1_000 + part(1) / 1_000);
+        Ok(())
+    }
+
+    fn set_time(&self, millis: i64) {
+        let since = i64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.inner.offset.store(millis.saturating_sub(since), Ordering::Relaxed);
+    }
+
+    fn server_time(&self) -> Time {
+        let since = i64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Time::of_millis(self.inner.offset.load(Ordering::Relaxed).saturating_add(since).max(0).unsigned_abs())
+    }
+
+    /// The clock of leases, as the scripts see it.
+    fn steady(&self) -> u64 {
+        match &self.inner.clock {
+            Some(clock) => u64::try_from(clock.steady().as_millis()).unwrap_or(u64::MAX),
+            None => self.server_time().millis(),
+        }
+    }
+
+    /// A step's script with what every script takes.
+    fn command(&self, step: Step) -> redis::Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        let prefix = self.inner.keys.prefix();
+        command.arg(&step.script().sha).arg(1).arg(format!("{prefix}:rw:seq")).arg(prefix);
+        match &self.inner.clock {
+            Some(clock) => {
+                let steady = u64::try_from(clock.steady().as_millis()).unwrap_or(u64::MAX);
+                command.arg(clock.wall().millis()).arg(steady);
+            }
+            None => {
+                command.arg("").arg("");
+            }
+        }
+        command
+    }
+
+    #[track_caller]
+    fn step(&self, step: Step, command: &redis::Cmd, again: bool) -> Result<Vec<Value>, BrokerError> {
+        let answers = self.inner.wire.ask(Request::step(step, command, again))?;
+        Ok(items_of(answers.into_iter().next().unwrap_or_default()))
+    }
+
+    fn strange(&self, what: &str) -> BrokerError {
+        error::strange(&self.inner.server, what)
+    }
+
+    fn given(&self) -> MutexGuard<'_, HashMap<ExecId, (Serializer, String)>> {
+        self.inner.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verdicts(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.inner.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One round of a claim: what was taken, and which jobs it could not tell the task of.
+    fn claim_round(
+        &self,
+        claim: &Claim,
+        max: usize,
+        verdicts: &HashMap<String, bool>,
+    ) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
+        let mut command = self.command(Step::Claim);
+        let beginning = format!("{:024x}", fastrand::u128(..) >> 32);
+        command.arg(claim.worker.as_str()).arg(max).arg(millis(claim.lease)).arg(beginning);
+        match &claim.tasks {
+            Some(tasks) => {
+                command.arg(tasks.len());
+                for task in tasks.iter() {
+                    command.arg(task);
+                }
+            }
+            None => {
+                command.arg(-1);
+            }
+        }
+        command.arg(verdicts.len());
+        for (id, known) in verdicts {
+            command.arg(id).arg(u8::from(*known));
+        }
+        command.arg(claim.queues.len());
+        for queue in &claim.queues {
+            command.arg(queue);
+        }
+        let mut answer = self.step(Step::Claim, &command, false)?.into_iter().map(items_of);
+        let (Some(taken), Some(undecided)) = (answer.next(), answer.next()) else { return Err(self.strange("claim")) };
+        let mut leases = Vec::with_capacity(taken.len());
+        for job in taken {
+            let job = items_of(job);
+            let part = |at: usize| job.get(at).and_then(text_of).ok_or_else(|| self.strange("claim"));
+            let exec = exec_of(&part(1)?).ok_or_else(|| self.strange("execution"))?;
+            // rq's own ids are of our alphabet too; what is not was never enqueued by either.
+            let Ok(id) = part(0)?.parse() else { continue };
+            let (lease, serializer) = Row::of_some(&CLAIMED, &job[3..]).lease(id, exec, part(2)?);
+            let mut given = self.given();
+            if given.len() < GIVEN_MAX {
+                given.insert(exec, (serializer, lease.task.clone()));
+            }
+            leases.push(lease);
+        }
+        let undecided = undecided.into_iter().filter_map(|job| {
+            let job = items_of(job);
+            Some((text_of(job.first()?)?, bytes_of(job.get(1)?)?.to_vec()))
+        });
+        Ok((leases, undecided.collect()))
+    }
+
+    /// What the results of these executions have to look like: remembered, or looked up.
+    fn forms_of(&self, outcomes: &[Outcome]) -> Result<Vec<(Serializer, String)>, BrokerError> {
+        let mut forms: Vec<Option<(Serializer, String)>> = {
+            let given = self.given();
+            outcomes.iter().map(|outcome| given.get(&outcome.exec).cloned()).collect()
+        };
+        let unknown: Vec<usize> = (0..forms.len()).filter(|at| forms[*at].is_none()).collect();
+        if !unknown.is_empty() {
+            let commands: Vec<redis::Cmd> = unknown
+                .iter()
+                .map(|at| {
+                    let mut command = redis::cmd("HMGET");
+                    command.arg(self.inner.keys.job(&outcomes[*at].id)).arg("data").arg("rw_task");
+                    command
+                })
+                .collect();
+            for (at, answer) in unknown.into_iter().zip(self.inner.wire.ask(Request::look(&commands))?) {
+                let call = Row::of_some(&["data", "rw_task"], &items_of(answer)).call();
+                forms[at] = Some((call.serializer, call.function));
+            }
+        }
+        Ok(forms.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    /// What rq's workers do for each other, if it is time.
+    fn maintain(&self) -> Result<(), BrokerError> {
+        let now = self.inner.begun.elapsed().as_secs();
+        if self.inner.clock.is_some() || now < self.inner.maintain_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.maintain_at.store(now + MAINTAIN_EVERY.as_secs(), Ordering::Relaxed);
+        let mut command = self.command(Step::Maintain);
+        command.arg(TICK_JOBS_MAX).arg(MAINTAIN_EVERY.as_secs());
+        self.step(Step::Maintain, &command, true).map(|_| ())
+    }
+
+    /// Commands that came by rq's channel.
+    fn obey(&self) -> Result<(), BrokerError> {
+        for Heard::StopJob(id) in self.inner.board.take_heard() {
+            let mut command = self.command(Step::Control);
+            command.arg("heard").arg(id);
+            self.step(Step::Control, &command, true)?;
+        }
+        Ok(())
+    }
+}
+
+impl Broker for RedisBroker {
+    fn now(&self) -> Time {
+        match &self.inner.clock {
+            Some(clock) => clock.wall(),
+            None => self.server_time(),
+        }
+    }
+
+    fn leaves_unknown(&self) -> bool {
+        true
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        super::check_batch(jobs.len())?;
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = self.command(Step::Enqueue);
+        command.arg(jobs.len());
+        for job in jobs {
+            job.check()?;
+            let unique = job.unique.as_ref();
+            command.arg(job.id.as_str()).arg(&job.queue).arg(job.priority);
+            command.arg(job.due.map_or_else(String::new, |due| due.millis().to_string()));
+            command.arg(unique.map_or("", |unique| &unique.key));
+            command
+                .arg(unique.and_then(|unique| unique.window_ms).map_or_else(String::new, |window| window.to_string()));
+            command.arg(job.needs.len());
+            for need in &job.needs {
+                command.arg(need.id.as_str()).arg(need.when as u8);
+            }
+            let fields = row::fields(job, self.inner.serializer)?;
+            command.arg(fields.len() * 2);
+            for (name, value) in &fields {
+                command.arg(*name).arg(&value[..]);
+            }
+        }
+        let mut answer = self.step(Step::Enqueue, &command, false)?.into_iter();
+        match answer.next().as_ref().and_then(text_of).as_deref() {
+            Some("ok") => {
+                let answers = items_of(answer.next().unwrap_or_default());
+                if answers.len() != jobs.len() {
+                    return Err(self.strange("enqueue"));
+                }
+                jobs.iter()
+                    .zip(&answers)
+                    .map(|(job, answer)| match text_of(answer).filter(|id| !id.is_empty()) {
+                        None => Ok(Enqueued::Accepted(job.id.clone())),
+                        Some(id) => Ok(Enqueued::Duplicate(row::id_of(&id)?)),
+                    })
+                    .collect()
+            }
+            Some("need") => {
+                let ids: Vec<String> = answer.filter_map(|id| text_of(&id)).collect();
+                match &ids[..] {
+                    [id, need] => Err(BrokerError::unknown_need(&row::id_of(id)?, &row::id_of(need)?)),
+                    _ => Err(self.strange("enqueue")),
+                }
+            }
+            _ => Err(self.strange("enqueue")),
+        }
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        let mut leases: Vec<Lease> = Vec::new();
+        if claim.max == 0 {
+            return Ok(leases);
+        }
+        let knows = |function: &str| claim.tasks.as_ref().is_none_or(|tasks| tasks.contains(function));
+        let mut verdicts: HashMap<String, bool> = match &claim.tasks {
+            Some(_) => self.verdicts().iter().map(|(id, function)| (id.clone(), knows(function))).collect(),
+            None => HashMap::new(),
+        };
+        for _ in 0..ROUNDS_MAX {
+            let round = self.claim_round(claim, claim.max - leases.len(), &verdicts);
+            let (taken, undecided) = match round {
+                Ok(round) => round,
+                // What was taken in the rounds before has begun.
+                Err(_) if !leases.is_empty() => return Ok(leases),
+                Err(error) => return Err(error),
+            };
+            let mut kept = self.verdicts();
+            for lease in &taken {
+                kept.remove(lease.id.as_str());
+            }
+            leases.extend(taken);
+            if undecided.is_empty() || leases.len() >= claim.max {
+                break;
+            }
+            if kept.len() > VERDICTS_MAX {
+                kept.clear();
+            }
+            for (id, bytes) in undecided {
+                // What cannot be read is left to those who wrote it.
+                let function = data::read(&bytes).map_or_else(|_| String::new(), |data| data.function);
+                verdicts.insert(id.clone(), knows(&function));
+                kept.insert(id, function);
+            }
+        }
+        Ok(leases)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        self.inner.board.serves(beat.worker.as_str());
+        self.obey()?;
+        let info = WorkerInfo {
+            id: beat.worker.clone(),
+            queues: beat.queues.clone(),
+            concurrency: beat.concurrency,
+            running: beat.running.len(),
+            seen: self.now(),
+        };
+        let mut command = self.command(Step::Heartbeat);
+        command.arg(beat.worker.as_str()).arg(millis(beat.lease)).arg(u8::from(beat.leaving)).arg(beat.concurrency);
+        command
+            .arg(beat.queues.join(","))
+            .arg(std::process::id())
+            .arg(host())
+            .arg(concat!("ropewalk ", env!("CARGO_PKG_VERSION")));
+        command.arg(serde_json::to_string(&info).expect("plain data"));
+        command.arg(beat.running.len());
+        for running in &beat.running {
+            let progress = running.progress.as_ref().map_or_else(String::new, |progress| {
+                serde_json::to_string(progress).expect("a number that is none is written as null")
+            });
+            command.arg(running.id.as_str()).arg(running.exec.to_string()).arg(progress);
+        }
+        let mut answers = self.step(Step::Heartbeat, &command, true)?;
+        if self.inner.clock.is_none()
+            && let Some(now) = answers.last().and_then(number_of)
+        {
+            self.set_time(now);
+        }
+        answers.truncate(beat.running.len());
+        answers
+            .iter()
+            .map(|answer| match text_of(answer).as_deref() {
+                Some("held") => Ok(Held::Held),
+                Some("stop") => Ok(Held::Stop),
+                Some("lost") => Ok(Held::Lost),
+                _ => Err(self.strange("heartbeat")),
+            })
+            .collect()
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        super::check_outcomes(outcomes)?;
+        if outcomes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let forms = self.forms_of(outcomes)?;
+        let mut command = self.command(Step::Settle);
+        command.arg(outcomes.len());
+        for (outcome, (serializer, task)) in outcomes.iter().zip(&forms) {
+            let (how, after, failure, text) = match &outcome.end {
+                End::Done(result) => {
+                    // What is no JSON is kept as the text that it is.
+                    let value = data::return_value(*serializer, result).or_else(|_| {
+                        data::return_value(*serializer, &serde_json::Value::String(result.clone()).to_string())
+                    })?;
+                    ("done", 0, None, value.unwrap_or_default())
+                }
+                End::Failed(failure) => ("failed", 0, Some(failure), text::exc_string(&text::traceback(task, failure))),
+                End::Retry { after, failure } => ("retry", millis(*after), Some(failure), String::new()),
+                End::Snooze { after, failure } => ("snooze", millis(*after), Some(failure), String::new()),
+                End::Release => ("release", 0, None, String::new()),
+                End::Stopped => ("stopped", 0, None, String::new()),
+            };
+            let failure =
+                failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
+            command.arg(outcome.id.as_str()).arg(outcome.exec.to_string()).arg(how).arg(after).arg(failure).arg(text);
+        }
+        let answers = self.step(Step::Settle, &command, true)?;
+        let mut given = self.given();
+        for outcome in outcomes {
+            given.remove(&outcome.exec);
+        }
+        drop(given);
+        if answers.len() != outcomes.len() {
+            return Err(self.strange("settle"));
+        }
+        answers
+            .iter()
+            .map(|answer| match text_of(answer).as_deref() {
+                Some("recorded") => Ok(Settled::Recorded),
+                Some("repeated") => Ok(Settled::Repeated),
+                Some("lost") => Ok(Settled::Lost),
+                _ => Err(self.strange("settle")),
+            })
+            .collect()
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        let mut command = self.command(Step::Tick);
+        command.arg(TICK_JOBS_MAX).arg(SCHEDULER);
+        let answers = self.step(Step::Tick, &command, true)?;
+        let [due, recovered, ended, forgotten, more, next_due, now] = &answers[..] else {
+            return Err(self.strange("tick"));
+        };
+        if self.inner.clock.is_none()
+            && let Some(now) = number_of(now)
+        {
+            self.set_time(now);
+        }
+        self.maintain()?;
+        let count = |value| number_of(value).and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
+        Ok(Ticked {
+            due: count(due),
+            recovered: count(recovered),
+            ended: count(ended),
+            forgotten: count(forgotten),
+            more: text_of(more).is_some_and(|more| more == "1"),
+            next_due: text_of(next_due).and_then(|due| due.parse().ok()).map(Time::of_millis),
+        })
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        let (verb, what) = match control {
+            Control::Cancel(id) => ("cancel", id.as_str()),
+            Control::Stop(id) => ("stop", id.as_str()),
+            Control::End(id) => ("end", id.as_str()),
+            Control::Requeue(id) => ("requeue", id.as_str()),
+            Control::Delete(id) => ("delete", id.as_str()),
+            Control::Empty(queue) => ("empty", queue.as_str()),
+            Control::Suspend(queue) => ("suspend", queue.as_deref().unwrap_or("")),
+            Control::Resume(queue) => ("resume", queue.as_deref().unwrap_or("")),
+        };
+        let mut command = self.command(Step::Control);
+        command.arg(verb).arg(what);
+        let answer = self.step(Step::Control, &command, false)?;
+        let word = |at: usize| answer.get(at).and_then(text_of).unwrap_or_default();
+        match (&word(0)[..], control) {
+            ("ok", _) => {
+                Ok(answer.get(1).and_then(number_of).and_then(|moved| usize::try_from(moved).ok()).unwrap_or(0))
+            }
+            ("missing", _) => Err(BrokerError::not_found(&row::id_of(what)?)),
+            ("state", _) => {
+                let status = Row::of_some(&["status"], &answer[1..]);
+                let state = status.state().unwrap_or(State::Ready);
+                Err(BrokerError::wrong_state(control, state))
+            }
+            ("taken", Control::Requeue(id)) => Err(BrokerError::key_is_taken(id, &word(1), &row::id_of(&word(2))?)),
+            _ => Err(self.strange("control")),
+        }
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        Ok(self.read_jobs(std::slice::from_ref(id))?.pop().flatten())
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        self.list(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        self.count()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        self.list_workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        let prefix = self.inner.keys.prefix();
+        let Some(mark) = mark else {
+            let mut command = redis::cmd("GET");
+            command.arg(format!("{prefix}:rw:ends"));
+            let answers = self.inner.wire.ask(Request::look(&[command]))?;
+            let last = answers.first().and_then(number_of).unwrap_or(0);
+            return Ok((last.unsigned_abs(), Vec::new()));
+        };
+        let heard = self.inner.board.take_ends();
+        let mut command = redis::cmd("XRANGE");
+        command.arg(format!("{prefix}:rw:ended")).arg(format!("{}-0", mark + 1)).arg("+");
+        let answers = self.inner.wire.ask(Request::look(&[command]))?;
+        let (mut last, mut ids) = (mark, Vec::new());
+        for entry in answers.into_iter().flat_map(items_of) {
+            let entry = items_of(entry);
+            let number = entry.first().and_then(text_of);
+            last = number.and_then(|id| id.split('-').next()?.parse().ok()).unwrap_or(last);
+            let fields = Row::of(entry.into_iter().nth(1).unwrap_or_default());
+            ids.extend(fields.text("ids").unwrap_or_default().split(' ').filter_map(|id| id.parse().ok()));
+        }
+        let elsewhere = self.inner.board.elsewhere(heard, &ids);
+        ids.extend(elsewhere);
+        Ok((last, ids))
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        self.inner.board.news(topic, &self.inner.client, &self.inner.keys)
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        self.inner.board.wait(topic, seen, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        self.inner.board.ring(topic);
+    }
+}
+
+impl fmt::Debug for RedisBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisBroker")
+            .field("server", &self.inner.server)
+            .field("prefix", &self.inner.keys.prefix())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("prefix", &self.prefix)
+            .field("serializer", &self.serializer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of this machine, for people.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".to_owned())
+}

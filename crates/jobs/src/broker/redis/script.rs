@@ -1,0 +1,83 @@
+//! The steps as Lua: their texts, and what the wire needs of them.
+//!
+//! Redis runs a script as a whole, with nothing in between; so a script is a step. Its text is what it shares with the others
+//! (`common.lua`) and its own. Each says in its first lines what it takes and what it answers.
+
+use crate::job::{Failure, JobId, WorkerId};
+use crate::rq::text;
+use crate::state::Event;
+use std::sync::LazyLock;
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Enqueue,
+    Claim,
+    Heartbeat,
+    Settle,
+    Tick,
+    Control,
+    Maintain,
+}
+
+impl Step {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Enqueue, Self::Claim, Self::Heartbeat, Self::Settle, Self::Tick, Self::Control, Self::Maintain];
+
+    fn own_text(self) -> &'static str {
+        match self {
+            Self::Enqueue => include_str!("enqueue.lua"),
+            Self::Claim => include_str!("claim.lua"),
+            Self::Heartbeat => include_str!("heartbeat.lua"),
+            Self::Settle => include_str!("settle.lua"),
+            Self::Tick => include_str!("tick.lua"),
+            Self::Control => include_str!("control.lua"),
+            Self::Maintain => include_str!("maintain.lua"),
+        }
+    }
+
+    pub(super) fn script(self) -> &'static Script {
+        &SCRIPTS[self as usize]
+    }
+}
+
+/// What the server is given once, and then called by.
+pub(super) struct Script {
+    pub(super) text: String,
+    pub(super) sha: String,
+}
+
+/// All scripts, in the order of [`Step::ALL`].
+static SCRIPTS: LazyLock<Vec<Script>> = LazyLock::new(|| {
+    let before = texts_of_failures();
+    let script = |step: Step| {
+        let text = format!("{before}\n{}\n{}", include_str!("common.lua"), step.own_text());
+        let sha = redis::Script::new(&text).get_hash().to_owned();
+        Script { text, sha }
+    };
+    Step::ALL.into_iter().map(script).collect()
+});
+
+/// What the scripts say of failures that they find themselves: in the words of [`Failure`], so that nobody else knows them.
+fn texts_of_failures() -> String {
+    // These stand where the script puts what it knows.
+    let need: JobId = "__NEED__".parse().expect("letters and lines are an id");
+    let worker = WorkerId::of("__WORKER__");
+    let counted = 987_654_321;
+    let crashed = |event| json(&Failure::crashed(Some(&worker), event, counted).expect("those two say something"));
+    let quoted = |text: &str| format!("[==[{}]==]", text.replace(&counted.to_string(), "__CRASHES__"));
+    let packed = |line: &str| text::exc_string(&format!("{line}\n"));
+    format!(
+        "local BROKEN = {}\nlocal CRASHED = {}\nlocal POISON = {}\nlocal STOPPED = '{}'\nlocal ABANDONED = '{}'",
+        quoted(&json(&Failure::broken_need(&need))),
+        quoted(&crashed(Event::Expire)),
+        quoted(&crashed(Event::Poison)),
+        // rq's own words.
+        packed("Job stopped by user, work-horse terminated."),
+        packed("Moved to FailedJobRegistry, due to AbandonedJobError: its worker gave no sign of life"),
+    )
+}
+
+fn json(failure: &Failure) -> String {
+    serde_json::to_string(failure).expect("a failure is plain data")
+}

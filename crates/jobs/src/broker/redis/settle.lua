@@ -1,0 +1,102 @@
+-- Ends executions.
+--
+-- ARGV: the number of outcomes and for each: job, execution, how ('done', 'failed', 'retry', 'snooze', 'release', 'stopped'), how
+-- long to wait (ms), the failure (JSON or ''), and what rq reads: the value in base64 ('' is None), or the packed text.
+-- Returns: for each 'recorded', 'repeated' or 'lost'.
+
+local outcomes = {}
+for i = 1, tonumber(arg()) do
+  outcomes[i] = {id = arg(), exec = arg(), how = arg(), after = tonumber(arg()), failure = arg(), text = arg()}
+end
+
+local counts = {}
+local function count(job, what)
+  if not job.worker_name then return end
+  local mine = counts[job.worker_name] or {successful_job_count = 0, failed_job_count = 0, seconds = 0}
+  counts[job.worker_name] = mine
+  mine[what] = mine[what] + 1
+  mine.seconds = mine.seconds + (now - tonumber(job.rw_started or now)) / 1000
+end
+
+-- rq's repeats, of a job of rq's that ended well: whether it goes on.
+local function repeated(job)
+  local left = tonumber(job.repeats_left or 0)
+  if left <= 0 then return false end
+  local intervals = cjson.decode(job.repeat_intervals or '[0]')
+  local interval = intervals[1] or 0
+  if #intervals > 1 then table.remove(intervals, 1) end
+  local rest = #intervals > 0 and cjson.encode(intervals) or '[0]'
+  if interval == 0 then
+    to_queue(job, false, 'repeats_left', left - 1, 'repeat_intervals', rest)
+  else
+    set(job.id, 'status', 'scheduled', 'repeats_left', left - 1, 'repeat_intervals', rest)
+    call('ZADD', registry('scheduled', job.origin), sec + interval, job.id)
+  end
+  return true
+end
+
+local function settle(outcome)
+  local job, exec = look(outcome.id), outcome.exec
+  if not job then return 'lost' end
+  local holds = job.status == 'started' and call('ZSCORE', registry('wip', job.origin), job.id .. ':' .. exec)
+  if not holds then
+    return job.rw_exec == exec and job.rw_settled == exec and 'repeated' or 'lost'
+  end
+  unlease(job, exec)
+  local how, failures = outcome.how, whole(tonumber(job.rw_failures or 0) + 1)
+  local failure = outcome.failure
+  local kept = failure ~= '' and {'rw_failure', failure} or {}
+  if job.rw_stop == '1' and how ~= 'done' then how = 'stopped' end
+  if how == 'done' then
+    count(job, 'successful_job_count')
+    if outcome.text == '' then record(job, exec, 1) else record(job, exec, 1, 'return_value', outcome.text) end
+    call('HDEL', key_of(job.id), 'rw_failure')
+    if not is_ours(job) and repeated(job) then
+      set(job.id, 'rw_settled', exec, 'ended_at', NOW)
+      ended[#ended + 1] = {id = job.id, status = 'finished'}
+    else
+      finish(job, 'finished', 'rw_settled', exec, 'last_heartbeat', NOW)
+      if not is_ours(job) and job.result_ttl == '0' then
+        job.status = 'finished'
+        forget(job)
+      end
+    end
+  elseif how == 'stopped' then
+    count(job, 'failed_job_count')
+    record(job, exec, 2, 'exc_string', outcome.text ~= '' and outcome.how ~= 'stopped' and outcome.text or STOPPED)
+    finish(job, 'stopped', 'rw_settled', exec, unpack(kept))
+  elseif how == 'failed' then
+    count(job, 'failed_job_count')
+    if is_ours(job) or not retried(job) then
+      record(job, exec, 2, 'exc_string', outcome.text)
+      finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+    else
+      set(job.id, 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+    end
+  elseif how == 'retry' then
+    count(job, 'failed_job_count')
+    local due = whole(now + outcome.after)
+    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+  elseif how == 'snooze' then
+    local due = whole(now + outcome.after)
+    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, unpack(kept))
+  else
+    to_queue(job, true, 'rw_settled', exec)
+  end
+  if is_ended(call('HGET', key_of(job.id), 'status') or 'finished') then release(job) end
+  tell()
+  return 'recorded'
+end
+
+-- Backwards, so that jobs that are released together keep their order at the front.
+local answers = {}
+for i = #outcomes, 1, -1 do answers[i] = settle(outcomes[i]) end
+for worker, mine in pairs(counts) do
+  local key = P .. ':worker:' .. worker
+  if call('EXISTS', key) == 1 then
+    if mine.successful_job_count > 0 then call('HINCRBY', key, 'successful_job_count', mine.successful_job_count) end
+    if mine.failed_job_count > 0 then call('HINCRBY', key, 'failed_job_count', mine.failed_job_count) end
+    call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', mine.seconds))
+  end
+end
+return done(answers)

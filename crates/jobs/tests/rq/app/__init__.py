@@ -1,0 +1,1 @@
+"""The Python application of the test."""
