@@ -11,9 +11,10 @@ job rq "${RQ_LIMIT:-8m}" "$@"
 command -v redis-server >/dev/null || { echo "ci/rq.sh needs redis-server: apt-get install redis-server" >&2; exit 1; }
 
 log="$(mktemp)"
+# The profile of the other tests, which is built already, and checks for overflow.
+cargo test -p ropewalk-jobs --features redis --lib -- rq:: arguments:: audit:: queue::remote 2>&1 | tee "$log"
 ROPEWALK_PICKLE_INPUTS="${RQ_PICKLES:-1000000}" \
-    cargo test -p ropewalk-jobs --release --features redis,__crash_points --lib --test pickle -- --nocapture 2>&1 | tee "$log"
-cargo test -p ropewalk-jobs --release --features redis,__crash_points --test audit --test rq -- --nocapture 2>&1 | tee -a "$log"
+    cargo test -p ropewalk-jobs --features redis --test pickle --test audit --test rq -- --nocapture 2>&1 | tee -a "$log"
 python="$CARGO_TARGET_DIR/rq/rq-3.0.0/bin/python"
 RQ_EXAMPLE_PYTHON="$python" bash ci/rq_example.sh 2>&1 | tee -a "$log"
 

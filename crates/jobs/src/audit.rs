@@ -12,7 +12,7 @@
 use crate::broker::{BrokerError, ErrorKind};
 use crate::job::{Problem, Time};
 use crate::registry::Registry;
-use crate::rq::data::{self, Serializer};
+use crate::rq::data;
 use crate::rq::keys::Keys;
 use crate::rq::text;
 use redis::{Cmd, FromRedisValue};
@@ -230,6 +230,7 @@ fn trouble(error: redis::RedisError) -> BrokerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rq::data::Serializer;
 
     #[test]
     fn what_a_function_comes_to() {

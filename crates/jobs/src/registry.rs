@@ -34,11 +34,14 @@ pub type Handler = Arc<dyn Fn(&str, &JobContext) -> Ran + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct Registry(HashMap<String, Entry>);
 
+/// From the name and the arguments to what does not fit.
+type Takes = fn(&str, &str) -> Result<(), Problem>;
+
 #[derive(Clone)]
 struct Entry {
     handler: Handler,
     /// Whether the task takes these arguments; nothing for one that only its handler knows.
-    takes: Option<fn(&str, &str) -> Result<(), Problem>>,
+    takes: Option<Takes>,
 }
 
 impl Registry {

@@ -19,6 +19,7 @@ use cells::{CELLS, Cell, Direction, House};
 use peer::{VERSIONS, venv};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
 /// The table as it is committed.
 fn table(rows: &[(String, Vec<String>)], heads: &[String]) -> String {
@@ -52,46 +53,67 @@ fn table(rows: &[(String, Vec<String>)], heads: &[String]) -> String {
     text
 }
 
+fn every() -> impl Iterator<Item = (Direction, &'static Cell)> {
+    [Direction::ToRust, Direction::ToPython]
+        .into_iter()
+        .flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)))
+}
+
+/// What one version of rq and one serializer gave.
+struct Column {
+    cells: Vec<String>,
+    failed: Vec<String>,
+}
+
+fn column(python: &Path, version: &str, serializer: &str) -> Column {
+    let begun = Instant::now();
+    let house = House::open(python, version, serializer);
+    let mut failed = Vec::new();
+    let cells = every()
+        .map(|(direction, cell)| {
+            match cell.reason(direction, version).map_or_else(|| run(&house, cell, direction), Ok) {
+                Ok(said) => said.to_owned(),
+                Err(why) => {
+                    failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
+                    "FAILED".to_owned()
+                }
+            }
+        })
+        .collect();
+    if failed.is_empty() {
+        house.agree();
+    }
+    println!("rq {version}, {serializer}: {:.1} s", begun.elapsed().as_secs_f64());
+    Column { cells, failed }
+}
+
 #[test]
 fn every_cell_is_green_or_has_its_reason() {
-    let mut heads = Vec::new();
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    for direction in [Direction::ToRust, Direction::ToPython] {
-        rows.extend(CELLS.iter().map(|cell| (format!("{}: {}", direction.words(), cell.name), Vec::new())));
-    }
-    let mut failed = Vec::new();
-    for version in VERSIONS {
-        let python = venv(version);
-        for serializer in ["pickle", "json"] {
-            heads.push(format!("rq {version}, {serializer}"));
-            let begun = std::time::Instant::now();
-            let house = House::open(&python, version, serializer);
-            let columns = [Direction::ToRust, Direction::ToPython]
-                .into_iter()
-                .flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)));
-            for (row, (direction, cell)) in columns.enumerate() {
-                let reason = cell.reason(direction, version);
-                let said = match reason {
-                    Some(reason) => reason.to_owned(),
-                    None => match run(&house, cell, direction) {
-                        Ok(()) => "ok".to_owned(),
-                        Err(why) => {
-                            println!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name);
-                            failed.push(format!(
-                                "rq {version}, {serializer}, {}, {}: {why}",
-                                direction.words(),
-                                cell.name
-                            ));
-                            "FAILED".to_owned()
-                        }
-                    },
-                };
-                rows[row].1.push(said);
-            }
-            house.agree();
-            println!("rq {version}, {serializer}: {:.1} s", begun.elapsed().as_secs_f64());
-        }
-    }
+    // Each pair has a Redis, a Python and a worker of its own, so they go side by side.
+    let pairs: Vec<(&str, &str)> =
+        VERSIONS.into_iter().flat_map(|version| [(version, "pickle"), (version, "json")]).collect();
+    let columns: Vec<Column> = std::thread::scope(|scope| {
+        let threads: Vec<_> = pairs
+            .iter()
+            .map(|(version, serializer)| {
+                let python = venv(version);
+                scope.spawn(move || column(&python, version, serializer))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let heads: Vec<String> = pairs.iter().map(|(version, serializer)| format!("rq {version}, {serializer}")).collect();
+    let rows: Vec<(String, Vec<String>)> = every()
+        .enumerate()
+        .map(|(row, (direction, cell))| {
+            let cells = columns.iter().map(|column| column.cells[row].clone()).collect();
+            (format!("{}: {}", direction.words(), cell.name), cells)
+        })
+        .collect();
+    let failed: Vec<&str> = columns.iter().flat_map(|column| &column.failed).map(String::as_str).collect();
     assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
     let green = rows.iter().flat_map(|row| &row.1).filter(|cell| *cell == "ok").count();
     println!("matrix: {green} green of {}", rows.len() * heads.len());
@@ -104,12 +126,12 @@ fn every_cell_is_green_or_has_its_reason() {
     assert_eq!(made, committed, "the table is not what ran: look at it, then write it with ROPEWALK_WRITE_MATRIX=1");
 }
 
-fn run(house: &House, cell: &Cell, direction: Direction) -> Result<(), String> {
+fn run(house: &House, cell: &Cell, direction: Direction) -> Result<&'static str, String> {
     let run = match direction {
         Direction::ToRust => cell.to_rust,
         Direction::ToPython => cell.to_python,
     };
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(house))).unwrap_or_else(|panic| {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(house).map(|()| "ok"))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
     })

@@ -116,6 +116,7 @@ def fetch(id):
         "function": it.func_name,
         "value": it.return_value(),
         "type": latest.type.value if latest else None,
+        "results": len(it.results()),
         "traceback": latest.exc_string if latest else None,
         "retries_left": it.retries_left,
         "worker": it.worker_name,

@@ -470,7 +470,7 @@ impl<'p> Machine<'p> {
     }
 
     fn paired(&self, items: &[Ref]) -> Done<Vec<(Ref, Ref)>> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(self.broken("a dict with a key and no value"));
         }
         Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
