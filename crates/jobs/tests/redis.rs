@@ -254,13 +254,13 @@ fn what_workers_of_python_leave_is_taken_up() {
 #[test]
 fn scheduler_of_python_is_not_run_over() {
     let mut place = Place::new();
-    let due = Some(place.broker.now() + Duration::from_millis(500));
+    let due = place.broker.now() + Duration::from_millis(500);
     redis::cmd("SET").arg(place.key("scheduler-lock:default")).arg("python").exec(&mut place.raw).unwrap();
-    place.broker.enqueue(&[NewJob { id: id("a"), due, ..NewJob::new("t", "[]") }]).unwrap();
+    place.broker.enqueue(&[NewJob { id: id("a"), due: Some(due), ..NewJob::new("t", "[]") }]).unwrap();
     let until = Instant::now() + LIMIT;
     assert_eq!(place.broker.job(&id("a")).unwrap().unwrap().state, State::Scheduled);
     // The server's own clock may be a little behind what is known of it.
-    while place.broker.now() <= due.unwrap() + Duration::from_millis(50) {
+    while place.broker.now() <= due + Duration::from_millis(50) {
         assert!(Instant::now() < until);
         thread::yield_now();
     }
@@ -508,8 +508,7 @@ impl Proxy {
 /// One way of a connection, until something happens to it.
 fn pass(mut from: UnixStream, mut to: UnixStream, mut rng: fastrand::Rng, faults: &AtomicUsize, calm: &AtomicBool) {
     let mut bytes = vec![0; 64 << 10];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut bytes) else { break };
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
         let mut send = &bytes[..read];
         let fault = if calm.load(Ordering::Acquire) { u8::MAX } else { rng.u8(..60) };
         match fault {
