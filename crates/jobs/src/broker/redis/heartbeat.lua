@@ -1,10 +1,10 @@
 -- A sign of life of a worker and of its executions.
 --
--- ARGV: worker, lease (ms), '1' if it leaves, concurrency, queues (with commas), process id, host name, version, the worker as
+-- ARGV: worker, lease (ms), '1' if it leaves, queues (with commas), process id, host name, version, the worker as
 -- JSON, the number of executions and for each its job, itself, and its progress (JSON or '').
 -- Returns: for each execution 'held', 'stop' or 'lost'; then the time of day (ms).
 
-local worker, lease, leaving, concurrency, served = arg(), tonumber(arg()), arg() == '1', arg(), arg()
+local worker, lease, leaving, served = arg(), tonumber(arg()), arg() == '1', arg()
 local pid, host, version, info = arg(), arg(), arg(), arg()
 local me, executions = P .. ':worker:' .. worker, P .. ':worker:' .. worker .. ':executions'
 local seconds = math.max(90, math.ceil(lease / 1000))

@@ -7,6 +7,7 @@
 //! | `script`, `*.lua` | the steps of the trait: each is one script, which Redis runs as a whole |
 //! | `row` | rq's hash of a job, with fields of ours, as a job |
 //! | `look` | what is read without a step: jobs, queues, workers |
+//! | `opening` | addresses, and what is said before the first word |
 //! | `error` | what Redis says, in words |
 //!
 //! # What holds
@@ -36,16 +37,18 @@
 
 mod error;
 mod look;
+mod opening;
 mod row;
 mod script;
 mod watch;
 mod wire;
 
+pub use opening::Opening;
 pub use wire::ANSWER_MAX;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, TICK_JOBS_MAX,
-    Ticked, Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, Filter, Held, QueueCounts, TICK_JOBS_MAX, Ticked,
+    Topic, WorkerInfo,
 };
 use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::rq::data::{self, Serializer};
@@ -136,97 +139,6 @@ impl Drop for Inner {
     }
 }
 
-/// How a broker is opened: [`RedisBroker::at`].
-#[must_use = "it is opened by `open`"]
-pub struct Opening {
-    url: String,
-    prefix: Option<String>,
-    serializer: Serializer,
-    clock: Option<Box<dyn Clock>>,
-}
-
-impl Opening {
-    /// Keys begin with this, and not with `rq`. rq 3 takes it from `RQ_KEY_PREFIX`. In braces (`{rq}`) it keeps all keys in one place
-    /// of a cluster.
-    pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        Self { prefix: Some(prefix.into()), ..self }
-    }
-
-    /// The jobs that are enqueued here are written like this: as everybody else who reads these queues does. Jobs that are
-    /// taken are answered in their own form.
-    pub fn serializer(self, serializer: Serializer) -> Self {
-        Self { serializer, ..self }
-    }
-
-    /// Its own idea of time, for tests: Redis itself forgets nothing then.
-    pub fn clock(self, clock: impl Clock + 'static) -> Self {
-        Self { clock: Some(Box::new(clock)), ..self }
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    ///
-    /// When the address is none, the server cannot be reached, or it does not let us in.
-    pub fn open(self) -> Result<RedisBroker, BrokerError> {
-        let wrong = |why: String| BrokerError::new(ErrorKind::Refused, why);
-        let keys = match &self.prefix {
-            Some(prefix) => Keys::with_prefix(prefix)?,
-            None => Keys::default(),
-        };
-        let (info, server) = address(&self.url)?;
-        let client =
-            redis::Client::open(info).map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?;
-        let wire = Wire::new(client.clone(), server.clone())?;
-        let board = Arc::new(Board::new(&keys));
-        let inner = Inner {
-            keys,
-            server,
-            client,
-            wire,
-            board,
-            serializer: self.serializer,
-            clock: self.clock,
-            maintain_at: AtomicU64::new(0),
-            offset: AtomicI64::new(0),
-            begun: Instant::now(),
-            given: Mutex::default(),
-            verdicts: Mutex::default(),
-        };
-        let broker = RedisBroker { inner: Arc::new(inner) };
-        broker.look_at_the_clock()?;
-        Ok(broker)
-    }
-}
-
-/// Where the server is, and how that is told to people: without a password.
-fn address(url: &str) -> Result<(redis::ConnectionInfo, String), BrokerError> {
-    use redis::IntoConnectionInfo as _;
-    let info = url.into_connection_info().map_err(|error| {
-        BrokerError::new(
-            ErrorKind::Refused,
-            format!(
-                "this is no address of Redis: {error}; write redis://HOST:PORT/DB, rediss:// for TLS, or redis+unix:///PATH"
-            ),
-        )
-    })?;
-    let server = info.addr().to_string();
-    let info = match info.addr() {
-        redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(BrokerError::new(
-                ErrorKind::Refused,
-                format!(
-                    "{server}: a TLS connection whose certificate is not looked at protects nobody: leave `#insecure` out"
-                ),
-            ));
-        }
-        _ => info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)),
-    };
-    // The connection that listens needs the third version of the protocol, and the other one does no worse by it.
-    let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3).set_skip_set_lib_name();
-    Ok((info.set_redis_settings(settings), server))
-}
-
 impl RedisBroker {
     /// The queues in this Redis: `redis://127.0.0.1:6379/0`, `rediss://` for TLS, `redis+unix:///path`. User and password may stand
     /// in the address, as rq has it.
@@ -240,7 +152,7 @@ impl RedisBroker {
 
     /// The same, with more to say before it is opened.
     pub fn at(url: impl Into<String>) -> Opening {
-        Opening { url: url.into(), prefix: None, serializer: Serializer::Json, clock: None }
+        Opening::new(url.into())
     }
 
     /// The names of the keys.
@@ -534,7 +446,7 @@ impl Broker for RedisBroker {
             seen: self.now(),
         };
         let mut command = self.command(Step::Heartbeat);
-        command.arg(beat.worker.as_str()).arg(millis(beat.lease)).arg(u8::from(beat.leaving)).arg(beat.concurrency);
+        command.arg(beat.worker.as_str()).arg(millis(beat.lease)).arg(u8::from(beat.leaving));
         command
             .arg(beat.queues.join(","))
             .arg(std::process::id())
@@ -727,15 +639,6 @@ impl fmt::Debug for RedisBroker {
         f.debug_struct("RedisBroker")
             .field("server", &self.inner.server)
             .field("prefix", &self.inner.keys.prefix())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Opening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opening")
-            .field("prefix", &self.prefix)
-            .field("serializer", &self.serializer)
             .finish_non_exhaustive()
     }
 }

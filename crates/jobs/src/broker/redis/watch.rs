@@ -209,9 +209,10 @@ impl Board {
         let mut pause = Duration::from_millis(20);
         while !self.is_closed() {
             let listened = self.connect(client, keys).map(|line| {
-                self.state().tried = true;
-                // What happened in between was not heard.
+                // What happened in between was not heard. Before anybody is told that we listen, so that nobody takes it for news.
                 self.ring_all();
+                self.state().tried = true;
+                self.rung.notify_all();
                 pause = Duration::from_millis(20);
                 self.hear(line, keys);
             });

@@ -1,1 +1,1 @@
-"""The Python application of the test."""
+# Makes a package of the functions that both sides call.
