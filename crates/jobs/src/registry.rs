@@ -31,7 +31,12 @@ pub type Handler = Arc<dyn Fn(&str, &JobContext) -> Ran + Send + Sync>;
 /// assert!(registry.names().next().unwrap().ends_with("::double"));
 /// ```
 #[derive(Clone, Default)]
-pub struct Registry(HashMap<String, Handler>);
+pub struct Registry(
+    HashMap<String, Handler>,
+    /// Those that can run in a process of their own.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    HashMap<String, crate::apart::Apart>,
+);
 
 impl Registry {
     /// No task yet.
@@ -46,13 +51,20 @@ impl Registry {
         T: Task<Output: Serialize>,
         T::Tuple: DeserializeOwned,
     {
-        self.with_handler(T::NAME, Arc::new(|payload, job| run::<T>(payload, job)))
+        #[cfg_attr(not(all(target_os = "linux", feature = "process")), expect(unused_mut, reason = "only a process needs more"))]
+        let mut this = self.with_handler(T::NAME, Arc::new(|payload, job| run::<T>(payload, job)));
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        this.1.insert(T::NAME.to_owned(), crate::apart::run::<T>);
+        this
     }
 
     /// And one that is not made by the attribute.
     #[must_use]
     pub fn with_handler(mut self, name: impl Into<String>, handler: Handler) -> Self {
-        self.0.insert(name.into(), handler);
+        let name = name.into();
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        self.1.remove(&name);
+        self.0.insert(name, handler);
         self
     }
 
@@ -64,6 +76,12 @@ impl Registry {
     pub(crate) fn get(&self, name: &str) -> Option<&Handler> {
         self.0.get(name)
     }
+
+    /// How a task runs in a process of its own.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub(crate) fn apart(&self, name: &str) -> Option<crate::apart::Apart> {
+        self.1.get(name).copied()
+    }
 }
 
 impl fmt::Debug for Registry {
@@ -72,7 +90,8 @@ impl fmt::Debug for Registry {
     }
 }
 
-fn run<T>(payload: &str, job: &JobContext) -> Ran
+/// Runs a task: from the payload to the result.
+pub(crate) fn run<T>(payload: &str, job: &JobContext) -> Ran
 where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,

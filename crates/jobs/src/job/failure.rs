@@ -1,6 +1,6 @@
 //! Why a job has no result, in a form that travels.
 
-use super::{JobId, WorkerId};
+use super::{JobId, RESULT_BYTES_MAX, WorkerId};
 use crate::state::Event;
 use ropewalk_core::task::{Panic, TaskError};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,17 @@ impl Failure {
         Self { kind, message, type_name: String::new(), chain: Vec::new() }
     }
 
+    /// No store takes a result of so many bytes.
+    pub(crate) fn result_too_long(bytes: usize) -> Self {
+        Self::new(
+            FailureKind::Result,
+            format!(
+                "the result is {bytes} bytes long, and {RESULT_BYTES_MAX} is the limit: keep it in a file or a database, and return \
+                 where it is"
+            ),
+        )
+    }
+
     /// A job it needed ended otherwise.
     pub(crate) fn broken_need(on: &JobId) -> Self {
         Self::new(FailureKind::Dependency, format!("job {on}, which it needed, ended otherwise"))
@@ -111,6 +122,9 @@ impl Failure {
                 Self { type_name: type_name.clone(), chain: chain.clone(), ..Self::new(FailureKind::Error, message) }
             }
             TaskError::Panicked(panic) => Self::new(FailureKind::Panic, panic.message()),
+            TaskError::WorkerDied { reason } => {
+                Self::new(FailureKind::Crash, format!("the process that ran it ended: {reason}"))
+            }
             TaskError::TimedOut => Self::new(FailureKind::TimedOut, "time limit passed before the task was finished"),
             other => Self::new(FailureKind::Error, other.to_string()),
         }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const APPLICATION_ID: i32 = 0x726f_7065;
 
 /// The steps, oldest first.
-const MIGRATIONS: &[fn() -> String] = &[first];
+const MIGRATIONS: &[fn() -> String] = &[first, second];
 
 fn first() -> String {
     let code = State::code;
@@ -82,6 +82,18 @@ fn first() -> String {
         INSERT INTO meta VALUES ('counter', 0);
         "
     )
+}
+
+/// What jobs say of themselves, and the last slot that was passed of each schedule.
+fn second() -> String {
+    "
+    CREATE TABLE logs (seq INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+    CREATE TRIGGER logs_forgotten AFTER DELETE ON jobs
+        WHEN EXISTS (SELECT 1 FROM logs WHERE seq = OLD.seq)
+        BEGIN DELETE FROM logs WHERE seq = OLD.seq; END;
+    CREATE TABLE slots (schedule TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    "
+    .to_owned()
 }
 
 /// Looks whether the file is a queue that we can read, and writes nothing: it may be the database of another program.

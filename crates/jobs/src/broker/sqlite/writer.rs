@@ -71,7 +71,7 @@ where
 }
 
 /// Writes until every sender is gone.
-pub(super) fn run(mut db: Connection, turns: &Turns, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
+pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
     while let Ok(first) = steps.recv() {
         let mut batch = vec![first];
         while batch.len() < STEPS_MAX
@@ -100,7 +100,8 @@ fn write(db: &mut Connection, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
             crash_point!("writer.before_answers");
             batch.into_iter().for_each(|step| step.answer(None));
         }
-        Err(error) if batch.len() == 1 || error.is_uncertain() => {
+        // What holds the file holds it for each of them.
+        Err(error) if batch.len() == 1 || error.is_uncertain() || error.kind() == ErrorKind::Busy => {
             batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
         }
         Err(_) => {
