@@ -42,7 +42,9 @@ async fn order(State(queue): State<JobQueue>, Path(title): Path<String>) -> Answ
 async fn look(State(queue): State<JobQueue>, Path(id): Path<String>) -> Answer {
     let id: JobId = id.parse().map_err(|problem| (StatusCode::BAD_REQUEST, format!("{problem}")))?;
     // Reading is quick, and yet a file is read: not on a thread that others need.
-    let read = tokio::task::spawn_blocking(move || Ok::<_, ropewalk_jobs::BrokerError>((queue.job(&id)?, queue.broker().logs(&id)?)));
+    let read = tokio::task::spawn_blocking(move || {
+        Ok::<_, ropewalk_jobs::BrokerError>((queue.job(&id)?, queue.broker().logs(&id)?))
+    });
     let (job, log) = read.await.map_err(refused)?.map_err(refused)?;
     let job = job.ok_or((StatusCode::NOT_FOUND, "no such job".to_owned()))?;
     let done = if job.state.is_ended() { 1.0 } else { job.progress.map_or(0.0, |at| at.done) };

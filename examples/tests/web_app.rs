@@ -20,7 +20,8 @@ struct App {
 impl App {
     fn start() -> App {
         let program = built().join(format!("web_app_jobs{}", std::env::consts::EXE_SUFFIX));
-        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it was built");
+        let mut child =
+            Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it was built");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("an address");
         let address = line.trim().strip_prefix("http://").expect("an address").trim_end_matches('/').to_owned();
@@ -74,9 +75,9 @@ fn job_is_ordered_and_watched_over_http() {
 #[test]
 fn page_shows_the_job_to_its_end() {
     let app = App::start();
-    let found = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|browser| Command::new(browser).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok());
+    let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|browser| {
+        Command::new(browser).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    });
     let Some(browser) = found else {
         let (status, page) = app.ask("GET", "/");
         assert_eq!(status, "HTTP/1.1 200 OK");
@@ -85,7 +86,14 @@ fn page_shows_the_job_to_its_end() {
     };
     let profile = std::env::temp_dir().join(format!("ropewalk-browser-{}", std::process::id()));
     let mut child = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--timeout=20000", "--virtual-time-budget=20000", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--timeout=20000",
+            "--virtual-time-budget=20000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("http://{}/#order", app.address))
         .stdin(Stdio::null())

@@ -59,7 +59,10 @@ impl Told {
         match self {
             Self::Done(result) => Ok(result),
             Self::Failed(failure) => Err(serde_json::from_str(&failure).unwrap_or_else(|error| {
-                Failure::new(crate::job::FailureKind::Error, format!("it failed in a way that nobody can read: {error}"))
+                Failure::new(
+                    crate::job::FailureKind::Error,
+                    format!("it failed in a way that nobody can read: {error}"),
+                )
             })),
         }
     }

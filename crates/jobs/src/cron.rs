@@ -115,7 +115,9 @@ impl Schedule {
     /// When there is no such time zone.
     pub fn zone(self, name: &str) -> Result<Self, BrokerError> {
         let zone = name.parse().map_err(|_| {
-            refused(format!("`{name}` is no time zone: use a name of the IANA database, as in `Europe/Berlin` or `UTC`"))
+            refused(format!(
+                "`{name}` is no time zone: use a name of the IANA database, as in `Europe/Berlin` or `UTC`"
+            ))
         })?;
         Ok(Self { zone, ..self })
     }
@@ -181,9 +183,9 @@ impl Schedule {
 }
 
 fn id_of(name: &str, slot: Time) -> Result<JobId, BrokerError> {
-    format!("cron-{name}-{}", slot.millis())
-        .parse()
-        .map_err(|_| refused(format!("`{name}` is no name of a schedule: use letters, digits, `-` and `_`, and no more than 80")))
+    format!("cron-{name}-{}", slot.millis()).parse().map_err(|_| {
+        refused(format!("`{name}` is no name of a schedule: use letters, digits, `-` and `_`, and no more than 80"))
+    })
 }
 
 impl fmt::Debug for Schedule {
@@ -219,7 +221,10 @@ mod tests {
 
     #[test]
     fn zones_have_their_own_days() {
-        assert_eq!(slots("30 8 * * mon-fri", "UTC", "2026-11-27T09:00:00Z", 2), ["2026-11-30T08:30", "2026-12-01T08:30"]);
+        assert_eq!(
+            slots("30 8 * * mon-fri", "UTC", "2026-11-27T09:00:00Z", 2),
+            ["2026-11-30T08:30", "2026-12-01T08:30"]
+        );
         assert_eq!(slots("30 8 * * *", "Asia/Tokyo", "2026-11-27T00:00:00Z", 1), ["2026-11-27T23:30"]);
     }
 

@@ -51,7 +51,10 @@ impl Registry {
         T: Task<Output: Serialize>,
         T::Tuple: DeserializeOwned,
     {
-        #[cfg_attr(not(all(target_os = "linux", feature = "process")), expect(unused_mut, reason = "only a process needs more"))]
+        #[cfg_attr(
+            not(all(target_os = "linux", feature = "process")),
+            expect(unused_mut, reason = "only a process needs more")
+        )]
         let mut this = self.with_handler(T::NAME, Arc::new(|payload, job| run::<T>(payload, job)));
         #[cfg(all(target_os = "linux", feature = "process"))]
         this.1.insert(T::NAME.to_owned(), crate::apart::run::<T>);

@@ -7,8 +7,8 @@ use ropewalk::{JobContext, State, TaskError};
 use ropewalk_jobs::broker::Control;
 use ropewalk_jobs::job::RESULT_BYTES_MAX;
 use ropewalk_jobs::{
-    Broker, Enqueue as _, FailureKind, Job, JobBuilder, JobHandle, JobQueue, MemoryBroker, NewJob, Retry, RunningWorker,
-    State as Life, Worker,
+    Broker, Enqueue as _, FailureKind, Job, JobBuilder, JobHandle, JobQueue, MemoryBroker, NewJob, Retry,
+    RunningWorker, State as Life, Worker,
 };
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -103,7 +103,8 @@ fn place(name: &str) -> Place {
         .on_notice(|_| {})
         .processes(|pool| {
             // As much as a process of tests has anyway, and some.
-            pool.limits(Limits::new().address_space(4 << 30).core_bytes(0)).initializer(lend_motto, "hold fast".to_owned())
+            pool.limits(Limits::new().address_space(4 << 30).core_bytes(0))
+                .initializer(lend_motto, "hold fast".to_owned())
         });
     let worker = worker.start().expect("a pool of one process");
     Place { queue: JobQueue::new(broker.clone()), broker, worker, scratch }
@@ -147,8 +148,7 @@ fn job_runs_in_another_process() {
 fn computation_over_its_timeout_is_killed() {
     let place = place("timeout");
     let note = place.scratch.join("note");
-    let handle =
-        hangs::call(note.clone()).job().timeout(Duration::from_millis(1_500)).enqueue(&place.queue).unwrap();
+    let handle = hangs::call(note.clone()).job().timeout(Duration::from_millis(1_500)).enqueue(&place.queue).unwrap();
     let pid = place.process_of(&note);
     let mut handle = handle;
     assert!(matches!(handle.join_timeout(Duration::from_secs(60)), Err(TaskError::TimedOut)));

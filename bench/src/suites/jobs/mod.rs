@@ -41,9 +41,12 @@ pub fn works() -> Vec<Work> {
             .by("bare", |effort| bare::work(effort.pick(1_500, 200), 1)),
         rate("noop.c50").by("bare", |effort| bare::work(effort.pick(50_000, 5_000), 50)),
         rate("noop.4procs").aside("fairness", "%", Better::Higher),
-        Work::of_rows("jobs", "latency", Judge::AsIs)
-            .row("latency.p50", "p50", "us", Better::Lower)
-            .row("latency.p99", "p99", "us", Better::Lower),
+        Work::of_rows("jobs", "latency", Judge::AsIs).row("latency.p50", "p50", "us", Better::Lower).row(
+            "latency.p99",
+            "p99",
+            "us",
+            Better::Lower,
+        ),
         Work::new("jobs", "idle.cpu", "%", Judge::AsIs),
     ];
     #[cfg(feature = "ours")]
@@ -55,7 +58,8 @@ pub fn works() -> Vec<Work> {
 const BATCH: u64 = 1_000;
 
 /// The arguments of a job: what a small one has.
-const PAYLOAD: &str = "[\"a/picture/of/something.png\", 640, 480, {\"quality\": 80, \"rotate\": false, \"owner\": \"somebody\"}]";
+const PAYLOAD: &str =
+    "[\"a/picture/of/something.png\", 640, 480, {\"quality\": 80, \"rotate\": false, \"owner\": \"somebody\"}]";
 
 fn rate(jobs: u64, spent: Spent) -> Sample {
     Sample::new(jobs as f64 / spent.wall.as_secs_f64(), spent)

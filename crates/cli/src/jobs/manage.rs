@@ -100,7 +100,9 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         What::List { .. } | What::Show { .. } | What::Queues | What::Workers | What::Logs { .. }
     );
     if options.watch && changes {
-        return Err(Expected::Usage("--watch looks again and again: use it with list, show, queues, workers or logs".to_owned()));
+        return Err(Expected::Usage(
+            "--watch looks again and again: use it with list, show, queues, workers or logs".to_owned(),
+        ));
     }
     if let What::Logs { id } = &options.what {
         return logs(&broker, id, options);

@@ -70,7 +70,9 @@ pub struct Options {
 fn address(text: &str) -> Result<std::net::SocketAddr, String> {
     match text.parse::<u16>() {
         Ok(port) => Ok(([127, 0, 0, 1], port).into()),
-        Err(_) => text.parse().map_err(|_| format!("`{text}` is no address: use a port, or an IP and a port as in `127.0.0.1:9901`")),
+        Err(_) => text
+            .parse()
+            .map_err(|_| format!("`{text}` is no address: use a port, or an IP and a port as in `127.0.0.1:9901`")),
     }
 }
 

@@ -266,7 +266,9 @@ impl<R> JobBuilder<R> {
         R: DeserializeOwned + Send + 'static,
     {
         let enqueued = queue.inner.courier.enqueue(self.into_jobs()?).await;
-        let ended = |error| BrokerError::uncertain(ErrorKind::Unavailable, format!("the thread of the queue has ended: {error}"));
+        let ended = |error| {
+            BrokerError::uncertain(ErrorKind::Unavailable, format!("the thread of the queue has ended: {error}"))
+        };
         enqueued.map_err(ended)?.map(|id| queue.handle(id))
     }
 }

@@ -79,7 +79,6 @@ pub(super) struct Shared {
 
 /// What a worker tells of itself.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "nobody asks"))]
 pub(super) struct Told {
     pub(super) counts: Counts,
     pub(super) recovered: u64,
@@ -341,7 +340,9 @@ impl Main<'_> {
     /// How a run ended in its process, or with it.
     #[cfg(all(target_os = "linux", feature = "process"))]
     fn ended_badly(&mut self, exec: ExecId, error: &TaskError) -> Run {
-        if matches!(error, TaskError::WorkerDied { .. }) && self.runs.processes().is_some_and(|pool| pool.has_given_up()) {
+        if matches!(error, TaskError::WorkerDied { .. })
+            && self.runs.processes().is_some_and(|pool| pool.has_given_up())
+        {
             self.shared.notice(&Notice::Processes(error.to_string()));
             // The pool does no more; what it still had comes back by the same way.
             if let Ok(runs) = Runs::new(&self.shared.config) {
@@ -445,9 +446,12 @@ impl Main<'_> {
             };
             let _ = messages.send(Message::Ended(exec, run));
         });
-        self.shared.slots.begun(exec, Box::new(move || {
-            handle.cancel();
-        }));
+        self.shared.slots.begun(
+            exec,
+            Box::new(move || {
+                handle.cancel();
+            }),
+        );
     }
 
     /// What still runs goes back; its end will not count.
@@ -528,7 +532,11 @@ fn wait_for_stop(shared: &Shared, seen: u64, wait: Duration) {
         });
         let now = Instant::now();
         let may_send = now >= began + NEWS_EVERY;
-        if shared.is_over() || now >= until || shared.broker.news(Topic::Stop) != seen || (may_send && shared.slots.is_news()) {
+        if shared.is_over()
+            || now >= until
+            || shared.broker.news(Topic::Stop) != seen
+            || (may_send && shared.slots.is_news())
+        {
             return;
         }
         // A run that begins meanwhile hangs no sooner than that.

@@ -82,7 +82,10 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     };
     let is_head = head.starts_with("HEAD");
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
     stream.write_all(if is_head { b"" } else { body.as_bytes() })
 }
 

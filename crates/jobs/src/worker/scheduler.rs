@@ -157,6 +157,7 @@ mod tests {
                 }
             }
             // Now all goes well, after the faults that were ordered.
+            clock.set_wall(latest);
             while Scheduler::new(vec![every_minute(Policy::All)]).step(latest, &broker).0.is_err() {}
             let first = BEGIN.millis() / MINUTE + 1;
             let wanted: Vec<u64> = (first..=latest.millis() / MINUTE).map(|minute| minute * MINUTE).collect();
@@ -166,7 +167,9 @@ mod tests {
 
     #[test]
     fn what_was_missed_is_run_as_it_says() {
-        for (policy, wanted, missed) in [(Policy::Skip, vec![], 10), (Policy::Once, vec![10], 9), (Policy::All, (1..=10).collect(), 0)] {
+        for (policy, wanted, missed) in
+            [(Policy::Skip, vec![], 10), (Policy::Once, vec![10], 9), (Policy::All, (1..=10).collect(), 0)]
+        {
             let clock = Arc::new(VirtualClock::at(BEGIN));
             let broker = MemoryBroker::with_clock(Arc::clone(&clock));
             let step = || Scheduler::new(vec![every_minute(policy)]).step(clock.wall(), &broker).0.unwrap();

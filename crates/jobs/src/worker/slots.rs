@@ -120,11 +120,16 @@ impl Slots {
     pub(crate) fn running(&self) -> Vec<Running> {
         self.lock()
             .iter()
-            .map(|(exec, slot)| Running { id: slot.id.clone(), exec: *exec, progress: slot.progress.lock().progress.take() })
+            .map(|(exec, slot)| Running {
+                id: slot.id.clone(),
+                exec: *exec,
+                progress: slot.progress.lock().progress.take(),
+            })
             .collect()
     }
 
     /// How many there are.
+    #[cfg(feature = "metrics")]
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }

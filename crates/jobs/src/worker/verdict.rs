@@ -31,7 +31,9 @@ pub(crate) fn of(lease: &Lease, run: Run, asked: Option<Asked>, dice: f64) -> Op
         return None;
     }
     let run = match run {
-        Run::Returned(Ok(result)) if result.len() > RESULT_BYTES_MAX => Run::Unwound(Failure::result_too_long(result.len())),
+        Run::Returned(Ok(result)) if result.len() > RESULT_BYTES_MAX => {
+            Run::Unwound(Failure::result_too_long(result.len()))
+        }
         run => run,
     };
     Some(match (run, asked) {

@@ -6,8 +6,8 @@
 mod store;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Said, Slot,
-    SystemClock, Ticked, Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Said,
+    Slot, SystemClock, Ticked, Topic, WorkerInfo,
 };
 use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::state::Settled;

@@ -68,3 +68,27 @@ fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn turn_that_does_not_come_is_given_up_and_given_back() {
+        let place = std::env::temp_dir().join(format!("ropewalk-turn-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let file = |name: &str| {
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place.join(name)).unwrap()
+        };
+        // As two processes have them.
+        let [one, other] = [(); 2].map(|()| Turns::new(file("door"), file("room")));
+        let held = one.take().unwrap();
+        assert!(other.take_within(Duration::from_millis(50)).unwrap().is_none());
+        drop(held);
+        // Whoever came too late has it for a moment, and gives it back.
+        drop(one.take_within(Duration::from_secs(60)).unwrap().expect("it is free again"));
+        drop(other.take_within(Duration::from_secs(60)).unwrap().expect("it is free again"));
+        let _ = std::fs::remove_dir_all(place);
+    }
+}

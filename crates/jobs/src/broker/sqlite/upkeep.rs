@@ -63,8 +63,10 @@ impl Tx<'_> {
             if state::fence(job.state, job.exec, said.exec) != Settled::Recorded {
                 continue;
             }
-            let kept: Option<String> =
-                self.prepare("SELECT text FROM logs WHERE seq = ?1")?.query_row([job.seq], |row| row.get(0)).optional()?;
+            let kept: Option<String> = self
+                .prepare("SELECT text FROM logs WHERE seq = ?1")?
+                .query_row([job.seq], |row| row.get(0))
+                .optional()?;
             let mut kept = kept.unwrap_or_default();
             add_to_log(&mut kept, &said.text);
             self.prepare("INSERT OR REPLACE INTO logs (seq, text) VALUES (?1, ?2)")?.execute(params![job.seq, kept])?;
