@@ -1,6 +1,6 @@
 //! Our systems at suite `jobs`: the same library on each place where jobs can be kept.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

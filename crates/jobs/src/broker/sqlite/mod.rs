@@ -11,8 +11,10 @@
 //!
 //! # What holds
 //!
-//! The journal is a WAL with `synchronous=FULL`: a step that was answered survives the end of the process and of the machine's
-//! power, as far as the disk keeps its word. A step that was not answered has happened as a whole or not at all.
+//! The journal is a WAL. A step that was answered survives the end of any process. What was enqueued, settled, controlled or scheduled
+//! also survives the end of the machine's power, as far as the disk keeps its word (`synchronous=FULL`). Claims, beats and ticks wait
+//! for no disk (`NORMAL`): when the power goes, so do the workers that they speak of, and a job whose claim was lost with it is
+//! ready instead of leased to nobody. A step that was not answered has happened as a whole or not at all.
 //!
 //! Beside `jobs.db` lie SQLite's own `-wal` and `-shm`, and three files of ours that hold nothing of worth: `-bell`, `-door` and
 //! `-room`. All are for their owner alone (mode 0600). The file must lie on a local disk: the locks and the shared memory of a
@@ -54,7 +56,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steps::Tx;
 use turn::Turns;
-use writer::{Said, Step};
+use writer::{Lasting, Said, Step};
 
 /// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
 /// called a step waits for twice as long at most, and the step may still happen after that.
@@ -208,9 +210,10 @@ impl SqliteBroker {
     #[track_caller]
     fn write<T: Send + 'static>(
         &self,
+        lasting: Lasting,
         act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        let mut handle = self.send(act);
+        let mut handle = self.send(lasting, act);
         self.commit_of(&mut handle)
     }
 
@@ -220,9 +223,10 @@ impl SqliteBroker {
 
     fn send<T: Send + 'static>(
         &self,
+        lasting: Lasting,
         act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
     ) -> TaskHandle<Said<T>> {
-        let (step, handle) = writer::step(act);
+        let (step, handle) = writer::step(lasting, act);
         writer::send(self.steps(), step, &self.outside.inside.named);
         handle
     }
@@ -231,7 +235,7 @@ impl SqliteBroker {
     fn send_claim(&self, claim: Claim) -> Claiming {
         let given_up = Arc::new(AtomicBool::new(false));
         let is_given_up = Arc::clone(&given_up);
-        let leases = self.send(move |tx| {
+        let leases = self.send(Lasting::No, move |tx| {
             // Acquire: pairs with the Release of whoever gave up.
             if is_given_up.load(Ordering::Acquire) { Ok(Ok(Vec::new())) } else { tx.claim(&claim) }
         });
@@ -335,7 +339,7 @@ impl Broker for SqliteBroker {
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
         super::check_batch(jobs.len())?;
         let jobs = jobs.to_vec();
-        self.write(move |tx| tx.enqueue(&jobs))
+        self.write(Lasting::Yes, move |tx| tx.enqueue(&jobs))
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
@@ -344,13 +348,13 @@ impl Broker for SqliteBroker {
 
     fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
         let beat = beat.clone();
-        self.write(move |tx| tx.heartbeat(&beat))
+        self.write(Lasting::No, move |tx| tx.heartbeat(&beat))
     }
 
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
         super::check_outcomes(outcomes)?;
         let outcomes = outcomes.to_vec();
-        self.write(move |tx| tx.settle(&outcomes))
+        self.write(Lasting::Yes, move |tx| tx.settle(&outcomes))
     }
 
     fn settle_and_claim(
@@ -363,7 +367,7 @@ impl Broker for SqliteBroker {
         }
         let outcomes = outcomes.to_vec();
         // One behind the other in the queue of the writer, which takes both for its next transaction.
-        let mut settled = self.send(move |tx| tx.settle(&outcomes));
+        let mut settled = self.send(Lasting::Yes, move |tx| tx.settle(&outcomes));
         let leases = self.send_claim(claim.clone());
         (self.commit_of(&mut settled), self.leases_of(leases))
     }
@@ -371,7 +375,7 @@ impl Broker for SqliteBroker {
     fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {
         let said = said.to_vec();
         // Nobody waits for the disk: whatever is settled after it is behind it in the queue of the writer.
-        drop(self.send(move |tx| tx.log(&said)));
+        drop(self.send(Lasting::No, move |tx| tx.log(&said)));
         Ok(())
     }
 
@@ -386,16 +390,16 @@ impl Broker for SqliteBroker {
     fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
         super::check_batch(slot.jobs.len())?;
         let slot = slot.clone();
-        self.write(move |tx| tx.pass_slot(&slot))
+        self.write(Lasting::Yes, move |tx| tx.pass_slot(&slot))
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {
-        self.write(|tx| tx.tick())
+        self.write(Lasting::No, |tx| tx.tick())
     }
 
     fn control(&self, control: &Control) -> Result<usize, BrokerError> {
         let control = control.clone();
-        self.write(move |tx| tx.control(&control))
+        self.write(Lasting::Yes, move |tx| tx.control(&control))
     }
 
     fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
