@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The big counts, too long for the gate: loom with a raised bound, shuttle with many schedules, a million greenlets, a million
-# tasks in dying processes, the test suite again and again with far more threads than cores, and the profile against all of its
-# ground truth. Writes the dated figures to ci/figures/, which are committed.
+# tasks in dying processes, the test suite again and again with far more threads than cores, the profile against all of its
+# ground truth, the static binary with its wheel, and the benchmarks' own tests. Writes the dated figures to ci/figures/, which are committed.
 #
 # A part that ran before on the same day stays in the figures until it runs again; each says at which commit it ran.
 #
@@ -11,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs stress profile}"
+parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs stress profile dist bench}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -68,6 +68,17 @@ processes() {
     return "$status"
 }
 
+# What judges the figures, and that the peers can be measured without us.
+bench() {
+    local started=$SECONDS status=0
+    cargo test --manifest-path bench/Cargo.toml --bins 2>&1 | tee "$log.bench" || status=$?
+    cargo check --manifest-path bench/Cargo.toml --no-default-features || status=$?
+    echo "figures {\"job\": \"bench\", \"ok\": $([[ $status == 0 ]] && echo true || echo false), \"seconds\": $((SECONDS - started))," \
+        "\"tests\": $(passed_in "$log.bench")}"
+    rm -f "$log.bench"
+    return "$status"
+}
+
 for name in $parts; do
     case "$name" in
         loom) ROPEWALK_LOOM_LIMIT="${DEEP_LOOM_LIMIT:-2h}" LOOM_MAX_PREEMPTIONS="$loom_preemptions" part bash ci/loom.sh ;;
@@ -79,7 +90,9 @@ for name in $parts; do
         processes) part processes ;;
         stress) part stress ;;
         profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, stress and profile, not $name" >&2; exit 2 ;;
+        dist) part bash ci/dist.sh ;;
+        bench) part bench ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, stress, profile, dist and bench, not $name" >&2; exit 2 ;;
     esac
 done
 

@@ -16,6 +16,8 @@ else
     { cargo test --workspace --exclude ropewalk-examples --lib --bins --tests --no-fail-fast
       cargo test -p ropewalk-examples --test tidy; } 2>&1 | tee "$log"
 fi
+# Spans around tasks are a feature of the library.
+cargo test -p ropewalk --features tracing --test spans 2>&1 | tee -a "$log"
 # The commands of the job queue are a feature of the command.
 cargo test -p ropewalk-cli --features jobs --test jobs 2>&1 | tee -a "$log"
 figure tests "$(passed_in "$log")"

@@ -2,7 +2,7 @@
 //!
 //! Two halves. **Collecting** ([`collect`]) watches any program through `/proc`, without privileges and without changing it, and
 //! writes a [`recording`]: facts. **Judging** is pure: [`states`] divides the time of every thread, [`verdict`] says what
-//! holds the program up, [`predict`] how long it would take otherwise, [`advice`] how to write that; [`judge`] does all of
+//! holds the program up, [`predict`] how long it would take otherwise, [`headroom`] how much more a server could do, [`advice`] how to write that; [`judge`] does all of
 //! it. So a recording can be judged again, later or elsewhere, and every verdict is testable without a clock.
 //!
 //! [`measure`](measure()) gives the verdict for a closure. [`timeline`] and [`picture`] draw who was in which state when.
@@ -12,6 +12,7 @@
 pub mod advice;
 #[cfg(target_os = "linux")]
 pub mod collect;
+pub mod headroom;
 #[cfg(target_os = "linux")]
 pub mod measure;
 pub mod picture;
@@ -36,6 +37,8 @@ pub struct Judgement {
     pub finding: verdict::Finding,
     /// How long it would take instead.
     pub prediction: predict::Prediction,
+    /// How much more work would fit, if it serves others.
+    pub headroom: Vec<headroom::Room>,
     /// What to do.
     pub advice: advice::Advice,
 }
@@ -46,7 +49,8 @@ pub fn judge(recording: &recording::Recording) -> Judgement {
     let finding = verdict::judge(recording, &states);
     let prediction = predict::predict(recording, &states, &finding);
     let advice = advice::advise(recording, &states, &finding, &prediction);
-    Judgement { states, finding, prediction, advice }
+    let headroom = headroom::rooms(recording, &states);
+    Judgement { states, finding, prediction, headroom, advice }
 }
 
 /// The form of [`Summary`]; grows when a key changes its meaning or goes.
@@ -96,6 +100,8 @@ pub struct Said<'a> {
     pub assumption: &'a str,
     /// Why there is none.
     pub refused: &'a str,
+    /// How much more work would fit, if it serves others; the first to be full first.
+    pub headroom: &'a [headroom::Room],
     /// What the program is written in.
     pub language: verdict::Language,
 }
@@ -178,6 +184,7 @@ impl Judgement {
                 best: self.prediction.best,
                 assumption: &self.prediction.assumption,
                 refused: &self.prediction.refused,
+                headroom: &self.headroom,
                 language: self.finding.language,
             },
             command: &recording.command,

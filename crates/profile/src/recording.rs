@@ -70,6 +70,12 @@ pub struct Machine {
     pub effective_cores: f64,
     /// Processors that other programs kept busy meanwhile.
     pub others: f64,
+    /// Processors that interrupts took, which no thread is charged for.
+    #[serde(default)]
+    pub interrupts: f64,
+    /// Processors that this machine was promised and did not get, as a guest of another.
+    #[serde(default)]
+    pub stolen: f64,
     /// Instruction set.
     pub arch: String,
 }

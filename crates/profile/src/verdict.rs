@@ -37,6 +37,8 @@ const READY_MIN: f64 = 0.25;
 const BURST_MIN_S: f64 = 0.005;
 /// A wait shorter than this is a round trip, not somebody thinking.
 const ROUND_TRIP_S: f64 = 0.001;
+/// Processors that were stolen, or went to interrupts, from which that is worth a word.
+const STOLEN_MIN: f64 = 0.1;
 /// Causes that are listed.
 const CAUSES_MAX: usize = 6;
 
@@ -316,11 +318,10 @@ impl<'a> Seen<'a> {
             return (
                 Class::Idle,
                 format!(
-                    "Nothing to do for {} {over}: {:.2} of {:.0} processors used. About {:.0} times the work would fit.{maybe}",
+                    "Nothing to do for {} {over}: {:.2} of {:.0} processors used.{maybe}",
                     percent(self.share(Kind::Clients) + self.share(Kind::Wakeup)),
                     self.cores_used,
                     self.cores,
-                    (1.0 / self.cpu.max(0.01)).clamp(1.0, 100.0),
                 ),
             );
         }
@@ -618,6 +619,18 @@ impl<'a> Seen<'a> {
             missing.push(format!(
                 "other programs kept {:.1} processors busy meanwhile: times would be shorter on a quiet machine",
                 self.recording.machine.others
+            ));
+        }
+        if self.recording.machine.stolen > STOLEN_MIN {
+            missing.push(format!(
+                "the host of this virtual machine kept {:.1} of its processors from it (steal time)",
+                self.recording.machine.stolen
+            ));
+        }
+        if self.recording.machine.interrupts > STOLEN_MIN {
+            missing.push(format!(
+                "interrupts took {:.1} processors, which no thread is charged for",
+                self.recording.machine.interrupts
             ));
         }
         if let Some(Status::Signal(n)) = self.recording.status {

@@ -394,3 +394,34 @@ fn redacted_recordings_hold_no_titles_and_no_paths_of_sockets() {
     r.redact();
     assert_eq!(r.calls, [net("host:5432")], "the port says which service it is");
 }
+
+/// What fills up first is named, with the work that would fill it; a program that serves nobody has no such figure.
+#[test]
+fn a_server_is_told_how_much_more_would_fit() {
+    let clients =
+        || Call::Poll { on: Watched { sockets: 9, accepted: 9, listening: 1, ..Watched::default() }, timed: false };
+    let mut native = one("/opt/server", 4000, &[Run(10), Wait(30, clients())]);
+    native.mode = Mode::Attached;
+    let j = judge(&native);
+    let first = &j.headroom[0];
+    assert!(first.of.starts_with("thread `server`"), "{first:?}");
+    assert!((first.used - 0.25).abs() < 0.03 && (first.times - 4.0).abs() < 0.5, "{first:?}");
+    assert!(
+        j.headroom.iter().any(|r| r.of.contains("processors") && (r.used - 0.125).abs() < 0.02),
+        "{:?}",
+        j.headroom
+    );
+
+    // Two threads of CPython that compute in turn have one processor between them.
+    let mut python = recording(4000);
+    process(&mut python, 100, 1, "/usr/bin/python3.11");
+    for tid in [100, 101] {
+        thread(&mut python, 100, tid, &[Run(10), Wait(30, clients())]);
+    }
+    python.mode = Mode::Attached;
+    let j = judge(&python);
+    assert!(j.headroom[0].of.starts_with("the GIL"), "{:?}", j.headroom);
+    assert!((j.headroom[0].times - 2.0).abs() < 0.3, "{:?}", j.headroom);
+
+    assert!(judge(&one("/usr/bin/python3", 3000, &[Run(1), Wait(49, net("127.0.0.1:80"))])).headroom.is_empty());
+}

@@ -52,6 +52,7 @@
 //! | `net` | yes | blocking-style sockets for greenlets and threads; on Unix |
 //! | `subprocess` | no | running other programs: deadlines, pipelines, output without a deadlock; on Unix |
 //! | `process` | no | a pool of processes, in which a crash costs one task; on Linux |
+//! | `tracing` | no | a `tracing` span around each task, a child of the span in which it was submitted; `in_span` for greenlets |
 //! | `tokio` | with `greenlet` | recognises tokio's threads, so that a blocking call there is an error and not a stopped runtime |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -65,6 +66,7 @@ mod io;
 pub mod net;
 #[cfg(all(target_os = "linux", feature = "process"))]
 pub mod process;
+mod spans;
 #[cfg(all(unix, feature = "subprocess"))]
 pub mod subprocess;
 pub mod thread;
@@ -81,6 +83,9 @@ pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
 #[cfg(all(target_os = "linux", feature = "process"))]
 pub use process::{ProcessPoolExecutor, init};
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use spans::in_span;
 pub use task::{Call, CancelToken, Interrupted, JobContext, Shutdown, State, TaskError, TaskHandle};
 
 #[cfg(feature = "macros")]

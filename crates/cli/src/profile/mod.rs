@@ -4,6 +4,7 @@
 //! when the program's own output has stdout, and the command ends as the program did.
 
 mod compare;
+mod confirm;
 mod text;
 
 use std::ffi::OsString;
@@ -17,10 +18,12 @@ use clap::Args;
 use ropewalk_profile::collect::{self, CollectError, Settings};
 use ropewalk_profile::picture::{report, trace};
 use ropewalk_profile::recording::{Recording, Status};
-use ropewalk_profile::{Judgement, judge};
+use ropewalk_profile::{Judgement, Summary, judge};
+use serde::Serialize;
 
 use crate::exit::{self, Expected};
-use crate::output::Out;
+use crate::output::{Out, wrap};
+use confirm::Confirmed;
 
 /// Find out what a program waits for, and what would help.
 ///
@@ -53,6 +56,13 @@ pub struct Options {
     #[arg(long, verbatim_doc_comment)]
     pub json: bool,
 
+    /// Run the program again, alone and then two of it at once
+    ///
+    /// Shows whether more of it at once is possible at all. Only for programs
+    /// that may run three times; without input, their output is thrown away.
+    #[arg(long, requires = "program", verbatim_doc_comment)]
+    pub confirm: bool,
+
     /// Write verdict, lanes and prediction as one self-contained page
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
@@ -81,6 +91,7 @@ and are written into what --record, --html and --json write; not with --redact.
 Examples:
   ropewalk profile -- ./anything --its --arguments
   ropewalk profile --pid 4711 --duration 30
+  ropewalk profile --confirm -- python3 crawl.py
   ropewalk profile --json -- python3 crawl.py | jq .verdict.class
   ropewalk profile --record crawl.rwp -- python3 crawl.py
   ropewalk profile crawl.rwp               judge it again, anywhere
@@ -159,9 +170,16 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         recording.redact();
     }
     let judgement = judge(&recording);
+    let confirmed = match recording.status {
+        Some(Status::Code(0)) if options.confirm => {
+            Some(confirm::run(&options.program, Duration::from_nanos(recording.wall_ns)))
+        }
+        // It says itself why not.
+        _ => None,
+    };
     let out = if launched && !options.json { Out::detect_stderr() } else { Out::detect() };
     // First of all: a disk that is full by now takes neither the report nor the program's code.
-    let shown = match show(options, &recording, &judgement, out) {
+    let shown = match show(options, &recording, &judgement, confirmed.as_ref().and_then(|c| c.as_ref().ok()), out) {
         // Whoever reads the report does not change how the program ended.
         Err(Expected::ReaderGone) if launched => Ok(()),
         shown => shown,
@@ -174,7 +192,7 @@ pub fn run(options: &Options) -> Result<(), Expected> {
             }
             Err(Expected::Passed(code(status)))
         }
-        _ => shown.and(written),
+        _ => shown.and(written).and(confirmed.transpose().map(drop)),
     }
 }
 
@@ -208,13 +226,33 @@ fn code(status: Status) -> i32 {
     }
 }
 
-fn show(options: &Options, recording: &Recording, judgement: &Judgement, out: Out) -> Result<(), Expected> {
+/// The summary, with what only this command knows.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    summary: Summary<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confirmed: Option<&'a Confirmed>,
+}
+
+fn show(
+    options: &Options,
+    recording: &Recording,
+    judgement: &Judgement,
+    confirmed: Option<&Confirmed>,
+    out: Out,
+) -> Result<(), Expected> {
     if options.json {
-        let json = serde_json::to_string_pretty(&judgement.summary(recording))
+        let shown = Shown { summary: judgement.summary(recording), confirmed };
+        let json = serde_json::to_string_pretty(&shown)
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
         return out.text(&(json + "\n"));
     }
-    out.text(&text::report(recording, judgement, out))
+    let mut text = text::report(recording, judgement, out);
+    if let Some(confirmed) = confirmed {
+        text += &format!("\n{}\n", wrap(&confirmed.sentence(), text::WIDTH, 0));
+    }
+    out.text(&text)
 }
 
 fn refused(e: CollectError) -> Expected {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ropewalk_profile::Judgement;
 use ropewalk_profile::picture::lanes::{self, Lanes};
+use ropewalk_profile::picture::report::{MORE_OF_THE_SAME, times};
 use ropewalk_profile::picture::{human, terminal};
 use ropewalk_profile::predict::Range;
 use ropewalk_profile::recording::Recording;
@@ -12,7 +13,7 @@ use ropewalk_profile::verdict::{Part, percent};
 use crate::output::{Out, wrap};
 
 /// Columns that no line of text exceeds.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// Columns of the bar beside a cause.
 const BAR: usize = 24;
 /// Lanes that are drawn.
@@ -34,6 +35,7 @@ pub(super) fn report(recording: &Recording, judgement: &Judgement, out: Out) -> 
     text += &lanes::terminal(&Lanes::of(recording, &judgement.states), style);
     text.push('\n');
     text += &predicted(judgement, recording.wall_ns, out);
+    text += &room(judgement);
     text += &(wrap(&judgement.advice.text, WIDTH, 0) + "\n");
     if !judgement.advice.code.is_empty() {
         text.push('\n');
@@ -92,6 +94,19 @@ fn predicted(judgement: &Judgement, wall_ns: u64, out: Out) -> String {
     }
     text += &(wrap(&format!("Provided that {}.", prediction.assumption), WIDTH, 0) + "\n\n");
     text
+}
+
+/// How much more a server could do.
+fn room(judgement: &Judgement) -> String {
+    let Some(first) = judgement.headroom.first() else { return String::new() };
+    let text = format!(
+        "Room for more: {} used of {}, full at {}; provided that {}.",
+        percent(first.used),
+        first.of,
+        times(first),
+        MORE_OF_THE_SAME,
+    );
+    wrap(&text, WIDTH, 0) + "\n\n"
 }
 
 fn sure(recording: &Recording, judgement: &Judgement, out: Out) -> String {

@@ -30,7 +30,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::recording::{Mode, Recording, Status, Totals};
+use crate::recording::{Machine, Mode, Recording, Status, Totals};
+use proc::MachineStat;
 use watch::Watch;
 
 /// How often threads are looked at when that is cheap.
@@ -176,7 +177,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     };
     let mut seen = finish(watch, machine);
     let (user, system) = cpu_between(&before, &usage());
-    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.3.saturating_sub(before.3));
+    let forks = proc::machine_stat().zip(machine).map_or(0, |(after, before)| after.forks.saturating_sub(before.forks));
     let peak_rss_kib = u64::try_from(usage().max_rss()).unwrap_or_default();
     seen.totals = Some(Totals { user_ns: user, system_ns: system, peak_rss_kib, forks });
     seen.status = status;
@@ -218,7 +219,7 @@ pub fn attach(pid: u32, settings: &Settings) -> Result<Recording, CollectError> 
         }
     }
     let mut seen = finish(watch, machine);
-    seen.machine.effective_cores = (seen.machine.cores as f64 - seen.machine.others).max(1.0);
+    seen.machine.effective_cores = left(&seen.machine);
     Ok(seen)
 }
 
@@ -239,11 +240,11 @@ pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) 
     }
     watch.look();
     let mut seen = finish(watch, machine);
-    seen.machine.effective_cores = (seen.machine.cores as f64 - seen.machine.others).max(1.0);
+    seen.machine.effective_cores = left(&seen.machine);
     seen
 }
 
-fn finish(mut watch: Watch, before: Option<(u64, u64, u64, u64)>) -> Recording {
+fn finish(mut watch: Watch, before: Option<MachineStat>) -> Recording {
     watch.seen.wall_ns = watch.now_ns();
     let mut seen = watch.seen;
     let used: u64 = seen
@@ -253,14 +254,24 @@ fn finish(mut watch: Watch, before: Option<(u64, u64, u64, u64)>) -> Recording {
         .sum();
     seen.machine.cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     seen.machine.arch = std::env::consts::ARCH.to_owned();
-    if let Some(((busy, idle, cores, _), before)) = proc::machine_stat().zip(before) {
-        let (busy, idle) = (busy.saturating_sub(before.0) as f64, idle.saturating_sub(before.1) as f64);
+    if let Some((after, before)) = proc::machine_stat().zip(before) {
+        let ticks = |of: fn(&MachineStat) -> u64| of(&after).saturating_sub(of(&before)) as f64;
+        let (busy, interrupts, stolen) = (ticks(|m| m.busy), ticks(|m| m.interrupts), ticks(|m| m.stolen));
+        // Processors, of so many ticks of all of them.
+        let processors = after.cores as f64 / (busy + interrupts + stolen + ticks(|m| m.idle)).max(1.0);
         let own = used as f64 / seen.wall_ns.max(1) as f64;
-        seen.machine.others = (cores as f64 * busy / (busy + idle).max(1.0) - own).max(0.0);
+        seen.machine.others = (busy * processors - own).max(0.0);
+        seen.machine.interrupts = interrupts * processors;
+        seen.machine.stolen = stolen * processors;
     }
     seen.own_cpu_ns = own_cpu().as_nanos() as u64;
     mark_rust(&mut seen);
     seen
+}
+
+/// Processors that are to be had while others use theirs.
+fn left(machine: &Machine) -> f64 {
+    (machine.cores as f64 - machine.others - machine.interrupts - machine.stolen).max(1.0)
 }
 
 /// When to look, so that looking stays cheap.

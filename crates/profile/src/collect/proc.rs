@@ -281,17 +281,39 @@ impl Watched {
     }
 }
 
-/// Machine-wide: processor time in use and idle, in ticks of the clock of each processor, how many processors there are, and
-/// how many processes and threads were ever started.
-pub(super) fn machine_stat() -> Option<(u64, u64, u64, u64)> {
-    let text = std::fs::read_to_string("/proc/stat").ok()?;
+/// What the kernel counts for the whole machine. Times are in ticks of the clock of each processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MachineStat {
+    /// In use by programs and the kernel.
+    pub(super) busy: u64,
+    /// In interrupts, which no thread is charged for.
+    pub(super) interrupts: u64,
+    /// Wanted, and given to other machines by the one that this is a guest of.
+    pub(super) stolen: u64,
+    pub(super) idle: u64,
+    pub(super) cores: usize,
+    /// Processes and threads ever started.
+    pub(super) forks: u64,
+}
+
+pub(super) fn machine_stat() -> Option<MachineStat> {
+    machine_stat_in(&std::fs::read_to_string("/proc/stat").ok()?)
+}
+
+fn machine_stat_in(text: &str) -> Option<MachineStat> {
     let cpu: Vec<u64> = text.lines().next()?.split_ascii_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
-    let idle = cpu.get(3)? + cpu.get(4)?;
-    // Guest time is part of user time already.
-    let all: u64 = cpu.iter().take(8).sum();
+    // Guest time, after these, is part of user time already.
+    let [user, nice, system, idle, iowait, irq, softirq, stolen, ..] = cpu[..] else { return None };
     let forks = text.lines().find_map(|l| l.strip_prefix("processes "))?.trim().parse().ok()?;
     let cores = text.lines().filter(|l| l.starts_with("cpu") && !l.starts_with("cpu ")).count();
-    Some((all - idle, idle, cores as u64, forks))
+    Some(MachineStat {
+        busy: user + nice + system,
+        interrupts: irq + softirq,
+        stolen,
+        idle: idle + iowait,
+        cores,
+        forks,
+    })
 }
 
 #[cfg(test)]
@@ -302,6 +324,15 @@ mod tests {
     fn a_name_with_brackets_and_spaces_does_not_move_the_fields() {
         assert_eq!(stat("7 (a) R 9) (b)) S 42 1 1"), Some(('S', 42)));
         assert_eq!(stat("7 (x"), None);
+    }
+
+    #[test]
+    fn stolen_time_and_interrupts_are_nobodys_work() {
+        let text =
+            "cpu  10 1 5 100 4 2 3 7 9 0\ncpu0 5 0 2 50 2 1 1 3 4 0\ncpu1 5 1 3 50 2 1 2 4 5 0\nintr 5\nprocesses 77\n";
+        let stat = MachineStat { busy: 16, interrupts: 5, stolen: 7, idle: 104, cores: 2, forks: 77 };
+        assert_eq!(machine_stat_in(text), Some(stat));
+        assert_eq!(machine_stat_in("cpu  10 1 5\nprocesses 77\n"), None);
     }
 
     #[test]

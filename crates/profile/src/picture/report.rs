@@ -7,6 +7,7 @@ use super::html::{Claim, Page, Section, Table};
 use super::lanes::{self, Lanes, Look};
 use super::svg::{STYLE, text};
 use super::{band, escape, html, human};
+use crate::headroom::{Room, TIMES_MAX};
 use crate::recording::Recording;
 use crate::verdict::{Part, percent};
 use crate::{Judgement, predict::Range};
@@ -55,6 +56,18 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
         advice.claims.push(Claim { mark: "provided that".to_owned(), text: prediction.assumption.clone() });
     }
     sections.push(advice);
+    if !judgement.headroom.is_empty() {
+        let rows = judgement.headroom.iter().map(|r| vec![r.of.clone(), percent(r.used), times(r)]);
+        sections.push(Section {
+            heading: "How much more would fit".to_owned(),
+            table: Table {
+                head: ["what fills up", "used", "full at"].map(str::to_owned).to_vec(),
+                rows: rows.collect(),
+            },
+            claims: vec![Claim { mark: "provided that".to_owned(), text: MORE_OF_THE_SAME.to_owned() }],
+            ..Section::default()
+        });
+    }
     let confidence = &finding.confidence;
     let mut sure = Section {
         heading: format!("How sure: {}", confidence.level),
@@ -81,6 +94,16 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
         footer: "Made by ropewalk profile: exact counters of the kernel, and reasons from looks at the program."
             .to_owned(),
     })
+}
+
+/// What must be true for the headroom.
+pub const MORE_OF_THE_SAME: &str = "what comes then is as what came now, and whoever it waits for keeps up";
+
+/// `2.5 times the work`.
+pub fn times(room: &Room) -> String {
+    let least = if room.times >= TIMES_MAX { "more than " } else { "" };
+    let digits = usize::from(room.times < 10.0);
+    format!("{least}{:.digits$} times the work", room.times)
 }
 
 fn name(part: &Part) -> String {

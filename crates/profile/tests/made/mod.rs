@@ -25,7 +25,7 @@ pub(crate) fn recording(ms: u64) -> Recording {
         wall_ns: ms * 1_000_000,
         // Off the beat, as the watcher's are.
         ticks: (1..=ms / 10).map(|t| t * 10_000_000 - t * 2_654_435_761 % 4_000_000).collect(),
-        machine: Machine { cores: 2, effective_cores: 2.0, others: 0.0, arch: "x86_64".into() },
+        machine: Machine { cores: 2, effective_cores: 2.0, arch: "x86_64".into(), ..Machine::default() },
         ..Recording::default()
     }
 }

@@ -4,6 +4,7 @@ use super::roster::{Member, Roster};
 use super::scope::{Home, Place};
 use super::verbs::{self, own_maps, own_scope, own_verbs};
 use super::{Executor, Submit, TrySubmitError};
+use crate::spans::{self, On};
 use crate::task::harness::{self, Runnable};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 use ropewalk_core::park::{self, ExecutionId};
@@ -124,7 +125,7 @@ where
 
     fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
         match self.inline.roster.try_enter(usize::MAX) {
-            Ok(member) => Ok(self.inline.submit(member, move || Ok(job()))),
+            Ok(member) => Ok(self.inline.submit(member, spans::closure(On::Inline, job))),
             Err(_) => Err(TrySubmitError::Shutdown(job)),
         }
     }
@@ -147,7 +148,7 @@ where
 
     fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
         match self.inline.roster.try_enter(usize::MAX) {
-            Ok(member) => Ok(self.inline.submit(member, move || call.run())),
+            Ok(member) => Ok(self.inline.submit(member, spans::call(On::Inline, call))),
             Err(_) => Err(TrySubmitError::Shutdown(call)),
         }
     }
@@ -186,6 +187,10 @@ impl Executor for InlineExecutor {
 }
 
 impl Home for Arc<Inline> {
+    fn on(&self) -> On {
+        On::Inline
+    }
+
     fn enter(&self) -> Option<Place> {
         let member = self.roster.try_enter(usize::MAX).ok()?;
         Some(Place::with(member))

@@ -2,6 +2,7 @@
 
 use super::borrowed::Jobs;
 use super::thread_pool::Pool;
+use crate::spans::{self, On};
 use crate::task::harness::{self, Runnable};
 use crate::task::{Outcome, TaskError, TaskHandle};
 use ropewalk_core::park;
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 /// An executor that jobs of a scope run on.
 pub(crate) trait Home: Send + Sync {
+    /// On what they run.
+    fn on(&self) -> On;
+
     /// The identity by which its tasks and its workers know each other; 0 where workers do not help in a wait.
     fn identity(&self) -> usize {
         0
@@ -48,6 +52,10 @@ impl Place {
 }
 
 impl Home for Arc<Pool> {
+    fn on(&self) -> On {
+        On::ThreadPool
+    }
+
     fn identity(&self) -> usize {
         Pool::identity(self)
     }
@@ -91,7 +99,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         // SAFETY: `run` does not return before the member is dropped, and what the job borrows outlives `run`.
         let (task, handle) = unsafe {
             let guard = (self.jobs.enter(), place);
-            harness::new_borrowing_task(self.home.identity(), self.jobs.guarded(job), guard)
+            let work = spans::around(self.home.on(), std::any::type_name::<F>(), self.jobs.guarded(job));
+            harness::new_borrowing_task(self.home.identity(), work, guard)
         };
         if let Some(listener) = self.home.listener() {
             handle.on_finish(listener);

@@ -4,6 +4,7 @@ use crate::executor::roster::{Member, Roster};
 use crate::executor::verbs::{self, own_verbs};
 use crate::executor::{ChunkFuture, Executor, Map, Submit, TryMap, TrySubmitError};
 use crate::io::{ManyThreads, TokioHandle, polled_at, watch_for_async};
+use crate::spans::{self, On};
 use crate::task::{Call, Shutdown, TaskHandle};
 use ropewalk_core::park;
 use ropewalk_core::task::harness::{self, Runnable};
@@ -214,7 +215,7 @@ impl StartAsync for Starter<'_> {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let Self(executor, member) = self;
-        let (task, runnable, handle) = FutureTask::new(future);
+        let (task, runnable, handle) = FutureTask::new(spans::future(On::Async, future));
         executor.roster.list(&runnable);
         let leaves = Leaves { _runnable: runnable, _member: member };
         let deadline = task.deadline();
@@ -231,7 +232,7 @@ impl StartAsync for Starter<'_> {
 
     fn start_call<A: Send + 'static, R: Send + 'static>(self, call: Call<A, R>) -> TaskHandle<R> {
         let Self(executor, member) = self;
-        let (task, handle) = harness::new_guarded_task(0, move || call.run(), member);
+        let (task, handle) = harness::new_guarded_task(0, spans::call(On::Async, call), member);
         executor.roster.list(&task);
         super::offload_pool().run(task, Location::caller());
         handle

@@ -16,6 +16,7 @@ use crate::executor::scope::{Home, Place};
 use crate::executor::verbs::{self, own_maps, own_scope, own_verbs};
 use crate::executor::{Executor, Submit, TrySubmitError};
 use crate::io::watch_for_async;
+use crate::spans::{self, On};
 use crate::task::{Call, Shutdown, TaskError, TaskHandle};
 use crate::thread::{self, Close, close_at_exit};
 use ropewalk_core::park;
@@ -145,6 +146,10 @@ impl Shared {
 }
 
 impl Home for Arc<Shared> {
+    fn on(&self) -> On {
+        On::Greenlet
+    }
+
     fn enter(&self) -> Option<Place> {
         // There is no limit to wait for.
         self.roster.try_enter(usize::MAX).ok().map(Place::with)
@@ -278,13 +283,13 @@ where
 
     #[track_caller]
     fn submit(&self, job: F) -> TaskHandle<T> {
-        self.submit_job(move || Ok(job()))
+        self.submit_job(spans::closure(On::Greenlet, job))
     }
 
     #[track_caller]
     fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
         match self.shared.roster.try_enter(usize::MAX) {
-            Ok(member) => Ok(self.start(member, move || Ok(job()))),
+            Ok(member) => Ok(self.start(member, spans::closure(On::Greenlet, job))),
             Err(Refused::Full | Refused::Closed) => Err(TrySubmitError::Shutdown(job)),
         }
     }
@@ -303,13 +308,13 @@ where
 
     #[track_caller]
     fn submit(&self, call: Call<A, R>) -> TaskHandle<R> {
-        self.submit_job(move || call.run())
+        self.submit_job(spans::call(On::Greenlet, call))
     }
 
     #[track_caller]
     fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
         match self.shared.roster.try_enter(usize::MAX) {
-            Ok(member) => Ok(self.start(member, move || call.run())),
+            Ok(member) => Ok(self.start(member, spans::call(On::Greenlet, call))),
             Err(Refused::Full | Refused::Closed) => Err(TrySubmitError::Shutdown(call)),
         }
     }

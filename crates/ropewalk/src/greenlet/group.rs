@@ -3,6 +3,7 @@
 use super::hub;
 use crate::executor::roster::{Member, Refused, Roster};
 use crate::executor::{Executor, Map, Submit, TryMap, TrySubmitError, verbs};
+use crate::spans::{self, On};
 use crate::task::{Shutdown, TaskHandle};
 use ropewalk_core::park;
 use ropewalk_core::strand::Start;
@@ -61,7 +62,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (task, handle) = harness::new_guarded_task(0, move || Ok(job()), member);
+    let (task, handle) = harness::new_guarded_task(0, spans::closure(On::Greenlet, job), member);
     roster.list(&task);
     hub::start_here(Start { task, place: Location::caller(), extra: None });
     handle

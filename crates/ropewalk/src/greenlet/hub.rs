@@ -12,6 +12,7 @@
 
 use super::watch::{Watch, Watched};
 use crate::io::watch_for_async;
+use crate::spans::{self, On};
 use ropewalk_core::park::{self, EndsBy, Pause, Suspend};
 use ropewalk_core::strand::{self, Extra, Hub, Start, Turn};
 use ropewalk_core::task::harness::{self, drop_quietly};
@@ -259,7 +260,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (task, handle) = harness::new_task(0, move || Ok(job()));
+    let (task, handle) = harness::new_task(0, spans::closure(On::Greenlet, job));
     start_here(Start { task, place: Location::caller(), extra });
     handle
 }
@@ -273,7 +274,7 @@ where
 {
     // SAFETY: `start_here` puts it into the queue of this thread's hub or cancels it here; a hub runs or cancels what is
     // in its queue, on its thread. Nothing is borrowed.
-    let (task, handle) = unsafe { harness::new_pinned_task(move || Ok(job()), ()) };
+    let (task, handle) = unsafe { harness::new_pinned_task(spans::closure(On::Greenlet, job), ()) };
     start_here(Start { task, place: Location::caller(), extra });
     handle
 }

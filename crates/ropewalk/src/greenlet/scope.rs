@@ -2,6 +2,7 @@
 
 use super::hub;
 use crate::executor::borrowed::Jobs;
+use crate::spans::{self, On};
 use crate::task::TaskHandle;
 use ropewalk_core::park;
 use ropewalk_core::strand::Start;
@@ -95,7 +96,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         // SAFETY: `Jobs::run` does not return before the member is dropped, and what the job borrows outlives it; the scope is
         // not `Sync`, so this is the thread of its greenlets, whose hub runs or cancels the task, and of `kill`.
-        let (task, handle) = unsafe { harness::new_pinned_task(self.jobs.guarded(job), self.jobs.enter()) };
+        let (task, handle) = unsafe {
+            let work = spans::around(On::Greenlet, std::any::type_name::<F>(), self.jobs.guarded(job));
+            harness::new_pinned_task(work, self.jobs.enter())
+        };
         self.jobs.list(&task);
         hub::start_here(Start { task, place: Location::caller(), extra: None });
         handle

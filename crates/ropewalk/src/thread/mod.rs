@@ -18,6 +18,7 @@ mod exit;
 
 pub(crate) use exit::{Close, close_at_exit, run_main};
 
+use crate::spans::{self, On};
 use ropewalk_core::park;
 use ropewalk_core::task::TaskHandle;
 use ropewalk_core::task::harness::{self, drop_quietly};
@@ -114,7 +115,8 @@ impl Builder {
         T: Send + 'static,
     {
         crate::io::watch_for_async();
-        let (task, handle) = harness::new_task(0, move || Ok(park::out_of_reach(job)));
+        let work = spans::around(On::Thread, std::any::type_name::<F>(), move || Ok(park::out_of_reach(job)));
+        let (task, handle) = harness::new_task(0, work);
         let daemon = self.daemon.unwrap_or_else(current_is_daemon);
         let waited_for = (!daemon).then(exit::NonDaemon::enter);
         self.start(move || {

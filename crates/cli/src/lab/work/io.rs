@@ -11,11 +11,11 @@ use ropewalk_profile::timeline::{Cause, Wait};
 use sha2::{Digest as _, Sha256};
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 
 use super::hex;
-use super::transport::ForGreenlets;
+use super::transport::{ForGreenlets, Names};
 use crate::exit::Expected;
 use crate::lab::usage;
 
@@ -54,7 +54,7 @@ fn agent() -> ureq::Agent {
     let connector = ().chain(ForGreenlets).chain(Clocked(TcpConnector::default()));
     #[cfg(feature = "tls")]
     let connector = connector.chain(ureq::unversioned::transport::RustlsConnector::default());
-    ureq::Agent::with_parts(config, connector, Clocked(DefaultResolver::default()))
+    ureq::Agent::with_parts(config, connector, Clocked(Names::default()))
 }
 
 /// Fetches `url` and returns the SHA-256 of its body; adds what it waited for to `waits`.

@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ropewalk::net::TcpStream;
 use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
 use super::io::clocked;
@@ -40,6 +45,22 @@ impl Connector<()> for ForGreenlets {
             }
         }
         Err(explained(last, details.timeout))
+    }
+}
+
+/// Looks up the name of a host. The system's lookup blocks its thread, so a greenlet has it done elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Names(Arc<DefaultResolver>);
+
+impl Resolver for Names {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        // An address is no name.
+        let is_name = uri.host().is_some_and(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().is_err());
+        if !is_name || !ropewalk::greenlet::in_greenlet() {
+            return self.0.resolve(uri, config, timeout);
+        }
+        let (names, uri, config) = (Arc::clone(&self.0), uri.clone(), config.clone());
+        ropewalk::greenlet::offload(move || names.resolve(&uri, &config, timeout))
     }
 }
 

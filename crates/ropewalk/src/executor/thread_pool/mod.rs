@@ -18,6 +18,7 @@ pub use par::IntoParts;
 use super::verbs::{own_maps, own_scope, own_verbs};
 use super::{Executor, Submit, TrySubmitError};
 #[cfg(all(unix, feature = "greenlet"))]
+use crate::spans::{self, On};
 use crate::task::harness::Runnable;
 use crate::task::{Call, Shutdown, TaskHandle};
 pub(super) use pool::Pool;
@@ -326,17 +327,17 @@ where
 
     #[track_caller]
     fn submit(&self, job: F) -> TaskHandle<T> {
-        self.pool.submit(move || Ok(job()))
+        self.pool.submit(spans::closure(On::ThreadPool, job))
     }
 
     #[track_caller]
     fn try_submit(&self, job: F) -> Result<TaskHandle<T>, TrySubmitError<F>> {
-        self.pool.try_submit(job, |job| move || Ok(job()))
+        self.pool.try_submit(job, |job| spans::closure(On::ThreadPool, job))
     }
 
     #[track_caller]
     fn submit_async(&self, job: F) -> impl Future<Output = TaskHandle<T>> {
-        self.pool.submit_async(move || Ok(job()), Location::caller())
+        self.pool.submit_async(spans::closure(On::ThreadPool, job), Location::caller())
     }
 }
 
@@ -349,17 +350,17 @@ where
 
     #[track_caller]
     fn submit(&self, call: Call<A, R>) -> TaskHandle<R> {
-        self.pool.submit(move || call.run())
+        self.pool.submit(spans::call(On::ThreadPool, call))
     }
 
     #[track_caller]
     fn try_submit(&self, call: Call<A, R>) -> Result<TaskHandle<R>, TrySubmitError<Call<A, R>>> {
-        self.pool.try_submit(call, |call| move || call.run())
+        self.pool.try_submit(call, |call| spans::call(On::ThreadPool, call))
     }
 
     #[track_caller]
     fn submit_async(&self, call: Call<A, R>) -> impl Future<Output = TaskHandle<R>> {
-        self.pool.submit_async(move || call.run(), Location::caller())
+        self.pool.submit_async(spans::call(On::ThreadPool, call), Location::caller())
     }
 }
 
