@@ -29,6 +29,7 @@ fn bind(job: &JobContext, title: String, pages: u32) -> String {
 
 type Answer = Result<Json<Value>, (StatusCode, String)>;
 
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn refused(error: impl ToString) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }

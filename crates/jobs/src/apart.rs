@@ -8,7 +8,7 @@
 //! has come, and lines for the log. The end of a run is put into the same socket by the pool's own thread, so whatever
 //! was said before it is heard before it.
 
-use crate::job::{ExecId, Failure, Progress, RESULT_BYTES_MAX};
+use crate::job::{ExecId, Failure, Progress, RESULT_BYTES_MAX, floor_char};
 use crate::registry;
 use ropewalk::JobContext;
 use ropewalk::task::{Listener, States, Task};
@@ -157,7 +157,7 @@ impl Listener for Mouth {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LINE_BYTES_MAX)]
+    &text[..floor_char(text, LINE_BYTES_MAX)]
 }
 
 /// Where runs are heard: a socket, and a thread that listens.

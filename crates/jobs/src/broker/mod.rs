@@ -28,7 +28,7 @@ pub use memory::{Fault, MemoryBroker};
 #[cfg(all(unix, feature = "sqlite"))]
 pub use sqlite::SqliteBroker;
 
-use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId};
+use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId, ceil_char};
 use crate::state::{Settled, State};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -230,7 +230,7 @@ pub enum Passed {
 pub(crate) fn add_to_log(kept: &mut String, text: &str) {
     kept.push_str(text);
     if kept.len() > LOG_BYTES_MAX {
-        let from = kept.ceil_char_boundary(kept.len() - LOG_BYTES_MAX);
+        let from = ceil_char(kept, kept.len() - LOG_BYTES_MAX);
         let from = kept[from..].find('\n').map_or(from, |end| from + end + 1);
         kept.drain(..from);
     }

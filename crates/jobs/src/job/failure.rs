@@ -1,6 +1,6 @@
 //! Why a job has no result, in a form that travels.
 
-use super::{JobId, RESULT_BYTES_MAX, WorkerId};
+use super::{JobId, RESULT_BYTES_MAX, WorkerId, floor_char};
 use crate::state::Event;
 use ropewalk_core::task::{Panic, TaskError};
 use serde::{Deserialize, Serialize};
@@ -71,11 +71,7 @@ impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > MESSAGE_BYTES_MAX {
-            let mut end = MESSAGE_BYTES_MAX;
-            while !message.is_char_boundary(end) {
-                end -= 1;
-            }
-            message.truncate(end);
+            message.truncate(floor_char(&message, MESSAGE_BYTES_MAX));
             message.push_str(" …");
         }
         Self { kind, message, type_name: String::new(), chain: Vec::new() }

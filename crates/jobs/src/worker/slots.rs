@@ -2,7 +2,7 @@
 
 use super::verdict::Asked;
 use crate::broker::{LOG_BYTES_MAX, Running, Said, add_to_log};
-use crate::job::{ExecId, JobId, Progress, Time};
+use crate::job::{ExecId, JobId, Progress, Time, ceil_char};
 use ropewalk::task::Listener;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ impl Listener for Latest {
     fn log(&self, line: &str) {
         let now = Time::from(SystemTime::now());
         // Sent or not, no more is kept than the store keeps.
-        let from = line.ceil_char_boundary(line.len().saturating_sub(LOG_BYTES_MAX / 2));
+        let from = ceil_char(line, line.len().saturating_sub(LOG_BYTES_MAX / 2));
         add_to_log(&mut self.lock().log, &format!("{now} {}\n", line[from..].trim_end()));
     }
 }
