@@ -12,7 +12,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use ropewalk::JobContext;
-use ropewalk_jobs::{Broker, Enqueue, JobId, JobQueue, SqliteBroker, Worker};
+use ropewalk_jobs::{Enqueue, JobId, JobQueue, SqliteBroker, Worker};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -107,11 +107,14 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     if let What::Logs { id } = &options.what {
         return logs(&broker, id, options);
     }
-    look(&broker, options, "")?;
-    while options.watch {
-        ropewalk::sleep(LOOK_EVERY);
-        // On a terminal it takes the place of the last one.
-        look(&broker, options, if std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" })?;
+    // On a terminal each look takes the place of the last one.
+    let clear = if options.watch && std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
+    look(&broker, options, clear)?;
+    if options.watch {
+        loop {
+            ropewalk::sleep(LOOK_EVERY);
+            look(&broker, options, clear)?;
+        }
     }
     Ok(())
 }

@@ -340,12 +340,13 @@ impl Main<'_> {
     /// How a run ended in its process, or with it.
     #[cfg(all(target_os = "linux", feature = "process"))]
     fn ended_badly(&mut self, exec: ExecId, error: &TaskError) -> Run {
-        if matches!(error, TaskError::WorkerDied { .. })
-            && self.runs.processes().is_some_and(|pool| pool.has_given_up())
-        {
+        let has_given_up = self.runs.processes().is_some_and(ropewalk::ProcessPoolExecutor::has_given_up);
+        if has_given_up && matches!(error, TaskError::WorkerDied { .. }) {
             self.shared.notice(&Notice::Processes(error.to_string()));
-            // The pool does no more; what it still had comes back by the same way.
+            // A pool that gave up runs nothing any more: what it has goes back uncounted, and a new one takes its place. Where none
+            // can be had, each job fails by this.
             if let Ok(runs) = Runs::new(&self.shared.config) {
+                self.shared.slots.ask_all(Asked::Shutdown);
                 std::mem::replace(&mut self.runs, runs).let_go();
             }
         }

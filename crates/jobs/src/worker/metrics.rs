@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long somebody who asks may keep the thread from the next one.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,7 +63,8 @@ fn answer(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
     let mut some = [0; 1024];
-    while head.len() < HEAD_BYTES_MAX && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+    let until = Instant::now() + PATIENCE;
+    while head.len() < HEAD_BYTES_MAX && Instant::now() < until && !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read(&mut some)? {
             0 => break,
             count => head.extend_from_slice(&some[..count]),

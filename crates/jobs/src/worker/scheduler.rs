@@ -94,10 +94,10 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::JobBuilder;
     use crate::broker::{Clock as _, Fault, Filter, MemoryBroker, VirtualClock};
     use crate::cron::Missed as Policy;
     use crate::job::NewJob;
-    use crate::queue::JobBuilder;
     use fastrand::Rng;
     use std::collections::BTreeSet;
     use std::sync::Arc;
