@@ -21,11 +21,13 @@ fn call() -> ropewalk::Call<noop, ()> {
     noop::call(path, width, height, options)
 }
 
+/// An empty store, and how another process reaches it, if one can.
+type Store = (Arc<dyn Broker>, Option<String>);
+
 /// Where jobs can be kept.
 struct Place {
     system: &'static str,
-    /// An empty store, and how another process reaches it, if one can.
-    open: fn(&Scratch) -> (Arc<dyn Broker>, Option<String>),
+    open: fn(&Scratch) -> Store,
 }
 
 /// One line each. (What `--job-worker` is told is read by [`reach`].)
