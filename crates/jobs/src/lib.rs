@@ -29,9 +29,9 @@
 //! | the queue where any executor fits | [`JobQueue`] |
 //! | run jobs | [`Worker`] |
 //! | know what a job goes through | [`state`] |
-//! | run them in processes that can be killed | [`Worker::processes`] (feature `process`) |
-//! | run something every night | [`Schedule`] (feature `cron`) |
-//! | watch a worker from outside | [`Worker::serve_metrics`] (feature `metrics`) |
+//! | run them in processes that can be killed | `Worker::processes` (feature `process`, on Linux) |
+//! | run something every night | `Schedule` (feature `cron`) |
+//! | watch a worker from outside | `Worker::serve_metrics` (feature `metrics`) |
 //! | keep jobs elsewhere | [`Broker`] |
 //!
 //! What is delivered, and what is not, is a page of the guide: *Jobs: what is delivered*.
@@ -42,8 +42,8 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteBroker`]; SQLite is compiled with it. On Unix |
 //! | `process` | yes | jobs in processes of their own. On Linux |
-//! | `cron` | no | [`Schedule`], and the time zones of the world |
-//! | `metrics` | no | [`Worker::serve_metrics`] |
+//! | `cron` | no | `Schedule`, and the time zones of the world |
+//! | `metrics` | no | `Worker::serve_metrics` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
