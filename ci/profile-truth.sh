@@ -30,6 +30,7 @@ else
     python3 ci/truth/run.py "$CARGO_TARGET_DIR/release/ropewalk" "$bin" --quick 2>&1 | tee "$log" || status=1
 fi
 figure tune "$(sed -nE 's/^class right: tune ([0-9]+) of.*/\1/p' "$log" | grep . || echo null)"
+figure later "$(sed -nE 's/^class right: .*later ([0-9]+) of.*/\1/p' "$log" | grep . || echo null)"
 figure judge "$(sed -nE 's/^class right: .*judge ([0-9]+) of.*/\1/p' "$log" | grep . || echo null)"
 rm -f "$log"
 exit "$status"

@@ -147,6 +147,24 @@ static void idle_pool(double millions) {
     for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
 }
 
+// Two threads that meet after each round, one of which computes three times as long as the other.
+static pthread_barrier_t meeting;
+static void *meets(void *part) {
+    for (int round = 0; round < 40; round++) {
+        sink += spin(*(double *)part);
+        pthread_barrier_wait(&meeting);
+    }
+    return NULL;
+}
+
+static void uneven(double millions) {
+    double parts[2] = {millions / 40, millions / 120};
+    pthread_t threads[2];
+    pthread_barrier_init(&meeting, NULL, 2);
+    for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, meets, &parts[i]);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+}
+
 static void flushes(const char *path, double seconds) {
     static char block[65536];
     int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
@@ -174,6 +192,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(name, "spinlock")) together(2, spins, &x);
     else if (!strcmp(name, "idle-pool")) idle_pool(x);
     else if (!strcmp(name, "crowd")) crowd(x, argc > 3 ? atof(argv[3]) : 1000);
+    else if (!strcmp(name, "uneven")) uneven(x);
     else if (!strcmp(name, "fsync")) flushes(argv[3], x);
     else return 2;
     const char *truth = getenv("TRUTH");

@@ -1,7 +1,10 @@
-// The ground-truth programs for Node.js: node programs.js cpu MILLIONS | http-seq PORT COUNT | http-many PORT COUNT FLIGHT
+// The ground-truth programs for Node.js: node programs.js cpu MILLIONS | http-seq PORT COUNT | http-many PORT COUNT FLIGHT |
+// blocked-server SECONDS MILLIONS
 "use strict";
 const fs = require("node:fs");
 const http = require("node:http");
+const net = require("node:net");
+const { fork } = require("node:child_process");
 
 const began = process.hrtime.bigint();
 let network = 0;
@@ -28,6 +31,25 @@ function get(port) {
 async function main([name, ...rest]) {
   if (name === "cpu") {
     compute(Number(rest[0]));
+  } else if (name === "asks") {
+    // A client of the next, in a process of its own.
+    const socket = net.connect(Number(rest[0]), "127.0.0.1");
+    socket.on("data", () => socket.write("x"));
+    socket.write("x");
+    await new Promise(done => socket.on("close", done));
+  } else if (name === "blocked-server") {
+    const server = net.createServer(socket => {
+      socket.on("error", () => {});
+      socket.on("data", () => {
+        compute(Number(rest[1]));
+        socket.write("ok");
+      });
+    });
+    await new Promise(done => server.listen(0, "127.0.0.1", done));
+    const clients = Array.from({ length: 4 }, () => fork(__filename, ["asks", server.address().port]));
+    await new Promise(done => setTimeout(done, 1000 * Number(rest[0])));
+    clients.forEach(client => client.kill("SIGKILL"));
+    server.close();
   } else {
     const [port, count, flight] = rest.map(Number);
     const start = process.hrtime.bigint();

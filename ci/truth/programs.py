@@ -9,9 +9,11 @@ import http.client
 import json
 import multiprocessing
 import os
+import queue
 import resource
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -176,6 +178,28 @@ def blocked_loop(seconds, busy):
         [c.join() for c in clients]
 
     asyncio.run(main())
+
+
+def slow_consumer(producers, items, n):
+    """Producers that are done in no time and wait for room in the queue of a consumer that computes."""
+    pipe = queue.Queue(4)
+
+    def produce():
+        for item in range(int(items) // int(producers)):
+            pipe.put(item)
+
+    threads = [threading.Thread(target=produce) for _ in range(int(producers))]
+    [t.start() for t in threads]
+    for _ in range(int(items) // int(producers) * int(producers)):
+        pipe.get()
+        compute(int(n))
+    [t.join() for t in threads]
+
+
+def commands_in_turn(count, seconds):
+    for _ in range(int(count)):
+        with waiting("child"):
+            subprocess.run(["sleep", seconds], check=True)
 
 
 def sleeping_loop(seconds):

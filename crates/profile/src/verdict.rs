@@ -37,6 +37,8 @@ const READY_MIN: f64 = 0.25;
 const BURST_MIN_S: f64 = 0.005;
 /// A wait shorter than this is a round trip, not somebody thinking.
 const ROUND_TRIP_S: f64 = 0.001;
+/// Processors that other programs used, from which they may be what kept this one waiting.
+const OTHERS_MIN: f64 = 0.25;
 /// Processors that were stolen, or went to interrupts, from which that is worth a word.
 const STOLEN_MIN: f64 = 0.1;
 /// Causes that are listed.
@@ -430,13 +432,15 @@ impl<'a> Seen<'a> {
             );
         }
         if queued > READY_MIN {
+            let others = self.recording.machine.others;
+            let who = if others >= OTHERS_MIN {
+                format!("other programs kept {others:.1} of {cores:.0} busy")
+            } else {
+                "no other program had it, so a limit (a CPU quota) or the host of this machine kept it away".to_owned()
+            };
             return (
                 Class::CpuStarved,
-                format!(
-                    "Ready but without a processor {} of the time it wanted one: other programs kept {:.1} of {cores:.0} busy.{unseen}",
-                    percent(queued),
-                    self.recording.machine.others
-                ),
+                format!("Ready but without a processor {} of the time it wanted one: {who}.{unseen}", percent(queued)),
             );
         }
         if self.cores_used > 0.8 * cores && cores > 1.0 {
@@ -568,12 +572,16 @@ impl<'a> Seen<'a> {
     /// One thread that looks after connections and computes most of the time.
     fn event_loop(&self) -> Option<(Class, String)> {
         let main = self.main?;
-        if main.watched.sockets + main.watched.listening == 0 || self.cpu < MOSTLY || self.cores_used > 1.3 {
+        if main.watched.sockets + main.watched.listening == 0 || self.cpu < MOSTLY {
             return None;
         }
+        // Of its process alone: its clients may be watched as well.
         let lanes: Vec<_> = self.states.lanes.iter().filter(|l| l.pid == main.pid).collect();
         let busiest = lanes.iter().max_by(|a, b| a.run.total_cmp(&b.run))?;
         let all: f64 = lanes.iter().map(|l| l.run).sum();
+        if all > 1.3 * self.wall {
+            return None;
+        }
         let burst = busiest.run / (busiest.wakes * busiest.length()).max(1.0);
         let blocked = burst >= BURST_MIN_S || self.cpu > 0.85;
         if busiest.run < 0.7 * all || busiest.run < 0.4 * self.wall || !blocked {

@@ -139,6 +139,9 @@ fn more_threads_than_processors_and_other_programs_are_told_apart() {
     }
     assert_eq!(class(&many), Class::CpuOversubscribed);
     let mut starved = one("/opt/program", 3000, &[Run(10), Ready(10)]);
+    let quota = judge(&starved);
+    assert_eq!(quota.finding.class, Class::CpuStarved);
+    assert!(quota.finding.sentence.contains("a CPU quota"), "nobody else is blamed: {}", quota.finding.sentence);
     starved.machine.others = 1.9;
     assert_eq!(class(&starved), Class::CpuStarved);
     assert_ne!(judge(&starved).finding.confidence.level, Sure::High, "a busy machine is worth a word");
@@ -424,4 +427,18 @@ fn a_server_is_told_how_much_more_would_fit() {
     assert!((j.headroom[0].times - 2.0).abs() < 0.3, "{:?}", j.headroom);
 
     assert!(judge(&one("/usr/bin/python3", 3000, &[Run(1), Wait(49, net("127.0.0.1:80"))])).headroom.is_empty());
+}
+
+/// Its clients compute as well, in processes of their own: still it is its loop that they wait for.
+#[test]
+fn an_event_loop_is_judged_by_its_own_process() {
+    let mut r = recording(4000);
+    process(&mut r, 100, 1, "/usr/bin/node");
+    process(&mut r, 200, 100, "/usr/bin/node");
+    let on = Watched { sockets: 4, accepted: 4, listening: 1, ..Watched::default() };
+    r.processes[0].watched = on.clone();
+    thread(&mut r, 100, 100, &[Run(95), Wait(5, Call::Poll { on, timed: false })]);
+    thread(&mut r, 200, 200, &[Run(50), Wait(50, net("127.0.0.1:8000"))]);
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::EventLoop, "{}", j.finding.sentence);
 }
