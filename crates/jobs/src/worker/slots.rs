@@ -154,6 +154,7 @@ impl Slots {
     }
 
     /// Where a run that is elsewhere says how far it has come.
+    #[cfg(all(target_os = "linux", feature = "process"))]
     pub(crate) fn listener(&self, exec: ExecId) -> Option<Arc<Latest>> {
         self.lock().get(&exec).map(|slot| Arc::clone(&slot.progress))
     }
