@@ -17,10 +17,11 @@ check() {
     [[ -z "$said" ]] || { printf '%s\n' "$said" "no warnings, please" >&2; return 1; }
 }
 
-checks=4
+checks=5
 check -p ropewalk-core
 check -p ropewalk-jobs --no-default-features
 check -p ropewalk-jobs --no-default-features --features redis
+check -p ropewalk-jobs --no-default-features --features cron,metrics
 check -p ropewalk --no-default-features
 for feature in $features; do
     check -p ropewalk --no-default-features --features "$feature"

@@ -5,6 +5,7 @@
 //! | Go | `go` | all; where each sample is a process of its own also `go:1p` (`GOMAXPROCS=1`) |
 //! | Python | `cpython` | those in which the systems share a process: one peer for the whole run |
 //! | Python | `gevent asyncio uvloop` | those in which each sample is a process of its own |
+//! | Python | `rq-simple rq-fork` | suite `jobs`; each is a process for the whole run, with a Redis server of its own |
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -44,7 +45,8 @@ impl Language {
 
 /// Lets the peers in `language` take part in the works that they know. False when it has none in these.
 pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
-    let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.drive.is_none());
+    let (jobs, works): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.suite == "jobs");
+    let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.into_iter().partition(|work| work.drive.is_none());
     match language {
         Language::Go => {
             let go = build_go()?;
@@ -56,6 +58,7 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
                 let peer = sources().join("peer.py").display().to_string();
                 join_shared(&Program::new("cpython", "python3").arg(peer), shared).map_err(without_python)?;
             }
+            join_rq(jobs)?;
             if !own.is_empty() {
                 let python = install::venv("python", &sources().join("requirements-python.txt"))?.join("bin/python");
                 let of = |system: &'static str| {
@@ -68,6 +71,20 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
         Language::Node | Language::Redis => return Ok(false),
     }
     Ok(true)
+}
+
+/// python-rq, with each kind of worker.
+fn join_rq(mut works: Vec<&mut Work>) -> Result<(), String> {
+    if works.is_empty() {
+        return Ok(());
+    }
+    let python = install::venv("rq", &sources().join("requirements-rq.txt"))?.join("bin/python");
+    for (system, worker) in [("rq-simple", "simple"), ("rq-fork", "fork")] {
+        let peer = sources().join("jobs.py").display().to_string();
+        let program = Program::new(system, &python).arg(peer).arg(worker);
+        join_shared(&program, works.iter_mut().map(|work| &mut **work).collect())?;
+    }
+    Ok(())
 }
 
 /// One process for the whole run, asked for one sample at a time.

@@ -105,6 +105,9 @@ const MAY_ONE: &[&str] = &["may:1w"];
 const MAY_ALL: &[&str] = &["may"];
 const TOKIO: &[&str] = &["tokio-ct"];
 const GEVENT: &[&str] = &["gevent"];
+/// Claim and finish on SQLite and nothing else, and python-rq's faster worker.
+const BARE: &[&str] = &["bare"];
+const RQ: &[&str] = &["rq-simple"];
 /// Where servers are measured, all of Go is on one core.
 const GO_SERVER: &[&str] = &["go"];
 /// Our echo server: on our own sockets once there are any.
@@ -183,6 +186,11 @@ pub const LIMITS: &[Limit] = &[
     best_of("spawn.1gib", "ropewalk", 1.1, &["std"]),
     best_of("spawn", "ropewalk:2", 1.1, &["std:2"]),
     at_least_best_of("communicate.256mib", "ropewalk", 1.3, &["cpython"]),
+    at_least_best_of("noop.c1", "ropewalk:sqlite", 0.6, BARE),
+    at_least_best_of("noop.c50", "ropewalk:sqlite", 0.6, BARE),
+    at_least_best_of("noop.c50", "ropewalk:sqlite", 30.0, RQ),
+    best_of("latency.p50", "ropewalk:sqlite", 0.35, RQ),
+    at_most("idle.cpu", "ropewalk:sqlite", 0.5),
     best_of("echo.50.cpu", SERVER, 1.25, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 0.95, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 1.1, GO_SERVER),

@@ -43,14 +43,15 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool sizing greenlet process subprocess
+suites: sync pool sizing greenlet process subprocess jobs
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
   --rounds N         rounds to take the median of (9; with --quick 5)
   --quick            short samples: every work in a few seconds, wider spread
   --with LIST        peers in other languages: go,python (node and redis have no peer in these suites). Go and, for works
-                     among greenlets, gevent and uvloop are installed from PyPI beside this program when they are missing
+                     among greenlets, gevent and uvloop, and for jobs rq (on a redis-server that is there) are installed from
+                     PyPI beside this program when they are missing
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)
   --svg DIR          with suite sizing alone: instead of measuring, runs each of its eight jobs once on a pool that sizes itself
@@ -59,7 +60,8 @@ suites: sync pool sizing greenlet process subprocess
 
 for scripts (instructions.sh):
   --strands SYSTEM                     answers `WORK quick|full|COUNT` on its input, for systems of suite greenlet
-  --load PORT CONNECTIONS REQUESTS     the client of the echo works, until it has that many answers";
+  --load PORT CONNECTIONS REQUESTS     the client of the echo works, until it has that many answers
+  --job-worker ADDRESS N burst|serve   a worker of suite jobs, when it is told to begin";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -86,6 +88,8 @@ fn main() -> ExitCode {
     let done = match words[..] {
         ["--strands", system] => suites::answer_for(system),
         ["--load", port, connections, requests] => suites::load(port, connections, requests),
+        #[cfg(feature = "ours")]
+        ["--job-worker", address, concurrency, how] => suites::work_as_told(address, concurrency, how),
         _ => measure_all(&words),
     };
     match done {

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 24] = [
+const EXAMPLES: [&str; 26] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",
@@ -38,6 +38,8 @@ const EXAMPLES: [&str; 24] = [
     "subprocess_pipeline",
     "jobs_quickstart",
     "jobs_workflow",
+    "jobs_cron",
+    "web_app_jobs",
     "io_bound",
     "cpu_bound",
 ];
@@ -368,6 +370,12 @@ fn jobs_workflow_reports_when_all_are_done() {
     let called = lines.iter().position(|line| line == "the report is there").expect("the callback ran");
     lines.remove(called);
     assert_eq!(lines, ["counted 3", "counted 3", "counted 5", "ropes 3, walks 3, yarns 5, together 11"]);
+}
+
+#[test]
+fn jobs_cron_runs_each_slot_once() {
+    let expected = ["3 slots of the schedule were run by two workers", "none twice: true"];
+    assert_eq!(run("jobs_cron"), expected);
 }
 
 /// A line without its figures: what stays the same from run to run.

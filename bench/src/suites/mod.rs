@@ -1,6 +1,7 @@
 //! The suites, each a list of works.
 
 mod greenlet;
+mod jobs;
 mod pool;
 #[cfg(feature = "ours")]
 mod process;
@@ -12,10 +13,12 @@ use crate::harness::Work;
 
 pub use greenlet::{answer_for, load};
 #[cfg(feature = "ours")]
+pub use jobs::work_as_told;
+#[cfg(feature = "ours")]
 pub use sizing::curves;
 
 /// The suites that exist.
-pub const NAMES: [&str; 6] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess"];
+pub const NAMES: [&str; 7] = ["sync", "pool", "sizing", "greenlet", "process", "subprocess", "jobs"];
 
 /// The works of a suite.
 pub fn works(suite: &str) -> Vec<Work> {
@@ -27,6 +30,7 @@ pub fn works(suite: &str) -> Vec<Work> {
         #[cfg(feature = "ours")]
         "process" => process::works(),
         "subprocess" => subprocess::works(),
+        "jobs" => jobs::works(),
         _ => Vec::new(),
     }
 }

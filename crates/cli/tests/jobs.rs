@@ -112,6 +112,66 @@ fn a_command_over_its_timeout_is_killed_with_its_children() {
 }
 
 #[test]
+fn what_a_command_is_can_be_read_later() {
+    let directory = common::directory("jobs-logs");
+    let id = said(&directory, &["enqueue", "--", "true"]);
+    assert_eq!(said(&directory, &["jobs", "logs", &id]), "");
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    // With --watch it ends with the job, which has ended.
+    let log = said(&directory, &["jobs", "logs", &id, "--watch"]);
+    assert!(log.contains("Z `true` runs as process "), "{log}");
+    let json: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "logs", &id, "--json"])).unwrap();
+    assert_eq!((json["state"].as_str(), json["log"].as_str().map(str::trim)), (Some("done"), Some(&*log)));
+    let refused = output(&directory, &["jobs", "cancel", &id, "--watch"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn watch_looks_again_until_nobody_reads() {
+    let directory = common::directory("jobs-watch");
+    let id = said(&directory, &["enqueue", "--", "true"]);
+    let mut watch = ropewalk(&directory, &["jobs", "list", "--watch"]).spawn().expect("it was built");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().expect("piped")));
+    let mut until = |state: &str| {
+        lines.by_ref().map(|line| line.expect("text")).find(|line| line.contains(&id) && line.contains(state))
+    };
+    assert!(until("ready").is_some());
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    assert!(until("done").is_some());
+    drop(lines);
+    common::until("it ends", || watch.try_wait().expect("a child"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn commands_are_no_functions_to_send_to_a_process() {
+    let directory = common::directory("jobs-processes");
+    let refused = output(&directory, &["worker", "--burst", "--allow-commands", "--on", "processes"]);
+    assert!(!refused.status.success());
+    assert!(
+        common::complaint(&refused).contains("cannot run in a process of its own"),
+        "{}",
+        common::complaint(&refused)
+    );
+}
+
+#[test]
+fn metrics_are_told_on_loopback() {
+    use std::io::{Read as _, Write as _};
+    let directory = common::directory("jobs-metrics");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let arguments = ["worker", "--allow-commands", "--metrics", &port.to_string()];
+    let mut worker = ropewalk(&directory, &arguments).spawn().expect("it was built");
+    let mut stream = common::until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("ropewalk_worker_concurrency 1"), "{answer}");
+    let _ = Command::new("kill").arg(worker.id().to_string()).status();
+    common::until("it ends", || worker.try_wait().expect("a child"));
+}
+
+#[test]
 fn people_change_their_minds() {
     let directory = common::directory("jobs-people");
     let id = said(&directory, &["enqueue", "--in", "1h", "--queue", "later", "--", "true"]);

@@ -80,6 +80,8 @@ fn json_has_the_keys_that_scripts_rely_on() {
             "async",
             #[cfg(target_os = "linux")]
             "processes",
+            #[cfg(all(unix, feature = "jobs"))]
+            "jobs-sqlite",
         ];
         assert_eq!(models, expected);
         for row in rows(experiment) {

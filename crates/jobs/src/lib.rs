@@ -30,6 +30,9 @@
 //! | the queue where any executor fits | [`JobQueue`] |
 //! | run jobs | [`Worker`] |
 //! | know what a job goes through | [`state`] |
+//! | run them in processes that can be killed | `Worker::processes` (feature `process`, on Linux) |
+//! | run something every night | `Schedule` (feature `cron`) |
+//! | watch a worker from outside | `Worker::serve_metrics` (feature `metrics`) |
 //! | keep jobs elsewhere | [`Broker`] |
 //!
 //! What is delivered, and what is not, is a page of the guide: *Jobs: what is delivered*.
@@ -40,6 +43,9 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteBroker`]; SQLite is compiled with it. On Unix |
 //! | `redis` | no | `RedisBroker`: many machines, and python-rq's programs beside ours; `rq`: the form in which it keeps jobs |
+//! | `process` | yes | jobs in processes of their own. On Linux |
+//! | `cron` | no | `Schedule`, and the time zones of the world |
+//! | `metrics` | no | `Worker::serve_metrics` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
@@ -47,8 +53,12 @@
 mod arguments;
 #[cfg(feature = "redis")]
 pub mod audit;
+#[cfg(all(target_os = "linux", feature = "process"))]
+mod apart;
 pub mod broker;
 mod crash;
+#[cfg(feature = "cron")]
+pub mod cron;
 pub mod dependency;
 pub mod job;
 mod queue;
@@ -62,9 +72,13 @@ pub mod worker;
 
 #[cfg(feature = "redis")]
 pub use broker::RedisBroker;
+#[cfg(all(target_os = "linux", feature = "process"))]
+pub use apart::lend;
 #[cfg(all(unix, feature = "sqlite"))]
 pub use broker::SqliteBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};
+#[cfg(feature = "cron")]
+pub use cron::{Missed, Schedule};
 pub use dependency::{Need, When};
 pub use job::{Failure, FailureKind, Job, JobId, NewJob, Time};
 pub use queue::{Enqueue, Group, JobBuilder, JobHandle, JobQueue, Remote};

@@ -42,6 +42,9 @@ struct Entry {
     handler: Handler,
     /// Whether the task takes these arguments; nothing for one that only its handler knows.
     takes: Option<Takes>,
+    /// How it runs in a process of its own, if it can.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    apart: Option<crate::apart::Apart>,
 }
 
 impl Registry {
@@ -84,14 +87,26 @@ impl Registry {
         let name = name.into();
         let own = name.clone();
         let handler: Handler = Arc::new(move |payload, job| run::<T>(&own, payload, job));
-        self.0.insert(name, Entry { handler, takes: Some(takes::<T>) });
+        let entry = Entry {
+            handler,
+            takes: Some(takes::<T>),
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            apart: Some(crate::apart::run::<T>),
+        };
+        self.0.insert(name, entry);
         self
     }
 
     /// And one that is not made by the attribute.
     #[must_use]
     pub fn with_handler(mut self, name: impl Into<String>, handler: Handler) -> Self {
-        self.0.insert(name.into(), Entry { handler, takes: None });
+        let entry = Entry {
+            handler,
+            takes: None,
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            apart: None,
+        };
+        self.0.insert(name.into(), entry);
         self
     }
 
@@ -113,6 +128,12 @@ impl Registry {
         let takes = self.0.get(name)?.takes?;
         Some(takes(name, payload))
     }
+
+    /// How a task runs in a process of its own.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub(crate) fn apart(&self, name: &str) -> Option<crate::apart::Apart> {
+        self.0.get(name)?.apart
+    }
 }
 
 impl fmt::Debug for Registry {
@@ -125,7 +146,8 @@ fn takes<T: Task<Tuple: DeserializeOwned>>(name: &str, payload: &str) -> Result<
     arguments::tuple::<T::Tuple>(name, T::PARAMETERS, payload).map(drop)
 }
 
-fn run<T>(name: &str, payload: &str, job: &JobContext) -> Ran
+/// Runs a task: from the payload to the result.
+pub(crate) fn run<T>(name: &str, payload: &str, job: &JobContext) -> Ran
 where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,

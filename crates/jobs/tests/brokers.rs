@@ -5,6 +5,8 @@
 
 #![cfg(all(unix, feature = "sqlite"))]
 
+#[path = "brokers/kept.rs"]
+mod kept;
 #[path = "brokers/leases.rs"]
 mod leases;
 #[path = "brokers/model.rs"]
@@ -55,3 +57,17 @@ conforms!(memory, crate::subject::memory);
 conforms!(sqlite, crate::subject::sqlite);
 #[cfg(feature = "redis")]
 conforms!(redis, crate::subject::redis);
+
+/// What a broker may leave out.
+macro_rules! keeps {
+    ($name:ident, $open:path) => {
+        mod $name {
+            conforms!(@tests $open, kept: only_whoever_holds_the_lease_is_heard, end_of_a_long_log_is_kept,
+                log_is_forgotten_with_its_job, slot_is_passed_once, slot_whose_job_is_refused_is_not_passed,
+                settled_and_claimed_in_one_go);
+        }
+    };
+}
+
+keeps!(memory_keeps, crate::subject::memory);
+keeps!(sqlite_keeps, crate::subject::sqlite);

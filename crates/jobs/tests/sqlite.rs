@@ -120,6 +120,24 @@ fn file_of_a_newer_version() {
 }
 
 #[test]
+fn file_of_an_earlier_version_is_brought_up() {
+    let directory = Directory::new();
+    let broker = SqliteBroker::open(directory.file()).unwrap();
+    let job = NewJob::new("t", "[]");
+    broker.enqueue(std::slice::from_ref(&job)).unwrap();
+    drop(broker);
+    // What the first version had not.
+    let other = rusqlite::Connection::open(directory.file()).unwrap();
+    other
+        .execute_batch("DROP TRIGGER logs_forgotten; DROP TABLE logs; DROP TABLE slots; PRAGMA user_version = 1;")
+        .unwrap();
+    drop(other);
+    let broker = SqliteBroker::open(directory.file()).unwrap();
+    assert_eq!(broker.job(&job.id).unwrap().unwrap().state, State::Ready);
+    assert_eq!(broker.logs(&job.id).unwrap(), None);
+}
+
+#[test]
 fn directory_that_is_not_there() {
     let error = error_of(Path::new("/proc/nothing/jobs.db"));
     assert!(error.to_string().contains("/proc/nothing/jobs.db"), "{error}");

@@ -70,7 +70,7 @@ impl Drop for Group {
     }
 }
 
-fn run(payload: &str, _: &JobContext) -> Ran {
+fn run(payload: &str, job: &JobContext) -> Ran {
     let words: Vec<String> = serde_json::from_str(payload)
         .map_err(|e| Failure::new(FailureKind::Payload, format!("a command is a list of words: {e}")))?;
     let [program, arguments @ ..] = &words[..] else {
@@ -81,6 +81,7 @@ fn run(payload: &str, _: &JobContext) -> Ran {
     let mut child = command
         .spawn()
         .map_err(|e| Failure::new(FailureKind::Error, format!("`{program}` cannot be started on this worker: {e}")))?;
+    job.log(format_args!("`{program}` runs as process {}", child.id()));
     let (stdout, stderr) = (end_of(child.stdout.take()), end_of(child.stderr.take()));
     let mut group = Group(child);
     let status = wait(&mut group)?;

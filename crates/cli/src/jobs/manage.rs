@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
 use ropewalk_jobs::{Job, JobId, Registry, State};
 use serde::Serialize;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use super::{Which, id, refused};
@@ -15,6 +16,10 @@ use crate::output::{Out, table};
 pub struct Options {
     #[command(flatten)]
     which: Which,
+
+    /// Look again every second, until Ctrl-C: at list, show, queues, workers and logs
+    #[arg(long, short, global = true)]
+    watch: bool,
 
     #[command(subcommand)]
     what: What,
@@ -46,6 +51,11 @@ enum What {
         /// Wait until it has ended
         #[arg(long)]
         wait: bool,
+    },
+    /// What a job has said while it ran; with --watch also what it says from now on, until it has ended
+    Logs {
+        #[arg(value_parser = id)]
+        id: JobId,
     },
     /// How many jobs each queue has
     Queues,
@@ -94,9 +104,58 @@ pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
     #[cfg(not(feature = "redis"))]
     let _ = registry;
     let broker = options.which.open()?;
+    let changes = !matches!(
+        options.what,
+        What::List { .. } | What::Show { .. } | What::Queues | What::Workers | What::Logs { .. }
+    );
+    if options.watch && changes {
+        return Err(Expected::Usage(
+            "--watch looks again and again: use it with list, show, queues, workers or logs".to_owned(),
+        ));
+    }
+    if let What::Logs { id } = &options.what {
+        return logs(&*broker, id, options);
+    }
+    // On a terminal each look takes the place of the last one.
+    let clear = if options.watch && std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
+    look(&*broker, options, clear)?;
+    if options.watch {
+        loop {
+            ropewalk::sleep(LOOK_EVERY);
+            look(&*broker, options, clear)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often `--watch` looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a job has said, and says.
+fn logs(broker: &dyn Broker, id: &JobId, options: &Options) -> Result<(), Expected> {
+    let out = Out::detect();
+    let mut seen = String::new();
+    loop {
+        let job = one(broker, id)?;
+        let log = broker.logs(id).map_err(refused)?.unwrap_or_default();
+        if options.which.json {
+            out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": log })))?;
+        } else {
+            // The beginning may have been cut off since: then all of it is news.
+            out.text(log.strip_prefix(&seen).unwrap_or(&log))?;
+        }
+        if !options.watch || job.state.is_ended() {
+            return Ok(());
+        }
+        seen = log;
+        ropewalk::sleep(LOOK_EVERY);
+    }
+}
+
+fn look(broker: &dyn Broker, options: &Options, before: &str) -> Result<(), Expected> {
     let out = Out::detect();
     let show = |value: &dyn ErasedJson, text: &dyn Fn() -> String| {
-        out.text(&if options.which.json { format!("{}\n", value.json()) } else { text() })
+        out.text(&if options.which.json { format!("{}\n", value.json()) } else { format!("{before}{}", text()) })
     };
     let control = match &options.what {
         What::List { queue, state, limit } => {
@@ -105,11 +164,11 @@ pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
             return show(&jobs, &|| list(&jobs));
         }
         What::Show { id } => {
-            let job = one(&*broker, id)?;
+            let job = one(broker, id)?;
             return show(&job, &|| details(&job));
         }
         What::Result { id, wait } => {
-            let job = if *wait { ended(&*broker, id)? } else { one(&*broker, id)? };
+            let job = if *wait { ended(broker, id)? } else { one(broker, id)? };
             return match (&job.result, job.state) {
                 (Some(result), State::Done) => out.text(&format!("{result}\n")),
                 (_, state) => Err(Expected::Queue(match (&job.failure, state.is_ended()) {
@@ -118,6 +177,7 @@ pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
                 })),
             };
         }
+        What::Logs { .. } => unreachable!("shown elsewhere"),
         What::Queues => {
             let queues = broker.queues().map_err(refused)?;
             return show(&queues, &|| {

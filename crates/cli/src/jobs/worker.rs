@@ -18,6 +18,9 @@ enum On {
     Greenlets,
     /// The blocking threads of an async runtime.
     Async,
+    /// A process each, which is killed when its job is stopped or too late.
+    #[cfg(target_os = "linux")]
+    Processes,
 }
 
 /// Run the jobs of the queues, the first that has some first
@@ -42,6 +45,10 @@ pub struct Options {
     #[arg(long, value_enum, default_value = "threads")]
     on: On,
 
+    /// Tell health and counts over HTTP there (/health, /metrics), as in 127.0.0.1:9901; a port alone is one of loopback
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    metrics: Option<std::net::SocketAddr>,
+
     /// End when nothing is ready and nothing runs
     #[arg(long)]
     burst: bool,
@@ -57,6 +64,16 @@ pub struct Options {
     /// How long running jobs may go on after the first signal
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "25s")]
     grace: Duration,
+}
+
+/// For clap: `IP:PORT`, or a port of loopback.
+fn address(text: &str) -> Result<std::net::SocketAddr, String> {
+    match text.parse::<u16>() {
+        Ok(port) => Ok(([127, 0, 0, 1], port).into()),
+        Err(_) => text
+            .parse()
+            .map_err(|_| format!("`{text}` is no address: use a port, or an IP and a port as in `127.0.0.1:9901`")),
+    }
 }
 
 /// Works until it is told to end.
@@ -80,12 +97,18 @@ pub fn run(options: &Options, registry: Registry) -> Result<(), Expected> {
             On::Threads => Model::Threads,
             On::Greenlets => Model::Greenlets,
             On::Async => Model::Async,
+            #[cfg(target_os = "linux")]
+            On::Processes => Model::Processes,
         })
         .lease(options.lease)
         .grace(options.grace)
         .registry(registry);
     let worker = if options.burst { worker.burst() } else { worker };
-    let counts = worker.run().map_err(|e| Expected::Process(format!("signals cannot be listened to: {e}")))?;
+    let worker = match options.metrics {
+        Some(at) => worker.serve_metrics(at).map_err(|e| Expected::Process(format!("{at} cannot be had: {e}")))?,
+        None => worker,
+    };
+    let counts = worker.run().map_err(|e| Expected::Process(format!("the worker cannot work: {e}")))?;
     let out = Out::detect();
     if options.which.json {
         return out.text(&format!(

@@ -4,6 +4,8 @@
 //! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
 
 mod greenlets;
+#[cfg(all(unix, feature = "jobs"))]
+mod jobs;
 #[cfg(target_os = "linux")]
 mod processes;
 mod sequential;
@@ -65,6 +67,8 @@ pub fn all() -> &'static [&'static dyn Model] {
         &tasks::Tasks,
         #[cfg(target_os = "linux")]
         &processes::Processes,
+        #[cfg(all(unix, feature = "jobs"))]
+        &jobs::JobsSqlite,
     ]
 }
 

@@ -76,6 +76,9 @@ impl fmt::Debug for States {
 pub trait Listener: Send + Sync {
     /// It has come so far, from 0 to 1, and does this now.
     fn progress(&self, done: f64, message: &str);
+
+    /// It has this to say, for people. Said nothing, nobody keeps it.
+    fn log(&self, _line: &str) {}
 }
 
 /// The run that a task is in: which attempt, until when, and a way to say how far it has come.
@@ -152,6 +155,14 @@ impl JobContext {
     pub fn progress(&self, done: f64, message: &str) {
         if let Some(listener) = self.listener.as_ref().filter(|_| done.is_finite()) {
             listener.progress(done.clamp(0.0, 1.0), message);
+        }
+    }
+
+    /// Says something that people may want to read later, as in `job.log(format_args!("{n} rows"))`: it is kept with the job,
+    /// the end of it where it is long. Sent with the next sign of life of the worker, or with the end of the run.
+    pub fn log(&self, line: impl fmt::Display) {
+        if let Some(listener) = &self.listener {
+            listener.log(&line.to_string());
         }
     }
 

@@ -33,7 +33,7 @@ pub use redis::RedisBroker;
 #[cfg(all(unix, feature = "sqlite"))]
 pub use sqlite::SqliteBroker;
 
-use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId};
+use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BYTES_MAX, Time, WorkerId, ceil_char};
 use crate::state::{Settled, State};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -206,6 +206,52 @@ pub struct WorkerInfo {
     pub seen: Time,
 }
 
+/// What an execution says of itself, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The job.
+    pub id: JobId,
+    /// The execution.
+    pub exec: ExecId,
+    /// Whole lines.
+    pub text: String,
+}
+
+/// How much is kept of what a job says of itself, in bytes: the end of it.
+pub const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// A slot of a schedule that is to be passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The name of the schedule.
+    pub schedule: String,
+    /// The last one that was passed, as far as is known; none if there was none.
+    pub after: Option<Time>,
+    /// This one.
+    pub at: Time,
+    /// What is enqueued for it.
+    pub jobs: Vec<NewJob>,
+}
+
+/// What became of a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It was passed by this step.
+    Here(Vec<Enqueued>),
+    /// Another one was the last before this step; none if there was none.
+    Elsewhere(Option<Time>),
+}
+
+/// Adds `text` to what was kept and cuts off what is too much, at the end of a line.
+pub(crate) fn add_to_log(kept: &mut String, text: &str) {
+    kept.push_str(text);
+    if kept.len() > LOG_BYTES_MAX {
+        let from = ceil_char(kept, kept.len() - LOG_BYTES_MAX);
+        let from = kept[from..].find('\n').map_or(from, |end| from + end + 1);
+        kept.drain(..from);
+    }
+}
+
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
@@ -278,6 +324,59 @@ pub trait Broker: Send + Sync {
     /// again: what was recorded is [`Repeated`](Settled::Repeated) as long as nobody else has taken or requeued the job since,
     /// and [`Lost`](Settled::Lost) after that.
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
+
+    /// [`settle`](Self::settle) and then [`claim`](Self::claim), in one go where the broker can: two steps all the same, each
+    /// as it is alone, and each with its own answer. A claim that was not tried because the settle failed gives nothing.
+    fn settle_and_claim(
+        &self,
+        outcomes: &[Outcome],
+        claim: &Claim,
+    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+        match self.settle(outcomes) {
+            Ok(settled) => (Ok(settled), self.claim(claim)),
+            Err(error) => (Err(error), Ok(Vec::new())),
+        }
+    }
+
+    /// Adds to what executions say of themselves.
+    ///
+    /// - Before: nothing.
+    /// - After: of each execution that holds its lease, the text is at the end of what is kept for its job, of which the last
+    ///   [`LOG_BYTES_MAX`] bytes are; what the others say is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Nothing depends on it: what was not kept is lost. A broker that keeps none drops everything, and that is no error.
+    fn log(&self, _said: &[Said]) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    /// What the executions of a job have said of themselves, oldest first; nothing if it is forgotten, said nothing, or this broker
+    /// keeps none.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    fn logs(&self, _id: &JobId) -> Result<Option<String>, BrokerError> {
+        Ok(None)
+    }
+
+    /// Passes a slot of a schedule: takes the jobs of it, once, whoever says so first.
+    ///
+    /// - Before: the jobs are as for [`enqueue`](Self::enqueue).
+    /// - After: if the last slot that was passed of this schedule is [`Slot::after`], it is [`Slot::at`] from now on and the jobs
+    ///   are in the queue ([`Passed::Here`]). If it is another one, nothing has changed ([`Passed::Elsewhere`]).
+    ///
+    /// # Errors
+    ///
+    /// May be said again: whoever was the first then is told that the slot was passed. [`Refused`](ErrorKind::Refused) by a broker
+    /// that keeps no schedules.
+    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
+        Err(BrokerError::new(
+            ErrorKind::Refused,
+            format!("this broker keeps no schedules, so `{}` cannot be run by it", slot.schedule),
+        ))
+    }
 
     /// Lets time pass: what is due, what has lost its lease, what was kept long enough.
     ///
@@ -369,6 +468,26 @@ impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
 
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
         (**self).settle(outcomes)
+    }
+
+    fn settle_and_claim(
+        &self,
+        outcomes: &[Outcome],
+        claim: &Claim,
+    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+        (**self).settle_and_claim(outcomes, claim)
+    }
+
+    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
+        (**self).log(said)
+    }
+
+    fn logs(&self, id: &JobId) -> Result<Option<String>, BrokerError> {
+        (**self).logs(id)
+    }
+
+    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
+        (**self).pass_slot(slot)
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {

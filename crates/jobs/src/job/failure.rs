@@ -1,6 +1,6 @@
 //! Why a job has no result, in a form that travels.
 
-use super::{JobId, WorkerId};
+use super::{JobId, RESULT_BYTES_MAX, WorkerId, floor_char};
 use crate::state::Event;
 use ropewalk_core::task::{Panic, TaskError};
 use serde::{Deserialize, Serialize};
@@ -71,14 +71,21 @@ impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         let mut message = message.into();
         if message.len() > MESSAGE_BYTES_MAX {
-            let mut end = MESSAGE_BYTES_MAX;
-            while !message.is_char_boundary(end) {
-                end -= 1;
-            }
-            message.truncate(end);
+            message.truncate(floor_char(&message, MESSAGE_BYTES_MAX));
             message.push_str(" …");
         }
         Self { kind, message, type_name: String::new(), chain: Vec::new() }
+    }
+
+    /// No store takes a result of so many bytes.
+    pub(crate) fn result_too_long(bytes: usize) -> Self {
+        Self::new(
+            FailureKind::Result,
+            format!(
+                "the result is {bytes} bytes long, and {RESULT_BYTES_MAX} is the limit: keep it in a file or a database, and return \
+                 where it is"
+            ),
+        )
     }
 
     /// A job it needed ended otherwise.
@@ -111,6 +118,10 @@ impl Failure {
                 Self { type_name: type_name.clone(), chain: chain.clone(), ..Self::new(FailureKind::Error, message) }
             }
             TaskError::Panicked(panic) => Self::new(FailureKind::Panic, panic.message()),
+            TaskError::WorkerDied { reason, stderr, .. } => {
+                let said = if stderr.is_empty() { String::new() } else { format!("; it said last:\n{stderr}") };
+                Self::new(FailureKind::Crash, format!("the process that ran it ended: {reason}{said}"))
+            }
             TaskError::TimedOut => Self::new(FailureKind::TimedOut, "time limit passed before the task was finished"),
             other => Self::new(FailureKind::Error, other.to_string()),
         }

@@ -42,6 +42,16 @@ pub const FAILURE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The queue of jobs that name none.
 pub const DEFAULT_QUEUE: &str = "default";
 
+/// The last place at or before `at` where a character ends. (std has it since Rust 1.91.)
+pub(crate) fn floor_char(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// The first place at or behind `at` where a character begins.
+pub(crate) fn ceil_char(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+}
+
 /// What is seldom asked for, kept together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -246,7 +246,7 @@ impl<R> JobBuilder<R> {
     ///
     /// # Panics
     ///
-    /// In async code; submit to the [`JobQueue`] with `submit_async` there.
+    /// In async code; use [`enqueue_async`](Self::enqueue_async) there.
     #[track_caller]
     pub fn enqueue(self, queue: &JobQueue) -> Result<JobHandle<R>, BrokerError>
     where
@@ -255,6 +255,26 @@ impl<R> JobBuilder<R> {
         let enqueued = enqueue_surely(queue.broker(), &self.into_jobs()?)?;
         let id = enqueued.first().map(Enqueued::id).expect("an answer for each job").clone();
         Ok(queue.handle(id))
+    }
+
+    /// [`enqueue`](Self::enqueue) in async code: the thread of the queue does it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it may enqueue the job or not; the same builder's id makes a second try safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`enqueue`](Self::enqueue).
+    pub async fn enqueue_async(self, queue: &JobQueue) -> Result<JobHandle<R>, BrokerError>
+    where
+        R: DeserializeOwned + Send + 'static,
+    {
+        let enqueued = queue.inner.courier.enqueue(self.into_jobs()?).await;
+        let ended = |error| {
+            BrokerError::uncertain(ErrorKind::Unavailable, format!("the thread of the queue has ended: {error}"))
+        };
+        enqueued.map_err(ended)?.map(|id| queue.handle(id))
     }
 }
 

@@ -26,7 +26,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 type Tell = Box<dyn FnOnce(Option<Result<Job, Failure>>) + Send>;
 
 enum Errand {
-    Enqueue(Box<NewJob>, Promise<Result<JobId, BrokerError>>),
+    Enqueue(Vec<NewJob>, Promise<Result<JobId, BrokerError>>),
     End(JobId),
     /// It may have ended before anybody waited for it.
     Look(JobId),
@@ -105,12 +105,12 @@ impl Courier {
         ids.into_iter().for_each(|id| self.shared.send(Errand::End(id)));
     }
 
-    /// Enqueues on the courier's thread, for those who may not wait here.
-    pub(super) fn enqueue(&self, job: NewJob) -> TaskHandle<Result<JobId, BrokerError>> {
+    /// Enqueues on the courier's thread, for those who may not wait here; the id that the first of them has.
+    pub(super) fn enqueue(&self, jobs: Vec<NewJob>) -> TaskHandle<Result<JobId, BrokerError>> {
         self.start();
         let (mut promise, handle) = Promise::new();
         promise.begin();
-        self.shared.send(Errand::Enqueue(Box::new(job), promise));
+        self.shared.send(Errand::Enqueue(jobs, promise));
         handle
     }
 }
@@ -185,9 +185,9 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
         let mut look_at: Vec<JobId> = Vec::new();
         for errand in errands {
             match errand {
-                Errand::Enqueue(job, promise) => {
-                    let enqueued = enqueue_surely(&*shared.broker, std::slice::from_ref(&*job))
-                        .map(|enqueued| enqueued.first().map_or(job.id, |enqueued| enqueued.id().clone()));
+                Errand::Enqueue(jobs, promise) => {
+                    let enqueued = enqueue_surely(&*shared.broker, &jobs)
+                        .map(|enqueued| enqueued.first().expect("an answer for each job").id().clone());
                     promise.complete(Ok(enqueued));
                 }
                 // It may have ended meanwhile, and then there is nothing to end.

@@ -77,7 +77,7 @@ where
             Ok(job) => job,
             Err(error) => return refused(&error),
         };
-        match self.inner.courier.enqueue(job).await {
+        match self.inner.courier.enqueue(vec![job]).await {
             Ok(Ok(id)) => self.inner.courier.wait_for(&id),
             Ok(Err(error)) => refused(&error),
             Err(error) => finished(Err(error)),

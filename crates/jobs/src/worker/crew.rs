@@ -6,6 +6,9 @@
 //! | `-beat` | the heartbeater, and looks for runs that hang |
 //! | `-keep` | the keeper |
 //! | `-news` | waits for news of work at the broker, and tells the main one |
+//! | `-cron` | the scheduler, if there are schedules |
+//! | `-metrics` | answers whoever asks over HTTP, if somebody may |
+//! | `-ear` | hears what runs in other processes say |
 //!
 //! # The end
 //!
@@ -16,15 +19,20 @@
 use super::dispatcher::{Counts, Dispatcher};
 use super::heartbeater::Heartbeater;
 use super::model::Runs;
+#[cfg(all(target_os = "linux", feature = "process"))]
+use super::model::within;
 use super::slots::Slots;
 use super::verdict::{self, Asked, Run};
 use super::{Config, Notice, keeper};
+#[cfg(all(target_os = "linux", feature = "process"))]
+use crate::apart::{Ear, Word};
 use crate::broker::{Broker, Held, Topic};
 use crate::crash::crash_point;
-use crate::job::{End, ExecId, Failure, FailureKind, Lease, Outcome, Time};
+use crate::job::{End, ExecId, Failure, FailureKind, Lease, Outcome};
 use ropewalk::sync::queue::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use ropewalk::{JobContext, TaskError};
 use std::collections::HashMap;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -37,12 +45,19 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 pub(super) const HANGS_AFTER: Duration = Duration::from_secs(5);
 /// How long the main thread waits when nobody asks for it.
 const IDLE: Duration = Duration::from_secs(5);
+/// How often what runs have said is sent, at most.
+const NEWS_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries to give back what still runs at the end.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 enum Message {
     /// A run has come to its end.
     Ended(ExecId, Run),
     /// A run hangs: its job is settled without it.
     Hangs(ExecId),
+    /// A run in another process has come to its end.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    Apart(ExecId),
     News,
 }
 
@@ -58,6 +73,16 @@ pub(super) struct Shared {
     rung: Mutex<()>,
     news: AtomicBool,
     messages: Sender<Message>,
+    /// What the main thread has counted so far, and when the broker last took a beat: for those who ask.
+    told_of: Mutex<Told>,
+}
+
+/// What a worker tells of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Told {
+    pub(super) counts: Counts,
+    pub(super) recovered: u64,
+    pub(super) beat: Instant,
 }
 
 impl Shared {
@@ -78,7 +103,17 @@ impl Shared {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn told_of(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told_of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `metrics` tells.
+    #[cfg(feature = "metrics")]
+    pub(super) fn tells(&self) -> (Told, usize, &Config, &dyn Broker) {
+        (*self.told_of(), self.slots.count(), &self.config, &*self.broker)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
@@ -98,16 +133,28 @@ impl Shared {
         self.broker.ring(Topic::Work);
         self.broker.ring(Topic::Stop);
     }
+
+    /// Sends what runs have said for their logs: all, or one.
+    fn send_logs(&self, of: Option<ExecId>) {
+        let said = self.slots.said(of);
+        if !said.is_empty()
+            && let Err(error) = self.broker.log(&said)
+        {
+            self.notice(&Notice::Trouble(error));
+        }
+    }
 }
 
 /// Makes a worker; it runs when [`Crew::run`] is called.
 pub(super) struct Crew {
     shared: Arc<Shared>,
     messages: Receiver<Message>,
+    runs: Runs,
 }
 
 impl Crew {
-    pub(super) fn new(broker: Arc<dyn Broker>, config: Config) -> Self {
+    pub(super) fn new(broker: Arc<dyn Broker>, config: Config) -> io::Result<Self> {
+        let runs = Runs::new(&config)?;
         let (sender, messages) = unbounded();
         let shared = Shared {
             broker,
@@ -119,8 +166,9 @@ impl Crew {
             rung: Mutex::new(()),
             news: AtomicBool::new(false),
             messages: sender,
+            told_of: Mutex::new(Told { counts: Counts::default(), recovered: 0, beat: Instant::now() }),
         };
-        Self { shared: Arc::new(shared), messages }
+        Ok(Self { shared: Arc::new(shared), messages, runs })
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -128,8 +176,15 @@ impl Crew {
     }
 
     /// Works until it was told to stop, or until nothing is left if it is a burst.
-    pub(super) fn run(self) -> Counts {
+    pub(super) fn run(self) -> io::Result<Counts> {
         let shared = &self.shared;
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        let ear = match self.runs.processes() {
+            Some(_) => Some(Arc::new(listen(shared)?)),
+            None => None,
+        };
+        #[cfg(feature = "metrics")]
+        let _metrics = super::metrics::serve(shared)?;
         let config = &shared.config;
         let name = |what: &str| thread::Builder::new().name(format!("ropewalk-jobs-{what}"));
         thread::scope(|scope| {
@@ -137,6 +192,8 @@ impl Crew {
                 name("beat").spawn_scoped(scope, || beat(shared)),
                 name("keep").spawn_scoped(scope, || keep(shared)),
                 name("news").spawn_scoped(scope, || news(shared)),
+                #[cfg(feature = "cron")]
+                name("cron").spawn_scoped(scope, || schedule(shared)),
             ];
             // Ends the helpers however this ends.
             struct Over<'a>(&'a Shared);
@@ -147,7 +204,7 @@ impl Crew {
             }
             let _over = Over(shared);
             for helper in helpers {
-                helper.expect("a worker needs three threads beside its own");
+                helper?;
             }
             let dispatcher = Dispatcher::new(
                 config.worker.clone(),
@@ -157,15 +214,24 @@ impl Crew {
                 fastrand::Rng::new(),
             )
             .knowing(config.registry.names().map(str::to_owned));
-            let runs = Runs::new(config.model, config.concurrency);
-            let main = Main { shared, dispatcher, runs: &runs, leases: HashMap::new(), dice: fastrand::Rng::new() };
-            let (counts, all_ended) = main.work(&self.messages);
+            let mut main = Main {
+                shared,
+                dispatcher,
+                runs: self.runs,
+                leases: HashMap::new(),
+                dice: fastrand::Rng::new(),
+                #[cfg(all(target_os = "linux", feature = "process"))]
+                ear,
+                #[cfg(all(target_os = "linux", feature = "process"))]
+                apart: HashMap::new(),
+            };
+            let all_ended = main.work(&self.messages);
             if all_ended {
-                drop(runs);
+                drop(main.runs);
             } else {
-                runs.let_go();
+                main.runs.let_go();
             }
-            counts
+            Ok(main.dispatcher.counts)
         })
     }
 }
@@ -174,14 +240,22 @@ impl Crew {
 struct Main<'a> {
     shared: &'a Arc<Shared>,
     dispatcher: Dispatcher,
-    runs: &'a Runs,
+    runs: Runs,
     leases: HashMap<ExecId, Lease>,
     dice: fastrand::Rng,
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    ear: Option<Arc<Ear>>,
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    apart: HashMap<ExecId, AtProcess>,
 }
 
+/// The handle of a run in another process, for the main thread and for whoever stops it.
+#[cfg(all(target_os = "linux", feature = "process"))]
+type AtProcess = Arc<Mutex<Option<ropewalk::TaskHandle<crate::apart::Told>>>>;
+
 impl Main<'_> {
-    /// What it counted, and whether every run has given its thread back.
-    fn work(mut self, messages: &Receiver<Message>) -> (Counts, bool) {
+    /// Whether every run has given its thread back.
+    fn work(&mut self, messages: &Receiver<Message>) -> bool {
         let mut stopping: Option<Instant> = None;
         let mut asked: Option<Instant> = None;
         loop {
@@ -198,13 +272,14 @@ impl Main<'_> {
                 self.shared.slots.ask_all(Asked::Shutdown);
             }
             if asked.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
-                self.release_the_rest();
-                return (self.dispatcher.counts, false);
+                self.release_the_rest(messages);
+                return false;
             }
             while let Ok(message) = messages.try_recv() {
                 self.take(message);
             }
             let wants = self.dispatcher.step(self.shared.broker.now(), &*self.shared.broker);
+            self.shared.told_of().counts = self.dispatcher.counts;
             if let Some(error) = &wants.trouble {
                 self.shared.notice(&Notice::Trouble(error.clone()));
             }
@@ -213,10 +288,11 @@ impl Main<'_> {
             if self.dispatcher.is_idle()
                 && (stopping.is_some() || (self.shared.config.burst && wants.drained && !started))
             {
-                return (self.dispatcher.counts, true);
+                return true;
             }
             let now = self.shared.broker.now();
-            let mut wait = wants.again.map_or(IDLE, |again| again.since(now).max(Duration::from_millis(1)));
+            // The wall clock may have been set back since: no pause is longer than this.
+            let mut wait = wants.again.map_or(IDLE, |again| again.since(now).clamp(Duration::from_millis(1), IDLE));
             for (since, limit) in [(stopping, self.shared.config.grace), (asked, LAST_WORDS)] {
                 if let Some(since) = since {
                     wait = wait.min(limit.saturating_sub(since.elapsed()).max(Duration::from_millis(1)));
@@ -225,7 +301,7 @@ impl Main<'_> {
             match messages.recv_timeout(wait) {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::TimedOut) => {}
-                Err(_) => return (self.dispatcher.counts, true),
+                Err(_) => return true,
             }
         }
     }
@@ -248,11 +324,45 @@ impl Main<'_> {
                 self.shared.slots.close(exec);
                 self.dispatcher.gone(exec);
             }
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            Message::Apart(exec) => {
+                let handle = self.apart.remove(&exec).and_then(|at| lock(&at).take());
+                // It has ended, so nobody waits here.
+                let Some(outcome) = handle.map(ropewalk::TaskHandle::join) else { return };
+                let run = match outcome {
+                    Ok(told) => Run::Returned(told.into_ran()),
+                    Err(error) => self.ended_badly(exec, &error),
+                };
+                self.take(Message::Ended(exec, run));
+            }
+        }
+    }
+
+    /// How a run ended in its process, or with it.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    fn ended_badly(&mut self, exec: ExecId, error: &TaskError) -> Run {
+        let has_given_up = self.runs.processes().is_some_and(ropewalk::ProcessPoolExecutor::has_given_up);
+        if has_given_up && matches!(error, TaskError::WorkerDied { .. }) {
+            self.shared.notice(&Notice::Processes(error.to_string()));
+            // A pool that gave up runs nothing any more: what it has goes back uncounted, and a new one takes its place. Where none
+            // can be had, each job fails by this.
+            if let Ok(runs) = Runs::new(&self.shared.config) {
+                self.shared.slots.ask_all(Asked::Shutdown);
+                std::mem::replace(&mut self.runs, runs).let_go();
+            }
+        }
+        // A process that was killed because its job was to stop is no crash.
+        match error {
+            TaskError::Cancelled | TaskError::Shutdown => Run::Cancelled,
+            TaskError::WorkerDied { .. } if self.shared.slots.asked(exec) == Some(Asked::Shutdown) => Run::Cancelled,
+            other => Run::Unwound(Failure::of_task(other)),
         }
     }
 
     fn ended(&mut self, exec: ExecId, run: Run) {
         let Some(lease) = self.leases.remove(&exec) else { return };
+        // Before the settle: after it, it holds no lease.
+        self.shared.send_logs(Some(exec));
         let end = verdict::of(&lease, run, self.shared.slots.asked(exec), self.dice.f64());
         let outcome = end.map(|end| {
             if let End::Failed(failure) | End::Retry { failure, .. } = &end {
@@ -287,6 +397,36 @@ impl Main<'_> {
             due,
             latest,
         );
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        if let (Some(ear), Some(pool)) = (&self.ear, self.runs.processes()) {
+            let function = config.registry.apart(&lease.task).expect("looked at when the pool was made");
+            let asked = crate::apart::Asked {
+                id: lease.id.to_string(),
+                exec: exec.0,
+                attempt: lease.attempt(),
+                due: limit.map(|limit| (self.shared.broker.now() + limit).millis()),
+                payload: lease.payload.clone(),
+                ear: ear.path(),
+            };
+            let at = Arc::new(Mutex::new(None));
+            self.apart.insert(exec, Arc::clone(&at));
+            self.leases.insert(exec, lease);
+            let handle = within(deadline, || pool.spawn(function, asked));
+            let (ear, messages) = (Arc::clone(ear), self.shared.messages.clone());
+            let at_end = move |_: Result<(), &TaskError>| {
+                if !ear.end(exec) {
+                    let _ = messages.send(Message::Apart(exec));
+                }
+            };
+            lock(&at).insert(handle).on_finish(at_end);
+            let ender = move || {
+                if let Some(handle) = &*lock(&at) {
+                    handle.cancel();
+                }
+            };
+            self.shared.slots.begun(exec, Box::new(ender));
+            return;
+        }
         let payload = lease.payload.clone();
         self.leases.insert(exec, lease);
         let messages = self.shared.messages.clone();
@@ -308,21 +448,55 @@ impl Main<'_> {
             };
             let _ = messages.send(Message::Ended(exec, run));
         });
-        self.shared.slots.begun(exec, handle);
+        self.shared.slots.begun(
+            exec,
+            Box::new(move || {
+                handle.cancel();
+            }),
+        );
     }
 
     /// What still runs goes back; its end will not count.
-    fn release_the_rest(&mut self) {
+    fn release_the_rest(&mut self, messages: &Receiver<Message>) {
         for (exec, lease) in self.leases.drain() {
             self.dispatcher.end(Ok(Outcome { id: lease.id, exec, end: End::Release }));
             self.dispatcher.gone(exec);
         }
-        let wants = self.dispatcher.step(self.shared.broker.now(), &*self.shared.broker);
-        if let Some(error) = wants.trouble {
-            // Their leases run out: then they go back as well, and count as crashes.
+        let until = Instant::now() + LAST_WORDS;
+        while let Err(error) = self.dispatcher.settle_now(&*self.shared.broker) {
             self.shared.notice(&Notice::Trouble(error));
+            // Without it their leases run out: then they go back as well, and count as crashes.
+            if Instant::now() >= until {
+                return;
+            }
+            let _ = messages.recv_timeout(AGAIN_AFTER);
         }
     }
+}
+
+#[cfg(all(target_os = "linux", feature = "process"))]
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears what runs in other processes say.
+#[cfg(all(target_os = "linux", feature = "process"))]
+fn listen(shared: &Arc<Shared>) -> io::Result<Ear> {
+    use ropewalk::task::Listener as _;
+    let shared = Arc::clone(shared);
+    Ear::new(move |exec, word| match word {
+        Word::End => drop(shared.messages.send(Message::Apart(exec))),
+        Word::Progress(at) => {
+            if let Some(listener) = shared.slots.listener(exec) {
+                listener.progress(at.done, &at.message);
+            }
+        }
+        Word::Line(line) => {
+            if let Some(listener) = shared.slots.listener(exec) {
+                listener.log(&line);
+            }
+        }
+    })
 }
 
 fn beat(shared: &Shared) {
@@ -331,9 +505,11 @@ fn beat(shared: &Shared) {
     loop {
         let over = shared.is_over();
         let seen = shared.broker.news(Topic::Stop);
-        let (news, again) = heartbeater.step(shared.broker.now(), &*shared.broker, shared.slots.running(), over);
+        shared.send_logs(None);
+        let (news, wait) = heartbeater.step(&*shared.broker, shared.slots.running(), over);
         match news {
             Ok(news) => {
+                shared.told_of().beat = Instant::now();
                 for (exec, held) in news {
                     let why = if held == Held::Stop { Asked::Stop } else { Asked::Lost };
                     shared.slots.ask(exec, why);
@@ -344,23 +520,29 @@ fn beat(shared: &Shared) {
         if over {
             return;
         }
-        wait_for_stop(shared, seen, again);
+        wait_for_stop(shared, seen, wait);
     }
 }
 
-/// Until the next beat is due, or somebody asked a job to stop; meanwhile, runs that hang are told of.
-fn wait_for_stop(shared: &Shared, seen: u64, again: Time) {
-    let until = Instant::now() + again.since(shared.broker.now());
+/// Until the next beat is due, somebody asked a job to stop, or a run has said something; meanwhile, runs that hang are told of.
+fn wait_for_stop(shared: &Shared, seen: u64, wait: Duration) {
+    let began = Instant::now();
+    let until = began + wait;
     loop {
         shared.slots.overdue().into_iter().for_each(|exec| {
             let _ = shared.messages.send(Message::Hangs(exec));
         });
         let now = Instant::now();
-        if shared.is_over() || now >= until || shared.broker.news(Topic::Stop) != seen {
+        let may_send = now >= began + NEWS_EVERY;
+        if shared.is_over()
+            || now >= until
+            || shared.broker.news(Topic::Stop) != seen
+            || (may_send && shared.slots.is_news())
+        {
             return;
         }
-        // A run that begins meanwhile hangs no sooner than this.
-        let next = shared.slots.next_overdue().unwrap_or(until).min(now + HANGS_AFTER);
+        // A run that begins meanwhile hangs no sooner than that.
+        let next = shared.slots.next_overdue().unwrap_or(until).min(now + NEWS_EVERY);
         shared.broker.wait(
             Topic::Stop,
             seen,
@@ -374,12 +556,27 @@ fn keep(shared: &Shared) {
         let (ticked, again) = keeper::step(shared.broker.now(), &*shared.broker);
         match ticked {
             Ok(ticked) if ticked.recovered + ticked.ended > 0 => {
+                shared.told_of().recovered += (ticked.recovered + ticked.ended) as u64;
                 shared.notice(&Notice::Recovered(ticked.recovered + ticked.ended));
             }
             Ok(_) => {}
             Err(error) => shared.notice(&Notice::Trouble(error)),
         }
         shared.pause(again.since(shared.broker.now()).min(keeper::TICK_EVERY));
+    }
+}
+
+/// Runs the schedules, if there are some.
+#[cfg(feature = "cron")]
+fn schedule(shared: &Shared) {
+    let mut scheduler = super::scheduler::Scheduler::new(shared.config.schedules.clone());
+    while !shared.is_over() && !scheduler.is_empty() {
+        let (done, wait) = scheduler.step(shared.broker.now(), &*shared.broker);
+        match done {
+            Ok(missed) => missed.into_iter().for_each(|(name, slots)| shared.notice(&Notice::Missed(name, slots))),
+            Err(error) => shared.notice(&Notice::Trouble(error)),
+        }
+        shared.pause(wait);
     }
 }
 

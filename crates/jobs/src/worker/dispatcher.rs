@@ -157,7 +157,7 @@ impl Dispatcher {
             return wants;
         }
         self.not_before = None;
-        let done = self.settle(broker).and_then(|()| self.claim(broker, &mut wants));
+        let done = self.settle_and_claim(broker, &mut wants);
         match done {
             Ok(()) => self.refusals = 0,
             Err(error) => {
@@ -173,14 +173,70 @@ impl Dispatcher {
         wants
     }
 
-    fn settle(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+    /// Settles what there is to settle, whatever pause there is: the worker ends.
+    pub(crate) fn settle_now(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
         if self.ended.is_empty() {
             return Ok(());
         }
-        crash_point!("dispatcher.before_settle");
-        match broker.settle(&self.ended) {
-            Ok(answers) => {
+        let answers = broker.settle(&self.ended);
+        self.take_answers(broker, answers)
+    }
+
+    fn settle_and_claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
+        // Those that have ended and given their threads back leave their slots in the same go.
+        let leaving = self.ended.iter().filter(|outcome| self.slots.get(&outcome.exec).is_some_and(|slot| !slot.runs));
+        let free = self.concurrency.saturating_sub(self.slots.len() - leaving.count());
+        let claim = (!self.stopping && free > 0).then(|| {
+            let queues = self.order.draw(&mut self.dice);
+            let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
+            Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks }
+        });
+        let leases = match (self.ended.is_empty(), claim) {
+            (true, None) => return Ok(()),
+            (true, Some(claim)) => {
+                crash_point!("dispatcher.before_claim");
+                broker.claim(&claim)
+            }
+            (false, None) => {
+                crash_point!("dispatcher.before_settle");
+                let answers = broker.settle(&self.ended);
                 crash_point!("dispatcher.settled");
+                return self.take_answers(broker, answers);
+            }
+            (false, Some(claim)) => {
+                crash_point!("dispatcher.before_settle");
+                let (answers, leases) = broker.settle_and_claim(&self.ended, &claim);
+                crash_point!("dispatcher.settled");
+                let settled = self.take_answers(broker, answers);
+                // What was claimed beside a settle that failed is ours all the same.
+                if let (Err(error), Ok(leases)) = (settled, &leases) {
+                    self.take_leases(leases.clone(), free, wants);
+                    return Err(error);
+                }
+                leases
+            }
+        };
+        self.take_leases(leases?, free, wants);
+        Ok(())
+    }
+
+    fn take_leases(&mut self, leases: Vec<Lease>, free: usize, wants: &mut Wants) {
+        crash_point!("dispatcher.claimed");
+        wants.drained = leases.len() < free;
+        self.counts.taken += leases.len() as u64;
+        for lease in &leases {
+            self.slots.insert(lease.exec, Slot { told: false, runs: true, settled: false });
+        }
+        wants.start = leases;
+    }
+
+    fn take_answers(
+        &mut self,
+        broker: &dyn Broker,
+        answers: Result<Vec<Settled>, BrokerError>,
+    ) -> Result<(), BrokerError> {
+        match answers {
+            Ok(answers) => {
                 let ended = std::mem::take(&mut self.ended);
                 ended.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
                 Ok(())
@@ -227,25 +283,6 @@ impl Dispatcher {
             slot.settled = true;
             self.leave(outcome.exec);
         }
-    }
-
-    fn claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
-        let free = self.concurrency.saturating_sub(self.slots.len());
-        if self.stopping || free == 0 {
-            return Ok(());
-        }
-        let queues = self.order.draw(&mut self.dice);
-        let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
-        let claim = Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks };
-        crash_point!("dispatcher.before_claim");
-        wants.start = broker.claim(&claim)?;
-        crash_point!("dispatcher.claimed");
-        wants.drained = wants.start.len() < free;
-        self.counts.taken += wants.start.len() as u64;
-        for lease in &wants.start {
-            self.slots.insert(lease.exec, Slot { told: false, runs: true, settled: false });
-        }
-        Ok(())
     }
 }
 

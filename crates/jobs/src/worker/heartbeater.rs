@@ -4,7 +4,7 @@
 
 use crate::broker::{Beat, Broker, BrokerError, Held, Running};
 use crate::crash::crash_point;
-use crate::job::{ExecId, Time, WorkerId};
+use crate::job::{ExecId, WorkerId};
 use std::time::Duration;
 
 /// A lease is renewed when this part of it has passed.
@@ -27,14 +27,13 @@ impl Heartbeater {
         self.lease / BEATS_PER_LEASE
     }
 
-    /// One beat: what it says of those executions that do not simply go on, and when the next one is due.
+    /// One beat: what it says of those executions that do not simply go on, and how long to wait before the next one.
     pub(crate) fn step(
         &self,
-        now: Time,
         broker: &dyn Broker,
         running: Vec<Running>,
         leaving: bool,
-    ) -> (Result<Vec<(ExecId, Held)>, BrokerError>, Time) {
+    ) -> (Result<Vec<(ExecId, Held)>, BrokerError>, Duration) {
         let execs: Vec<ExecId> = running.iter().map(|running| running.exec).collect();
         let beat = Beat {
             worker: self.worker.clone(),
@@ -50,6 +49,6 @@ impl Heartbeater {
         let news = held.map(|held| execs.into_iter().zip(held).filter(|(_, held)| *held != Held::Held).collect());
         // A beat that failed is tried again soon: two more fit into the lease.
         let wait = if news.is_ok() { self.interval() } else { self.interval() / 4 };
-        (news, now + wait)
+        (news, wait)
     }
 }

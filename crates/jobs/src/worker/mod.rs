@@ -8,13 +8,19 @@
 //! | `verdict`, `order` | what the end of a run means; which queue comes first: pure |
 //! | `crew`, `slots` | the threads that call the loops, and what they share |
 //! | `model` | on what jobs run |
+//! | `scheduler` | the loop that runs schedules (feature `cron`) |
+//! | `metrics` | what a worker tells over HTTP (feature `metrics`) |
 
 mod crew;
 pub(crate) mod dispatcher;
 pub(crate) mod heartbeater;
 pub(crate) mod keeper;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod model;
 pub(crate) mod order;
+#[cfg(feature = "cron")]
+pub(crate) mod scheduler;
 #[cfg(test)]
 mod simulation;
 mod slots;
@@ -56,6 +62,10 @@ pub enum Notice {
     Hangs(JobId, String),
     /// So many jobs of workers that ended or hung were taken back.
     Recovered(usize),
+    /// So many slots of a schedule had passed when it was looked at, and are not run: what it says about missed ones.
+    Missed(String, usize),
+    /// The processes of this worker died again and again without a job done; it goes on with new ones, or tries to: why.
+    Processes(String),
     /// The broker refused a step; it is tried again.
     Trouble(BrokerError),
 }
@@ -71,6 +81,10 @@ impl fmt::Display for Notice {
                 )
             }
             Self::Hangs(id, task) => write!(f, "job {id} of {task} goes on after its time limit and holds its thread"),
+            Self::Missed(schedule, slots) => {
+                write!(f, "{slots} slot(s) of the schedule {schedule} had passed while nobody looked, and are not run")
+            }
+            Self::Processes(why) => write!(f, "the processes that run jobs died again and again: {why}"),
             Self::Recovered(jobs) => write!(f, "{jobs} job(s) of workers that ended or hung were taken back"),
             Self::Trouble(error) => write!(f, "the broker refused a step, which is tried again: {error}"),
         }
@@ -92,7 +106,19 @@ pub(crate) struct Config {
     registry: Registry,
     states: Arc<States>,
     notice: Option<Tell>,
+    /// What there is to say about the pool of processes.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    processes: Option<BuildPool>,
+    #[cfg(feature = "cron")]
+    schedules: Vec<crate::cron::Schedule>,
+    /// Where health and counts are told.
+    #[cfg(feature = "metrics")]
+    metrics: Option<Arc<std::net::TcpListener>>,
 }
+
+/// Adds to the builder of a pool of processes.
+#[cfg(all(target_os = "linux", feature = "process"))]
+type BuildPool = Arc<dyn Fn(ropewalk::process::Builder) -> ropewalk::process::Builder + Send + Sync>;
 
 /// Takes jobs from a broker and runs them. See the crate's first page for an example.
 #[must_use = "a worker does nothing until it is run or started"]
@@ -119,6 +145,12 @@ impl Worker {
                 // Nobody may listen there any more, and jobs go on all the same.
                 let _ = writeln!(io::stderr(), "ropewalk worker: {notice}");
             })),
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            processes: None,
+            #[cfg(feature = "cron")]
+            schedules: Vec::new(),
+            #[cfg(feature = "metrics")]
+            metrics: None,
         };
         Self { broker: Arc::new(broker), config, states: States::new() }
     }
@@ -154,6 +186,59 @@ impl Worker {
     /// Runs them on this model.
     pub fn model(self, model: Model) -> Self {
         self.with(|config| config.model = model)
+    }
+
+    /// Runs each job in a process of its own ([`Model::Processes`]): a pool of as many as run at once, about which `build` may say
+    /// more, as its limits, after how many jobs a process is replaced, and its initializer, which can [`lend`](crate::lend) states.
+    ///
+    /// What is stopped is asked to end, and killed half a second later (the pool's *grace*), and so is what is over its timeout. A
+    /// process that dies, by a signal, by `exit` or because it may have no more memory, has failed its job with kind
+    /// [`Crash`](crate::FailureKind::Crash), which is tried again as any failure is.
+    ///
+    /// ```no_run
+    /// use ropewalk::process::Limits;
+    /// use ropewalk_jobs::{MemoryBroker, Worker};
+    ///
+    /// # fn open_database(_: String) {}
+    /// # #[ropewalk::task] fn convert(_path: String) {}
+    /// #[ropewalk::main]
+    /// fn main() -> std::io::Result<()> {
+    ///     let worker = Worker::new(MemoryBroker::new()).concurrency(4).register::<convert>().processes(|pool| {
+    ///         let limits = Limits::new().address_space(1 << 30);
+    ///         pool.limits(limits).max_tasks_per_worker(1_000).initializer(open_database, "app.db".to_owned())
+    ///     });
+    ///     worker.run().map(drop)
+    /// }
+    /// ```
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub fn processes(
+        self,
+        build: impl Fn(ropewalk::process::Builder) -> ropewalk::process::Builder + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| {
+            config.model = Model::Processes;
+            config.processes = Some(Arc::new(build));
+        })
+    }
+
+    /// Enqueues the jobs of this schedule when their time comes, beside its other work. Any number of workers may have the same
+    /// one: each slot is run once.
+    #[cfg(feature = "cron")]
+    pub fn schedule(self, schedule: crate::cron::Schedule) -> Self {
+        self.with(|config| config.schedules.push(schedule))
+    }
+
+    /// Tells whoever asks there over HTTP how it does: `/health` (200 while it reaches its broker, 503 when it does not) and
+    /// `/metrics`, in Prometheus' text format. It says which queues there are and how full, and has no password: keep it on
+    /// loopback, as in `127.0.0.1:9901`, or in a network of your own.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be had.
+    #[cfg(feature = "metrics")]
+    pub fn serve_metrics(self, at: impl std::net::ToSocketAddrs) -> io::Result<Self> {
+        let listener = Arc::new(std::net::TcpListener::bind(at)?);
+        Ok(self.with(|config| config.metrics = Some(listener)))
     }
 
     /// Lends this to every task that takes a `State` of its type.
@@ -212,7 +297,7 @@ impl Worker {
         self.with(|config| config.notice = Some(Arc::new(tell)))
     }
 
-    fn crew(self) -> Crew {
+    fn crew(self) -> io::Result<Crew> {
         let mut config = self.config;
         config.states = Arc::new(self.states);
         Crew::new(self.broker, config)
@@ -223,18 +308,22 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When the signals cannot be listened to.
+    /// When the signals cannot be listened to, and when what its jobs run on cannot be had.
     pub fn run(self) -> io::Result<Counts> {
-        let crew = self.crew();
+        let crew = self.crew()?;
         let signals = signals(crew.shared())?;
         let counts = crew.run();
         signals();
-        Ok(counts)
+        counts
     }
 
     /// Works on a thread of its own, until it is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// When there is no thread for it, and when what its jobs run on cannot be had.
     pub fn start(self) -> io::Result<RunningWorker> {
-        let crew = self.crew();
+        let crew = self.crew()?;
         let shared = Arc::clone(crew.shared());
         let thread = thread::Builder::new().name("ropewalk-jobs-worker".to_owned()).spawn(move || crew.run())?;
         Ok(RunningWorker { shared, thread: Some(thread) })
@@ -274,7 +363,7 @@ fn signals(_: &Arc<Shared>) -> io::Result<impl FnOnce() + use<>> {
 #[must_use = "dropped, it is told to stop and waited for"]
 pub struct RunningWorker {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Counts>>,
+    thread: Option<JoinHandle<io::Result<Counts>>>,
 }
 
 impl RunningWorker {
@@ -287,10 +376,11 @@ impl RunningWorker {
     ///
     /// # Panics
     ///
-    /// If a loop of the worker panicked, with its payload.
+    /// If a loop of the worker panicked, with its payload; if it could not have the threads that it needs beside its own.
     pub fn join(mut self) -> Counts {
         let thread = self.thread.take().expect("it is there until joined");
-        thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload))
+        let ended = thread.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+        ended.unwrap_or_else(|error| panic!("a worker needs a few threads beside its own: {error}"))
     }
 }
 

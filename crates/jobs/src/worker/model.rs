@@ -1,11 +1,13 @@
 //! On what a worker runs its jobs.
 //!
-//! A new model is one variant here: something that starts a closure and gives a handle. Jobs on a process of their own, which
-//! can be killed, come in this place once there are isolated processes to run them.
+//! A model is something that starts a closure and gives a handle. Processes are different, because no closure goes there: what
+//! they are sent is a function of the program, made for the task when it was registered ([`crate::apart`]).
 
+use super::Config;
 use ropewalk::executor::ThreadPoolExecutor;
 use ropewalk::{Shutdown, Submit as _, TaskHandle};
 use ropewalk_core::park;
+use std::io;
 use std::time::Instant;
 
 /// On what a worker runs its jobs.
@@ -21,6 +23,11 @@ pub enum Model {
     /// The blocking threads of an async runtime, where `ropewalk::block_on` drives futures. On Unix.
     #[cfg(unix)]
     Async,
+    /// A process for each job that runs at once: this program, started once more, so `main` begins with `ropewalk::init()`. What is
+    /// stopped or too late is killed, and a crash costs one run. [`Worker::processes`](super::Worker::processes) says more about
+    /// them. On Linux.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    Processes,
 }
 
 /// The model at work.
@@ -30,13 +37,16 @@ pub(super) enum Runs {
     Greenlets(ropewalk::GreenletExecutor),
     #[cfg(unix)]
     Async(ropewalk::AsyncExecutor),
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    Processes(ropewalk::ProcessPoolExecutor),
 }
 
 impl Runs {
-    pub(super) fn new(model: Model, concurrency: usize) -> Self {
+    pub(super) fn new(config: &Config) -> io::Result<Self> {
+        let concurrency = config.concurrency;
         #[cfg(unix)]
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        match model {
+        Ok(match config.model {
             Model::Threads => {
                 let pool = ThreadPoolExecutor::builder().max_workers(concurrency).daemon(true).build();
                 Self::Threads(pool.expect("a pool of at least one thread"))
@@ -45,21 +55,46 @@ impl Runs {
             Model::Greenlets => Self::Greenlets(ropewalk::GreenletExecutor::new(cores().min(concurrency))),
             #[cfg(unix)]
             Model::Async => Self::Async(ropewalk::AsyncExecutor::new(cores().min(concurrency))),
-        }
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            Model::Processes => {
+                if let Some(task) = config.registry.names().find(|task| config.registry.apart(task).is_none()) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!(
+                            "the task {task} cannot run in a process of its own: its handler is no function of the program. Register \
+                             it with `register::<task>()`, or run it on threads"
+                        ),
+                    ));
+                }
+                let builder = ropewalk::ProcessPoolExecutor::builder().max_workers(concurrency);
+                let builder = match &config.processes {
+                    Some(build) => build(builder),
+                    None => builder,
+                };
+                Self::Processes(builder.build().map_err(io::Error::other)?)
+            }
+        })
     }
 
     /// Starts a run, whose waits end at `deadline`.
     pub(super) fn start(&self, deadline: Option<Instant>, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
-        let submit = || match self {
+        within(deadline, || match self {
             Self::Threads(pool) => pool.submit(run),
             #[cfg(unix)]
             Self::Greenlets(hubs) => hubs.submit(run),
             #[cfg(unix)]
             Self::Async(runtime) => runtime.spawn_blocking(run),
-        };
-        match deadline {
-            Some(deadline) => park::with_task_deadline(deadline, submit),
-            None => submit(),
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            Self::Processes(_) => unreachable!("no closure goes to a process"),
+        })
+    }
+
+    /// The pool of processes, if that is what they run on.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub(super) fn processes(&self) -> Option<&ropewalk::ProcessPoolExecutor> {
+        match self {
+            Self::Processes(pool) => Some(pool),
+            _ => None,
         }
     }
 
@@ -72,7 +107,18 @@ impl Runs {
             Self::Greenlets(hubs) => hubs.shutdown(Shutdown::Detach),
             #[cfg(unix)]
             Self::Async(runtime) => runtime.shutdown(Shutdown::Detach),
+            // These can be ended.
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            Self::Processes(pool) => return pool.shutdown(Shutdown::Kill),
         }
         std::mem::forget(self);
+    }
+}
+
+/// Submits something whose time is over at `deadline`.
+pub(super) fn within<T>(deadline: Option<Instant>, submit: impl FnOnce() -> T) -> T {
+    match deadline {
+        Some(deadline) => park::with_task_deadline(deadline, submit),
+        None => submit(),
     }
 }

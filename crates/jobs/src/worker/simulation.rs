@@ -365,8 +365,8 @@ impl World {
                     progress: Some(Progress { done: 0.5, message: String::new() }),
                 })
                 .collect();
-            let (news, again) = process.heartbeater.step(now, watched, running, false);
-            process.beat_at = elapsed + again.since(now);
+            let (news, wait) = process.heartbeater.step(watched, running, false);
+            process.beat_at = elapsed + wait;
             for (exec, held) in news.unwrap_or_default() {
                 if let Some((_, until, asked)) = process.runs.get_mut(&exec) {
                     asked.get_or_insert(if held == Held::Stop { Asked::Stop } else { Asked::Lost });

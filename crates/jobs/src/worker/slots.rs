@@ -1,32 +1,58 @@
 //! What a worker runs at this moment, for all of its threads: to beat for it, to stop it, to look at its clock.
 
 use super::verdict::Asked;
-use crate::broker::Running;
-use crate::job::{ExecId, JobId, Progress};
-use ropewalk::TaskHandle;
+use crate::broker::{LOG_BYTES_MAX, Running, Said, add_to_log};
+use crate::job::{ExecId, JobId, Progress, Time, ceil_char};
 use ropewalk::task::Listener;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+/// Asks a run to end.
+pub(crate) type Ender = Box<dyn FnOnce() + Send>;
 
 /// One run.
 struct Slot {
     id: JobId,
     progress: Arc<Latest>,
-    /// There once it was given to the executor.
-    handle: Option<TaskHandle<()>>,
+    /// How it is asked to end; there once it was given to the executor.
+    ender: Option<Ender>,
     asked: Option<Asked>,
     /// When it counts as hanging.
     overdue: Option<Instant>,
 }
 
-/// The last word of a run about itself that was not sent yet.
+/// What a run has said of itself that was not sent yet: how far it has come last, and lines for its log.
 #[derive(Default)]
-pub(crate) struct Latest(Mutex<Option<Progress>>);
+pub(crate) struct Latest(Mutex<News>);
+
+#[derive(Default)]
+struct News {
+    progress: Option<Progress>,
+    log: String,
+}
+
+impl Latest {
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_news(&self) -> bool {
+        let news = self.lock();
+        news.progress.is_some() || !news.log.is_empty()
+    }
+}
 
 impl Listener for Latest {
     fn progress(&self, done: f64, message: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Progress { done, message: message.to_owned() });
+        self.lock().progress = Some(Progress { done, message: message.to_owned() });
+    }
+
+    fn log(&self, line: &str) {
+        let now = Time::from(SystemTime::now());
+        // Sent or not, no more is kept than the store keeps.
+        let from = ceil_char(line, line.len().saturating_sub(LOG_BYTES_MAX / 2));
+        add_to_log(&mut self.lock().log, &format!("{now} {}\n", line[from..].trim_end()));
     }
 }
 
@@ -41,16 +67,16 @@ impl Slots {
     /// A run that is about to be given to the executor.
     pub(crate) fn open(&self, exec: ExecId, id: JobId, overdue: Option<Instant>) -> Arc<Latest> {
         let progress = Arc::new(Latest::default());
-        let slot = Slot { id, progress: Arc::clone(&progress), handle: None, asked: None, overdue };
+        let slot = Slot { id, progress: Arc::clone(&progress), ender: None, asked: None, overdue };
         self.lock().insert(exec, slot);
         progress
     }
 
-    /// Its handle; the run may have ended meanwhile, or may have been asked to.
-    pub(crate) fn begun(&self, exec: ExecId, handle: TaskHandle<()>) {
+    /// How it can be asked to end; the run may have ended meanwhile, or may have been asked to.
+    pub(crate) fn begun(&self, exec: ExecId, ender: Ender) {
         let asked = match self.lock().get_mut(&exec) {
             Some(slot) => {
-                slot.handle = Some(handle);
+                slot.ender = Some(ender);
                 slot.asked
             }
             None => return,
@@ -62,15 +88,15 @@ impl Slots {
 
     /// Asks a run to end. The first reason is the reason.
     pub(crate) fn ask(&self, exec: ExecId, why: Asked) {
-        let handle = {
+        let ender = {
             let mut slots = self.lock();
             let Some(slot) = slots.get_mut(&exec) else { return };
             slot.asked.get_or_insert(why);
-            slot.handle.take()
+            slot.ender.take()
         };
         // Outside of the lock: a run that has not begun ends here, and its end comes back to these slots.
-        if let Some(handle) = handle {
-            handle.cancel();
+        if let Some(ender) = ender {
+            ender();
         }
     }
 
@@ -86,17 +112,51 @@ impl Slots {
 
     /// The run is over.
     pub(crate) fn close(&self, exec: ExecId) {
-        // The handle is dropped outside of the lock.
+        // Its handle is dropped outside of the lock.
         let _slot = self.lock().remove(&exec);
     }
 
     /// Those that go on, for a beat.
     pub(crate) fn running(&self) -> Vec<Running> {
-        let latest = |slot: &Slot| slot.progress.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.lock()
             .iter()
-            .map(|(exec, slot)| Running { id: slot.id.clone(), exec: *exec, progress: latest(slot) })
+            .map(|(exec, slot)| Running {
+                id: slot.id.clone(),
+                exec: *exec,
+                progress: slot.progress.lock().progress.take(),
+            })
             .collect()
+    }
+
+    /// How many there are.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether one has said something that was not sent yet.
+    pub(crate) fn is_news(&self) -> bool {
+        self.lock().values().any(|slot| slot.progress.is_news())
+    }
+
+    /// What they have said for their logs: all, or one.
+    pub(crate) fn said(&self, of: Option<ExecId>) -> Vec<Said> {
+        let slots = self.lock();
+        let asked = slots.iter().filter(|(exec, _)| of.is_none_or(|of| of == **exec));
+        asked
+            .map(|(exec, slot)| Said {
+                id: slot.id.clone(),
+                exec: *exec,
+                text: std::mem::take(&mut slot.progress.lock().log),
+            })
+            .filter(|said| !said.text.is_empty())
+            .collect()
+    }
+
+    /// Where a run that is elsewhere says how far it has come.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    pub(crate) fn listener(&self, exec: ExecId) -> Option<Arc<Latest>> {
+        self.lock().get(&exec).map(|slot| Arc::clone(&slot.progress))
     }
 
     /// Those that hang since before now; each is named once.

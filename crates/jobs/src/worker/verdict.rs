@@ -31,7 +31,9 @@ pub(crate) fn of(lease: &Lease, run: Run, asked: Option<Asked>, dice: f64) -> Op
         return None;
     }
     let run = match run {
-        Run::Returned(Ok(result)) if result.len() > RESULT_BYTES_MAX => Run::Unwound(too_long(&result)),
+        Run::Returned(Ok(result)) if result.len() > RESULT_BYTES_MAX => {
+            Run::Unwound(Failure::result_too_long(result.len()))
+        }
         run => run,
     };
     Some(match (run, asked) {
@@ -45,18 +47,6 @@ pub(crate) fn of(lease: &Lease, run: Run, asked: Option<Asked>, dice: f64) -> Op
             after_failure(lease, Failure::new(FailureKind::Error, "the run was cancelled from inside"), dice)
         }
     })
-}
-
-/// No store takes it, whichever handler it comes from.
-fn too_long(result: &str) -> Failure {
-    Failure::new(
-        FailureKind::Result,
-        format!(
-            "the result is {} bytes long, and {RESULT_BYTES_MAX} is the limit: keep it in a file or a database, and return where \
-             it is",
-            result.len()
-        ),
-    )
 }
 
 /// Another try, or none.

@@ -559,6 +559,13 @@ impl ProcessPoolExecutor {
         self.pool.counts()
     }
 
+    /// Whether so many workers have died without a task done that it starts no more: whatever is submitted ends as
+    /// [`WorkerDied`](TaskError::WorkerDied), and a new pool is needed.
+    #[doc(alias = "BrokenProcessPool")]
+    pub fn has_given_up(&self) -> bool {
+        self.pool.has_given_up()
+    }
+
     /// The numbers of the worker processes there are.
     #[doc(alias = "pids")]
     pub fn worker_ids(&self) -> Vec<u32> {

@@ -358,6 +358,10 @@ impl Pool {
         self.state().counts
     }
 
+    pub(super) fn has_given_up(&self) -> bool {
+        self.state().unhealthy.is_some()
+    }
+
     /// The processes of the workers there are.
     pub(super) fn worker_ids(&self) -> Vec<u32> {
         self.state().workers.iter().map(|worker| worker.process.pid()).collect()

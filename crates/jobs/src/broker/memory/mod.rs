@@ -6,8 +6,8 @@
 mod store;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, SystemClock,
-    Ticked, Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Said,
+    Slot, SystemClock, Ticked, Topic, WorkerInfo,
 };
 use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::state::Settled;
@@ -148,6 +148,22 @@ impl Broker for MemoryBroker {
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
         super::check_outcomes(outcomes)?;
         self.step(&[Topic::Work, Topic::Ended], |store, now| Ok(store.settle(outcomes, now)))
+    }
+
+    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
+        self.step(&[], |store, _| {
+            store.log(said);
+            Ok(())
+        })
+    }
+
+    fn logs(&self, id: &JobId) -> Result<Option<String>, BrokerError> {
+        Ok(self.read(|store, _| store.logs(id)))
+    }
+
+    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
+        super::check_batch(slot.jobs.len())?;
+        self.step(&[Topic::Work], |store, now| store.pass_slot(slot, now))
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {

@@ -4,7 +4,8 @@
 //! done there too, so no step can forget it.
 
 use crate::broker::{
-    Beat, BrokerError, Claim, Control, Enqueued, Filter, Held, QueueCounts, TICK_JOBS_MAX, Ticked, WorkerInfo,
+    Beat, BrokerError, Claim, Control, Enqueued, Filter, Held, Passed, QueueCounts, Said, Slot, TICK_JOBS_MAX, Ticked,
+    WorkerInfo, add_to_log,
 };
 use crate::dependency::Need;
 use crate::job::{End, ExecId, Failure, Job, JobId, Lease, Limit, NewJob, Outcome, Time, WorkerId, millis_up};
@@ -32,6 +33,8 @@ struct Entry {
     place: i64,
     /// By the steady clock.
     lease_until: Duration,
+    /// What its executions have said of themselves.
+    log: String,
 }
 
 type Place = (Reverse<i32>, i64, JobId);
@@ -47,6 +50,8 @@ pub(super) struct Store {
     taken: HashMap<String, (JobId, Option<Time>)>,
     suspended: HashSet<Option<String>>,
     workers: BTreeMap<WorkerId, (WorkerInfo, Duration)>,
+    /// The last slot that was passed of each schedule.
+    slots: HashMap<String, Time>,
     ended: Vec<JobId>,
     counter: i64,
     seq: u64,
@@ -125,6 +130,7 @@ impl Store {
             limit: new.limit.clone(),
             place: 0,
             lease_until: Duration::ZERO,
+            log: String::new(),
         };
         let waits = !entry.needs.is_empty();
         self.jobs.insert(new.id.clone(), entry);
@@ -350,6 +356,30 @@ impl Store {
             self.go(&outcome.id, event, now, |job| apply(&outcome.end, job, event, now.wall));
         }
         fenced
+    }
+
+    pub(super) fn log(&mut self, said: &[Said]) {
+        for said in said {
+            if let Some(entry) = self.jobs.get_mut(&said.id)
+                && state::fence(entry.job.state, entry.job.exec, said.exec) == Settled::Recorded
+            {
+                add_to_log(&mut entry.log, &said.text);
+            }
+        }
+    }
+
+    pub(super) fn logs(&self, id: &JobId) -> Option<String> {
+        self.jobs.get(id).map(|entry| entry.log.clone()).filter(|log| !log.is_empty())
+    }
+
+    pub(super) fn pass_slot(&mut self, slot: &Slot, now: Now) -> Result<Passed, BrokerError> {
+        let last = self.slots.get(&slot.schedule).copied();
+        if last != slot.after {
+            return Ok(Passed::Elsewhere(last));
+        }
+        let enqueued = self.enqueue(&slot.jobs, now)?;
+        self.slots.insert(slot.schedule.clone(), slot.at);
+        Ok(Passed::Here(enqueued))
     }
 
     pub(super) fn tick(&mut self, now: Now) -> Ticked {

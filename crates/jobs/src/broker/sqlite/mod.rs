@@ -11,8 +11,10 @@
 //!
 //! # What holds
 //!
-//! The journal is a WAL with `synchronous=FULL`: a step that was answered survives the end of the process and of the machine's
-//! power, as far as the disk keeps its word. A step that was not answered has happened as a whole or not at all.
+//! The journal is a WAL. A step that was answered survives the end of any process. What was enqueued, settled, controlled or scheduled
+//! also survives the end of the machine's power, as far as the disk keeps its word (`synchronous=FULL`). Claims, beats and ticks wait
+//! for no disk (`NORMAL`): when the power goes, so do the workers that they speak of, and a job whose claim was lost with it is
+//! ready instead of leased to nobody. A step that was not answered has happened as a whole or not at all.
 //!
 //! Beside `jobs.db` lie SQLite's own `-wal` and `-shm`, and three files of ours that hold nothing of worth: `-bell`, `-door` and
 //! `-room`. All are for their owner alone (mode 0600). The file must lie on a local disk: the locks and the shared memory of a
@@ -20,7 +22,7 @@
 //!
 //! A process that is stopped (SIGSTOP) in the middle of a commit keeps the others waiting until it goes on or is killed, as with
 //! every database that is a file. A step of theirs says [`ErrorKind::Busy`] after twice [`BUSY_MAX`], and that it may have happened
-//! all the same; to open the file waits for as long as it takes.
+//! all the same, and the file cannot be opened meanwhile: that is tried for [`BUSY_MAX`], too.
 
 #[expect(unsafe_code, reason = "maps a file; see its head")]
 mod bell;
@@ -33,31 +35,35 @@ mod upkeep;
 mod writer;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, QueueCounts, SystemClock,
-    Ticked, Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Slot,
+    SystemClock, Ticked, Topic, WorkerInfo,
 };
 use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::state::{Settled, State};
 use bell::Bell;
 use error::translate;
-use ropewalk::TaskError;
 use ropewalk::sync::queue::channel::{Receiver, Sender, unbounded};
+use ropewalk::{TaskError, TaskHandle};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use steps::Tx;
 use turn::Turns;
-use writer::{Said, Step};
+use writer::{Lasting, Said, Step};
 
 /// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
 /// called a step waits for twice as long at most, and the step may still happen after that.
 pub const BUSY_MAX: Duration = Duration::from_secs(30);
+
+/// How often the end of the writer is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Connections for reading that are kept.
 const READERS_MAX: usize = 8;
@@ -112,11 +118,31 @@ struct Outside {
     writer: Option<JoinHandle<()>>,
 }
 
+/// A claim that somebody waits for.
+struct Claiming {
+    leases: TaskHandle<Said<Vec<Lease>>>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Drop for Claiming {
+    fn drop(&mut self) {
+        // Also when the wait is unwound. Release: pairs with the Acquire of the step.
+        self.given_up.store(true, Ordering::Release);
+    }
+}
+
 impl Drop for Outside {
     fn drop(&mut self) {
         self.steps = None;
-        if let Some(writer) = self.writer.take() {
-            // The last steps reach the disk. (A panic there has been reported by its hook.)
+        let Some(writer) = self.writer.take() else { return };
+        // The last steps reach the disk. One that waits for a process that stands still is left to wait alone: it ends with
+        // that process, or with ours.
+        let until = Instant::now() + BUSY_MAX;
+        while !writer.is_finished() && Instant::now() < until {
+            std::thread::park_timeout(LOOK_EVERY);
+        }
+        if writer.is_finished() {
+            // (A panic there has been reported by its hook.)
             let _ = writer.join();
         }
     }
@@ -150,7 +176,15 @@ impl SqliteBroker {
         );
         let bell = Bell::new(&own_file(&beside(&named.path, "bell")).map_err(here)?).map_err(here)?;
         {
-            let _turn = turns.take().map_err(here)?;
+            let _turn = turns.take_within(BUSY_MAX).map_err(here)?.ok_or_else(|| {
+                BrokerError::new(
+                    ErrorKind::Busy,
+                    format!(
+                        "{} could not be opened within {BUSY_MAX:?}: another process holds it and does not go on; is it stopped?",
+                        named.path.display()
+                    ),
+                )
+            })?;
             schema::settle_in(&db, &named.path)?;
             schema::migrate(&mut db, &named.path, &clock)?;
         }
@@ -176,11 +210,47 @@ impl SqliteBroker {
     #[track_caller]
     fn write<T: Send + 'static>(
         &self,
+        lasting: Lasting,
         act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
     ) -> Result<T, BrokerError> {
+        let mut handle = self.send(lasting, act);
+        self.commit_of(&mut handle)
+    }
+
+    fn steps(&self) -> &Sender<Box<dyn Step>> {
+        self.outside.steps.as_ref().expect("it is there until the broker is dropped")
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        lasting: Lasting,
+        act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
+    ) -> TaskHandle<Said<T>> {
+        let (step, handle) = writer::step(lasting, act);
+        writer::send(self.steps(), step, &self.outside.inside.named);
+        handle
+    }
+
+    /// A claim on its way. One that still waits for its turn when nobody waits for it any more gives nothing.
+    fn send_claim(&self, claim: Claim) -> Claiming {
+        let given_up = Arc::new(AtomicBool::new(false));
+        let is_given_up = Arc::clone(&given_up);
+        let leases = self.send(Lasting::No, move |tx| {
+            // Acquire: pairs with the Release of whoever gave up.
+            if is_given_up.load(Ordering::Acquire) { Ok(Ok(Vec::new())) } else { tx.claim(&claim) }
+        });
+        Claiming { leases, given_up }
+    }
+
+    #[track_caller]
+    fn leases_of(&self, mut claiming: Claiming) -> Result<Vec<Lease>, BrokerError> {
+        self.commit_of(&mut claiming.leases)
+        // Dropped here, it is given up; after an answer that says nothing to anybody.
+    }
+
+    #[track_caller]
+    fn commit_of<T: Send + 'static>(&self, handle: &mut TaskHandle<Said<T>>) -> Result<T, BrokerError> {
         let named = &self.outside.inside.named;
-        let (step, mut handle) = writer::step(act);
-        writer::send(self.outside.steps.as_ref().expect("it is there until the broker is dropped"), step, named);
         match handle.join_timeout(2 * BUSY_MAX) {
             Ok(said) => said,
             Err(TaskError::TimedOut) => Err(BrokerError::uncertain(
@@ -269,32 +339,67 @@ impl Broker for SqliteBroker {
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
         super::check_batch(jobs.len())?;
         let jobs = jobs.to_vec();
-        self.write(move |tx| tx.enqueue(&jobs))
+        self.write(Lasting::Yes, move |tx| tx.enqueue(&jobs))
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        let claim = claim.clone();
-        self.write(move |tx| tx.claim(&claim))
+        self.leases_of(self.send_claim(claim.clone()))
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
         let beat = beat.clone();
-        self.write(move |tx| tx.heartbeat(&beat))
+        self.write(Lasting::No, move |tx| tx.heartbeat(&beat))
     }
 
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
         super::check_outcomes(outcomes)?;
         let outcomes = outcomes.to_vec();
-        self.write(move |tx| tx.settle(&outcomes))
+        self.write(Lasting::Yes, move |tx| tx.settle(&outcomes))
+    }
+
+    fn settle_and_claim(
+        &self,
+        outcomes: &[Outcome],
+        claim: &Claim,
+    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+        if let Err(error) = super::check_outcomes(outcomes) {
+            return (Err(error), Ok(Vec::new()));
+        }
+        let outcomes = outcomes.to_vec();
+        // One behind the other in the queue of the writer, which takes both for its next transaction.
+        let mut settled = self.send(Lasting::Yes, move |tx| tx.settle(&outcomes));
+        let leases = self.send_claim(claim.clone());
+        (self.commit_of(&mut settled), self.leases_of(leases))
+    }
+
+    fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {
+        let said = said.to_vec();
+        // Nobody waits for the disk: whatever is settled after it is behind it in the queue of the writer.
+        drop(self.send(Lasting::No, move |tx| tx.log(&said)));
+        Ok(())
+    }
+
+    fn logs(&self, id: &JobId) -> Result<Option<String>, BrokerError> {
+        self.read(|db| {
+            db.prepare_cached("SELECT text FROM logs JOIN jobs USING (seq) WHERE id = ?1")?
+                .query_row([id.as_str()], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
+        super::check_batch(slot.jobs.len())?;
+        let slot = slot.clone();
+        self.write(Lasting::Yes, move |tx| tx.pass_slot(&slot))
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {
-        self.write(|tx| tx.tick())
+        self.write(Lasting::No, |tx| tx.tick())
     }
 
     fn control(&self, control: &Control) -> Result<usize, BrokerError> {
         let control = control.clone();
-        self.write(move |tx| tx.control(&control))
+        self.write(Lasting::Yes, move |tx| tx.control(&control))
     }
 
     fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {

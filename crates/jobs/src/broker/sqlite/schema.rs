@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const APPLICATION_ID: i32 = 0x726f_7065;
 
 /// The steps, oldest first.
-const MIGRATIONS: &[fn() -> String] = &[first];
+const MIGRATIONS: &[fn() -> String] = &[first, second];
 
 fn first() -> String {
     let code = State::code;
@@ -81,6 +81,32 @@ fn first() -> String {
         CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
         INSERT INTO meta VALUES ('counter', 0);
         "
+    )
+}
+
+/// The moves as the bits of a number, one for each pair of states: a list in a trigger is made anew for each row that moves.
+fn moves() -> i64 {
+    const _: () = assert!(State::ALL.len() <= 8, "a pair of states is a bit of 64");
+    let bit = |from: State, to: State| 1_u64 << (8 * from.code() + to.code());
+    let moves = TABLE.iter().fold(0, |moves, (from, _, to)| moves | bit(*from, *to));
+    moves.cast_signed()
+}
+
+/// What jobs say of themselves, and the last slot that was passed of each schedule; the moves, faster.
+fn second() -> String {
+    let moves = moves();
+    format!(
+        "
+    DROP TRIGGER jobs_move;
+    CREATE TRIGGER jobs_move BEFORE UPDATE OF state ON jobs
+        WHEN OLD.state <> NEW.state AND (({moves}) >> (8 * OLD.state + NEW.state)) & 1 = 0
+        BEGIN SELECT RAISE(ABORT, 'a job cannot move like this'); END;
+    CREATE TABLE logs (seq INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+    CREATE TRIGGER logs_forgotten AFTER DELETE ON jobs
+        WHEN EXISTS (SELECT 1 FROM logs WHERE seq = OLD.seq)
+        BEGIN DELETE FROM logs WHERE seq = OLD.seq; END;
+    CREATE TABLE slots (schedule TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    "
     )
 }
 

@@ -14,6 +14,8 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 pub(super) struct Turns {
     door: File,
@@ -21,23 +23,37 @@ pub(super) struct Turns {
 }
 
 /// The right to write, until it is dropped.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(super) struct Turn(Arc<Turns>);
 
 impl Turns {
-    pub(super) fn new(door: File, room: File) -> Self {
-        Self { door, room }
+    pub(super) fn new(door: File, room: File) -> Arc<Self> {
+        Arc::new(Self { door, room })
     }
 
-    pub(super) fn take(&self) -> io::Result<Turn<'_>> {
+    pub(super) fn take(self: &Arc<Self>) -> io::Result<Turn> {
         lock(&self.door, FlockOperation::LockExclusive)?;
         let room = lock(&self.room, FlockOperation::LockExclusive);
         // Also when the room could not be had.
         lock(&self.door, FlockOperation::Unlock)?;
-        room.map(|()| Turn(self))
+        room.map(|()| Turn(Arc::clone(self)))
+    }
+
+    /// The same, unless it takes longer than this. The kernel's queue knows no time limits, so a thread stands in it; one that
+    /// comes too late gives its turn back.
+    pub(super) fn take_within(self: &Arc<Self>, limit: Duration) -> io::Result<Option<Turn>> {
+        let (turns, (send, taken)) = (Arc::clone(self), mpsc::sync_channel(1));
+        std::thread::Builder::new().name("ropewalk-jobs-turn".to_owned()).spawn(move || {
+            // Not taken any more, it is dropped here.
+            let _ = send.try_send(turns.take());
+        })?;
+        match taken.recv_timeout(limit) {
+            Ok(turn) => turn.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         // What cannot be unlocked is unlocked when the file is closed.
         let _ = lock(&self.0.room, FlockOperation::Unlock);
@@ -50,5 +66,29 @@ fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
             Err(rustix::io::Errno::INTR) => {}
             other => return other.map_err(io::Error::from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+
+    #[test]
+    fn turn_that_does_not_come_is_given_up_and_given_back() {
+        let place = std::env::temp_dir().join(format!("ropewalk-turn-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let file = |name: &str| {
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(place.join(name)).unwrap()
+        };
+        // As two processes have them.
+        let [one, other] = [(); 2].map(|()| Turns::new(file("door"), file("room")));
+        let held = one.take().unwrap();
+        assert!(other.take_within(Duration::from_millis(50)).unwrap().is_none());
+        drop(held);
+        // Whoever came too late has it for a moment, and gives it back.
+        drop(one.take_within(Duration::from_secs(60)).unwrap().expect("it is free again"));
+        drop(other.take_within(Duration::from_secs(60)).unwrap().expect("it is free again"));
+        let _ = std::fs::remove_dir_all(place);
     }
 }

@@ -3,12 +3,12 @@
 use super::row::{self, Small};
 use super::steps::{Tx, sql_time};
 use super::writer::Said;
-use crate::broker::{BrokerError, Control, TICK_JOBS_MAX, Ticked};
+use crate::broker::{self, BrokerError, Control, Passed, Slot, TICK_JOBS_MAX, Ticked, add_to_log};
 use crate::crash::crash_point;
 use crate::job::{Failure, JobId};
-use crate::state::{self, Event, State};
+use crate::state::{self, Event, Settled, State};
 use crate::unique;
-use rusqlite::params;
+use rusqlite::{OptionalExtension as _, params};
 
 impl Tx<'_> {
     pub(super) fn tick(&mut self) -> rusqlite::Result<Said<Ticked>> {
@@ -55,6 +55,41 @@ impl Tx<'_> {
             .prepare("SELECT min(due) FROM jobs WHERE state = ?1")?
             .query_row([State::Scheduled.code()], |row| row::time(row, 0))?;
         Ok(Ok(ticked))
+    }
+
+    pub(super) fn log(&self, said: &[broker::Said]) -> rusqlite::Result<Said<()>> {
+        for said in said {
+            let Some(job) = row::small(self, &said.id)? else { continue };
+            if state::fence(job.state, job.exec, said.exec) != Settled::Recorded {
+                continue;
+            }
+            let kept: Option<String> = self
+                .prepare("SELECT text FROM logs WHERE seq = ?1")?
+                .query_row([job.seq], |row| row.get(0))
+                .optional()?;
+            let mut kept = kept.unwrap_or_default();
+            add_to_log(&mut kept, &said.text);
+            self.prepare("INSERT OR REPLACE INTO logs (seq, text) VALUES (?1, ?2)")?.execute(params![job.seq, kept])?;
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) fn pass_slot(&mut self, slot: &Slot) -> rusqlite::Result<Said<Passed>> {
+        let last = self
+            .prepare("SELECT at FROM slots WHERE schedule = ?1")?
+            .query_row([&slot.schedule], |row| row::time(row, 0))
+            .optional()?
+            .flatten();
+        if last != slot.after {
+            return Ok(Ok(Passed::Elsewhere(last)));
+        }
+        let enqueued = match self.enqueue(&slot.jobs)? {
+            Ok(enqueued) => enqueued,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.prepare("INSERT OR REPLACE INTO slots (schedule, at) VALUES (?1, ?2)")?
+            .execute(params![slot.schedule, sql_time(slot.at)])?;
+        Ok(Ok(Passed::Here(enqueued)))
     }
 
     fn forget(&self, job: &Small) -> rusqlite::Result<()> {

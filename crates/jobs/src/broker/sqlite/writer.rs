@@ -24,8 +24,21 @@ const STEPS_MAX: usize = 64;
 /// What a step says.
 pub(super) type Said<T> = Result<T, BrokerError>;
 
+/// What of a step has to outlive the machine's power. All of it outlives every process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Everything: what was answered is on the disk.
+    Yes,
+    /// Nothing: it is about workers, which end with the power too. Their leases have run out then, as have those that the disk
+    /// knows nothing of.
+    No,
+}
+
 /// A step that waits for its transaction.
 pub(super) trait Step: Send {
+    /// Whether it has to wait for the disk.
+    fn lasting(&self) -> Lasting;
+
     /// Does it, and keeps the answer; again if the transaction was rolled back. An error of SQLite's undoes the transaction.
     fn act(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
 
@@ -34,6 +47,7 @@ pub(super) trait Step: Send {
 }
 
 struct Waiting<T, F> {
+    lasting: Lasting,
     act: F,
     said: Option<Said<T>>,
     promise: Promise<Said<T>>,
@@ -44,6 +58,10 @@ where
     T: Send + 'static,
     F: FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send,
 {
+    fn lasting(&self) -> Lasting {
+        self.lasting
+    }
+
     fn act(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
         self.said = Some((self.act)(tx)?);
         Ok(())
@@ -59,7 +77,7 @@ where
 }
 
 /// A step, and the handle to what it says.
-pub(super) fn step<T, F>(act: F) -> (Box<dyn Step>, TaskHandle<Said<T>>)
+pub(super) fn step<T, F>(lasting: Lasting, act: F) -> (Box<dyn Step>, TaskHandle<Said<T>>)
 where
     T: Send + 'static,
     F: FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
@@ -67,11 +85,13 @@ where
     let (mut promise, handle) = Promise::new();
     // It cannot be taken back: whoever gives up waiting does not know whether it happened.
     promise.begin();
-    (Box::new(Waiting { act, said: None, promise }), handle)
+    (Box::new(Waiting { lasting, act, said: None, promise }), handle)
 }
 
 /// Writes until every sender is gone.
-pub(super) fn run(mut db: Connection, turns: &Turns, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
+pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
+    // As the connection was opened.
+    let mut level = Lasting::Yes;
     while let Ok(first) = steps.recv() {
         let mut batch = vec![first];
         while batch.len() < STEPS_MAX
@@ -89,23 +109,24 @@ pub(super) fn run(mut db: Connection, turns: &Turns, inside: &Arc<Inside>, steps
             }
         };
         crash_point!("writer.turn");
-        write(&mut db, inside, batch);
+        write(&mut db, &mut level, inside, batch);
         drop(turn);
     }
 }
 
-fn write(db: &mut Connection, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
-    match commit(db, inside, &mut batch) {
+fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
+    match commit(db, level, inside, &mut batch) {
         Ok(()) => {
             crash_point!("writer.before_answers");
             batch.into_iter().for_each(|step| step.answer(None));
         }
-        Err(error) if batch.len() == 1 || error.is_uncertain() => {
+        // What holds the file holds it for each of them.
+        Err(error) if batch.len() == 1 || error.is_uncertain() || error.kind() == ErrorKind::Busy => {
             batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
         }
         Err(_) => {
             for mut step in batch {
-                let ended = commit(db, inside, std::slice::from_mut(&mut step));
+                let ended = commit(db, level, inside, std::slice::from_mut(&mut step));
                 step.answer(ended.err());
             }
         }
@@ -113,8 +134,24 @@ fn write(db: &mut Connection, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
 }
 
 /// One transaction.
-fn commit(db: &mut Connection, inside: &Inside, steps: &mut [Box<dyn Step>]) -> Result<(), BrokerError> {
+fn commit(
+    db: &mut Connection,
+    level: &mut Lasting,
+    inside: &Inside,
+    steps: &mut [Box<dyn Step>],
+) -> Result<(), BrokerError> {
     let path = &inside.named.path;
+    let lasting = if steps.iter().any(|step| step.lasting() == Lasting::Yes) { Lasting::Yes } else { Lasting::No };
+    if *level != lasting {
+        // Before the transaction: inside of it nothing can be said about it any more. (Nor by a statement that is kept: it is
+        // obeyed when it is read.)
+        let said = db.execute_batch(match lasting {
+            Lasting::Yes => "PRAGMA synchronous = FULL",
+            Lasting::No => "PRAGMA synchronous = NORMAL",
+        });
+        said.map_err(|error| translate(path, error))?;
+        *level = lasting;
+    }
     db.execute_batch("BEGIN IMMEDIATE").map_err(|error| translate(path, error))?;
     crash_point!("writer.begun");
     let mut tx = Tx::new(db, inside.clock.wall(), inside.clock.steady());
