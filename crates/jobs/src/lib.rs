@@ -50,11 +50,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
+#[cfg(all(target_os = "linux", feature = "process"))]
+mod apart;
 mod arguments;
 #[cfg(feature = "redis")]
 pub mod audit;
-#[cfg(all(target_os = "linux", feature = "process"))]
-mod apart;
 pub mod broker;
 mod crash;
 #[cfg(feature = "cron")]
@@ -70,10 +70,10 @@ pub mod state;
 mod unique;
 pub mod worker;
 
-#[cfg(feature = "redis")]
-pub use broker::RedisBroker;
 #[cfg(all(target_os = "linux", feature = "process"))]
 pub use apart::lend;
+#[cfg(feature = "redis")]
+pub use broker::RedisBroker;
 #[cfg(all(unix, feature = "sqlite"))]
 pub use broker::SqliteBroker;
 pub use broker::{Broker, BrokerError, Enqueued, MemoryBroker};

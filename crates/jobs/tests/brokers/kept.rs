@@ -84,7 +84,8 @@ pub(crate) fn settled_and_claimed_in_one_go(subject: &Subject) {
     subject.enqueue(&[job("a"), job("b"), job("c")]);
     let mut lease = subject.claim(1).remove(0);
     for next in ["b", "c"] {
-        let claim = Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease: LEASE, tasks: None };
+        let claim =
+            Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease: LEASE, tasks: None };
         let outcome = Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("1".into()) };
         let (settled, leases) = subject.broker.settle_and_claim(std::slice::from_ref(&outcome), &claim);
         assert_eq!(settled, Ok(vec![Settled::Recorded]));
