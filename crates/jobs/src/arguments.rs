@@ -84,6 +84,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// As a payload again: the first form if it can be.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn to_payload(&self) -> String {
         let args = joined(self.args.iter().map(|value| value.get().to_owned()));
         if self.kwargs.is_empty() {
@@ -93,6 +94,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// The arguments by name as an object.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn kwargs_text(&self) -> String {
         let named = |(name, value): &(String, &RawValue)| format!("{}:{}", quoted(name), value.get());
         format!("{{{}}}", joined(self.kwargs.iter().map(named)))
@@ -127,6 +129,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// What stands for arguments that cannot be told in JSON.
+#[cfg(any(test, feature = "redis"))]
 pub(crate) fn unreadable(why: &str) -> String {
     format!("{{\"unreadable\":{}}}", quoted(why))
 }
@@ -189,6 +192,7 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
+#[cfg(any(test, feature = "redis"))]
 fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
