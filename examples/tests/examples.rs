@@ -14,7 +14,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const EXAMPLES: [&str; 26] = [
+const EXAMPLES: [&str; 27] = [
     "thread_join",
     "daemon_thread",
     "thread_pool_map",

@@ -129,7 +129,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// What stands for arguments that cannot be told in JSON.
-#[cfg(any(test, feature = "redis"))]
+#[cfg(feature = "redis")]
 pub(crate) fn unreadable(why: &str) -> String {
     format!("{{\"unreadable\":{}}}", quoted(why))
 }
