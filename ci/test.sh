@@ -2,7 +2,7 @@
 # All tests of the workspace, tidy included, and the examples in the documentation. (The tests that run examples/ are in
 # examples.sh, the guide is in guide.sh, the model checkers in loom.sh and shuttle.sh: each thing runs once.)
 source "$(dirname "$0")/common.sh"
-job test 15m "$@"
+job test 20m "$@"
 
 log="$(mktemp)"
 

@@ -11,13 +11,16 @@
 //! percent of an even share. In `latency` the worker is a process of its own, where the store allows that, and there is one
 //! job at a time: from the enqueue to the result. All files lie beside this program, so build it on a disk.
 //!
-//! The peer in Python starts a Redis server of its own, without persistence, as its figures are best. `roundtrips` are commands
+//! `ropewalk:redis` takes part where there is a `redis-server`, and starts one for each sample; the peer in Python starts one of its
+//! own. Both are without persistence, as their figures are best. `roundtrips` are commands
 //! that the server is sent for one job of `noop.c1`, `broker.cpu` its CPU time for it: for systems that have a server.
 
 mod bare;
 #[cfg(feature = "ours")]
 mod ours;
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -73,8 +76,11 @@ fn percentiles(mut us: Vec<f64>, spent: Spent) -> Sample {
     Sample::of_rows(spent).and("p50", at(0.5)).and("p99", at(0.99))
 }
 
-/// A directory for one sample, gone after it.
-struct Scratch(PathBuf);
+/// A directory for one sample, gone after it, with whatever was started there.
+struct Scratch {
+    place: PathBuf,
+    kept: RefCell<Option<Box<dyn Any>>>,
+}
 
 impl Scratch {
     fn new() -> Scratch {
@@ -82,17 +88,29 @@ impl Scratch {
         let name = format!("jobs-bench-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let place = install::beside_us(&name).expect("a place beside this program");
         std::fs::create_dir(&place).expect("a directory beside this program");
-        Scratch(place)
+        Scratch { place, kept: RefCell::default() }
     }
 
     fn file(&self) -> PathBuf {
-        self.0.join("jobs.db")
+        self.place.join("jobs.db")
+    }
+
+    #[cfg(feature = "ours")]
+    fn place(&self) -> &std::path::Path {
+        &self.place
+    }
+
+    /// Ends with this sample.
+    #[cfg(feature = "ours")]
+    fn keep(&self, server: impl Any) {
+        *self.kept.borrow_mut() = Some(Box::new(server));
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        drop(self.kept.take());
+        let _ = std::fs::remove_dir_all(&self.place);
     }
 }
 

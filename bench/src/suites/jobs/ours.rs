@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ropewalk::task::Task as _;
-use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, NewJob, SqliteBroker, State, Worker};
+use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, NewJob, RedisBroker, SqliteBroker, State, Worker};
 
 use super::{BATCH, PAYLOAD, Scratch, idle_ms, percentiles, rate};
 use crate::harness::{Effort, Sample, Work};
@@ -39,13 +39,67 @@ const PLACES: &[Place] = &[
             (reach(&address).expect("a file beside this program"), Some(address))
         },
     },
+    Place {
+        system: REDIS,
+        open: |scratch| {
+            let server = Server::start(scratch);
+            let address = server.address.clone();
+            scratch.keep(server);
+            (reach(&address).expect("a server that was started for it"), Some(address))
+        },
+    },
     Place { system: "ropewalk:memory", open: |_| (Arc::new(MemoryBroker::new()), None) },
 ];
+
+const REDIS: &str = "ropewalk:redis";
+
+/// A Redis server for one sample, without persistence as that of the peers.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    const PROGRAM: &str = "redis-server";
+
+    /// Whether there is one to start.
+    fn is_there() -> bool {
+        let version = Command::new(Self::PROGRAM).arg("--version").stdout(Stdio::null()).status();
+        version.is_ok_and(|status| status.success())
+    }
+
+    fn start(scratch: &Scratch) -> Server {
+        // Free now; whoever takes it in between makes the server end, and the wait below say so.
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let child = Command::new(Self::PROGRAM)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(scratch.place())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server starts");
+        let server = Server { child, address: format!("redis://127.0.0.1:{port}/") };
+        let since = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(10), "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// The store at this address.
 fn reach(address: &str) -> Result<Arc<dyn Broker>, String> {
     match address.split_once(':') {
         Some(("sqlite", path)) => Ok(Arc::new(SqliteBroker::open(path).map_err(|error| error.to_string())?)),
+        Some(("redis", _)) => Ok(Arc::new(RedisBroker::open(address).map_err(|error| error.to_string())?)),
         _ => Err(format!("no store {address:?}")),
     }
 }
@@ -53,6 +107,9 @@ fn reach(address: &str) -> Result<Arc<dyn Broker>, String> {
 /// Lets our systems take part in a work.
 pub fn join(mut work: Work) -> Work {
     for place in PLACES {
+        if place.system == REDIS && !Server::is_there() {
+            continue;
+        }
         match work.name {
             "enqueue.one" => work.add(place.system, |effort| enqueue_one(place, effort)),
             "enqueue.batch" => work.add(place.system, |effort| enqueue_batch(place, effort)),
