@@ -104,7 +104,10 @@ impl Board {
             let (board, client, keys) = (Arc::clone(self), client.clone(), keys.clone());
             let listen = std::thread::Builder::new().name("ropewalk-jobs-listen".to_owned());
             // Without the thread everybody looks again at their own time limits.
-            let _ = listen.spawn(move || board.listen(&client, &keys));
+            if listen.spawn(move || board.listen(&client, &keys)).is_err() {
+                self.started.store(false, Ordering::Release);
+                self.state().tried = true;
+            }
         }
         let until = Instant::now() + FIRST_MAX;
         let mut state = self.state();
@@ -129,8 +132,14 @@ impl Board {
         self.rung.notify_all();
     }
 
-    fn ring_all(&self) {
-        [Topic::Work, Topic::Ended, Topic::Stop].into_iter().for_each(|topic| self.ring(topic));
+    /// It listens, and what happened before was not heard. In one step: whoever waits for the first connection takes none of
+    /// these numbers for news.
+    fn listens(&self) {
+        let mut state = self.state();
+        state.tried = true;
+        state.numbers.iter_mut().for_each(|number| *number += 1);
+        drop(state);
+        self.rung.notify_all();
     }
 
     /// Commands to this worker are for us.
@@ -145,6 +154,11 @@ impl Board {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Those that could not be obeyed now. They come before what was heard meanwhile.
+    pub(super) fn put_heard_back(&self, back: impl Iterator<Item = Heard>) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).splice(0..0, back);
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +167,11 @@ impl Board {
     /// both is told of by the list, and by [`elsewhere`](Self::elsewhere) no more.
     pub(super) fn take_ends(&self) -> Vec<String> {
         std::mem::take(&mut self.ends().heard)
+    }
+
+    /// What was taken and could not be told of.
+    pub(super) fn put_ends_back(&self, back: Vec<String>) {
+        self.ends().heard.splice(0..0, back);
     }
 
     /// Those of `heard` that the list, which said `listed`, has not told of: they ended elsewhere.
@@ -209,9 +228,7 @@ impl Board {
         let mut pause = Duration::from_millis(20);
         while !self.is_closed() {
             let listened = self.connect(client, keys).map(|line| {
-                self.state().tried = true;
-                // What happened in between was not heard.
-                self.ring_all();
+                self.listens();
                 pause = Duration::from_millis(20);
                 self.hear(line, keys);
             });
