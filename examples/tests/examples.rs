@@ -33,6 +33,7 @@ const EXAMPLES: [&str; 24] = [
     "chat_server",
     "process_pool_map",
     "crash_isolation",
+    "shared_counter",
     "subprocess_communicate",
     "subprocess_pipeline",
     "jobs_quickstart",
@@ -485,6 +486,21 @@ fn crash_isolation_loses_what_crashed_and_nothing_else() {
         "endless  : task was cancelled",
         "endless  : ended in time: true",
         "pool     : 400",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn shared_counter_is_exact_and_the_lock_tells_of_the_death() {
+    let lines = run("shared_counter");
+    let expected = [
+        "processes: 4 said that they are done",
+        "counter  : 4000",
+        "sums     : [4000, 4000]",
+        "crash    : -6",
+        "lock     : a process died while it held the lock, and nobody has repaired the data since",
+        "sums     : [4001, 4000]",
+        "repaired : [4001, 4001]",
     ];
     assert_eq!(lines, expected);
 }

@@ -1,7 +1,7 @@
 //! Suite `process`: work in other processes. One worker or two, as the works say; every result is checked.
 //!
-//! `ropewalk` starts workers from a zygote, `ropewalk:exec` each from the program's file. `ropewalk:vec` sends the payload as a
-//! `Vec<u8>`, which serde takes apart, `ropewalk` as `Bytes`. The figures of `start` are those of a pool whose only worker is
+//! `ropewalk` starts workers from a zygote, `ropewalk:exec` each from the program's file. `ropewalk:vec` sends the payload as a plain
+//! `Vec<u8>`, a copy for each item, `ropewalk` as `Bytes`, whose clones share their memory as CPython's `bytes` do. The figures of `start` are those of a pool whose only worker is
 //! replaced after each task: its end, the start of the next one, and the first task there. CPython's `map` is measured with
 //! a chunk of 1 (`map.tiny`) and of 100 (`map.tiny.chunk100`), ours and procspawn's, which has no map, are the same in both. procspawn takes no part in `payload.1mib`: with several
 //! such arguments under way it did not come to an end here.

@@ -230,3 +230,17 @@ fn help_shows_examples_and_fits_the_terminal() {
         assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_crash_costs_processes_what_crashed_and_the_others_everything() {
+    let output = run(&["--crash", "--quick", "--json"]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else");
+    let rows = rows(&report);
+    assert!(rows.len() >= 8, "every model has its row");
+    for row in rows {
+        let lost = if row["model"] == "processes" { 2 } else { 100 };
+        assert_eq!(row["lost"], lost, "{row}");
+    }
+}

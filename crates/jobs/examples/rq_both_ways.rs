@@ -5,6 +5,7 @@
 //! cargo run -p ropewalk-jobs --features redis --example rq_both_ways -- redis://127.0.0.1/ python3
 //! ```
 
+use ropewalk_jobs::rq::data::Serializer;
 use ropewalk_jobs::{JobQueue, RedisBroker, Remote, Worker};
 use std::error::Error;
 use std::process::Command;
@@ -43,7 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let url = arguments.next().unwrap_or_else(|| "redis://127.0.0.1/".to_owned());
     let interpreter = arguments.next().unwrap_or_else(|| "python3".to_owned());
-    let broker = RedisBroker::open(&url)?;
+    // What we enqueue is written as rq's default reads it.
+    let broker = RedisBroker::at(&url).serializer(Serializer::Pickle).open()?;
 
     // Python enqueues, Rust runs.
     let worker = Worker::new(broker.clone()).queues(["thumbs"]).register::<thumb>().start()?;

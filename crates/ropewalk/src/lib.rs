@@ -38,7 +38,8 @@
 //! | futures on several cores | `AsyncExecutor` |
 //! | locks, events, queues, channels | [`sync`] |
 //! | sockets that greenlets and threads share | [`net`] |
-//! | run work in other processes, which may crash | `ProcessPoolExecutor` |
+//! | run work in other processes, which may crash | `ProcessPoolExecutor`, `Process` |
+//! | share memory, locks and channels between processes | `ipc` |
 //! | run another program | `subprocess` |
 //! | cancel work, set deadlines | [`CancelToken`], [`TaskHandle::cancel`] |
 //! | a function that can run on every model | [`macro@task`], [`Call`] |
@@ -82,7 +83,7 @@ pub use greenlet::{AsyncExecutor, GreenletExecutor, dump_on_sigquit, run};
 pub use here::{dump, sleep, spawn, yield_now};
 pub use io::block_on;
 #[cfg(all(target_os = "linux", feature = "process"))]
-pub use process::{ProcessPoolExecutor, init};
+pub use process::{Process, ProcessPoolExecutor, init, ipc};
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use spans::in_span;

@@ -43,7 +43,7 @@ fn numbers_with_which_no_pool_can_work() {
 fn stack_that_the_system_cannot_give() {
     let pool = ThreadPoolExecutor::builder().max_workers(1).stack_size(1 << 60).build().unwrap();
     match pool.submit(|| 1).join_timeout(HANG) {
-        Err(TaskError::WorkerDied { reason }) => assert!(reason.contains("could not start a thread"), "{reason}"),
+        Err(TaskError::WorkerDied { reason, .. }) => assert!(reason.contains("could not start a thread"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert!(matches!(pool.submit(|| 1).join(), Err(TaskError::WorkerDied { .. })));

@@ -23,7 +23,7 @@ fn pool(workers: usize) -> ProcessPoolExecutor {
 #[track_caller]
 fn death(handle: TaskHandle<u32>) -> String {
     match handle.join() {
-        Err(TaskError::WorkerDied { reason }) => reason,
+        Err(error @ TaskError::WorkerDied { .. }) => error.to_string(),
         other => panic!("not a death: {other:?}"),
     }
 }
@@ -398,6 +398,88 @@ fn preload_runs_once_and_is_shared() {
     assert!(error.to_string().contains("must not be forked"), "{error}");
 }
 
+/// Counts in each process how often it was made anew there.
+#[derive(Serialize)]
+struct Table(u32);
+
+static MADE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        u32::deserialize(deserializer).map(Self)
+    }
+}
+
+fn context_goes_to_each_worker_once() {
+    let pool = pool(2);
+    let made =
+        |table: &Table, n: u32| (table.0 + n, std::process::id(), MADE.load(std::sync::atomic::Ordering::Relaxed));
+    let known = pool.with(&Table(100)).unwrap();
+    for (n, (sum, _, times)) in known.map(made, 0..200).chunk(1).enumerate() {
+        assert_eq!((sum, times), (100 + n as u32, 1));
+    }
+    assert_eq!(joined(known.spawn(made, 7)).0, 107);
+    // Whoever comes in the place of one that died is sent it again.
+    let dies = |_: &Table, (): ()| -> u32 { std::process::abort() };
+    assert!(matches!(known.spawn(dies, ()).join(), Err(TaskError::WorkerDied { .. })));
+    assert!(known.map(made, 0..50).chunk(1).all(|(_, _, times)| times == 1));
+    // More of them than a worker keeps, by turns.
+    let many: Vec<_> = (0..7).map(|n| pool.with(&Table(1000 * n)).unwrap()).collect();
+    let handles: Vec<_> = (0..210).map(|n| many[n % 7].spawn(made, n as u32)).collect();
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert_eq!(joined(handle).0, (1000 * (n % 7) + n) as u32);
+    }
+    // One that panics while it is made ends the call and not the pool.
+    let torn = pool.with(&Torn).unwrap();
+    assert!(matches!(torn.spawn(|_: &Torn, n: u32| n, 1).join(), Err(TaskError::Panicked(_))));
+    assert_eq!(joined(pool.spawn(|n: u32| n, 2)), 2);
+}
+
+#[derive(Serialize)]
+struct Torn;
+
+impl<'de> Deserialize<'de> for Torn {
+    fn deserialize<D: serde::Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        panic!("torn")
+    }
+}
+
+fn lines_of_workers_come_before_the_ends_of_their_tasks() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let listens = std::sync::Arc::clone(&told);
+    let output = Output::lines(move |line| {
+        listens.lock().unwrap().push((line.process, line.text.to_owned()));
+        assert!(!line.text.contains("panic"), "what a listener does wrong is its own affair");
+    });
+    let pool = ProcessPoolExecutor::builder().max_workers(1).output(output).build().unwrap();
+    for n in 0..20 {
+        let says = |n: u32| {
+            println!("line {n}");
+            std::process::id()
+        };
+        let process = joined(pool.spawn(says, n));
+        assert_eq!(told.lock().unwrap().last(), Some(&(process, format!("line {n}"))));
+    }
+    joined(pool.spawn(|(): ()| println!("panic"), ()));
+    assert_eq!(joined(pool.spawn(|n: u32| n, 1)), 1);
+    match pool
+        .spawn(
+            |(): ()| -> u32 {
+                eprintln!("it is torn");
+                std::process::abort()
+            },
+            (),
+        )
+        .join()
+    {
+        Err(TaskError::WorkerDied { status: Some(status), stderr, likely_oom, .. }) => {
+            assert!(!status.success() && stderr.ends_with("it is torn") && !likely_oom);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 fn initializer_runs_first_in_each_worker() {
     static SEED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let seed = |seed: u64| SEED.store(seed, std::sync::atomic::Ordering::Relaxed);
@@ -555,6 +637,7 @@ fn main() -> ExitCode {
         pool_whose_workers_all_die_gives_up values_that_do_not_survive_the_way_end_their_task shutdown_in_each_way
         handles_are_waited_for_by_every_strand full_queue_holds_back worker_may_have_a_pool_of_its_own
         program_that_a_worker_starts_is_no_worker preload_runs_once_and_is_shared initializer_runs_first_in_each_worker
+        context_goes_to_each_worker_once lines_of_workers_come_before_the_ends_of_their_tasks
         death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
         worker_has_the_thread_number_that_the_system_gave_it init_that_comes_too_late_is_told
         output_of_workers_is_that_of_the_program program_that_is_replaced_while_it_runs

@@ -117,7 +117,9 @@ fn storm(tasks: u64, shot: u64) {
             match (fate(n), handle.join_timeout(2 * HANG)) {
                 (Fate::Innocent, Ok(value)) if value == n * 3 => {}
                 // The bullet was for somebody; at most one task a bullet.
-                (Fate::Innocent | Fate::Hang, Err(TaskError::WorkerDied { reason })) if reason.contains("SIGKILL") => {
+                (Fate::Innocent | Fate::Hang, Err(TaskError::WorkerDied { reason, .. }))
+                    if reason.contains("SIGKILL") =>
+                {
                     unlucky += 1
                 }
                 (Fate::Segfault | Fate::Abort | Fate::Exit, Err(TaskError::WorkerDied { .. })) => {}

@@ -55,9 +55,13 @@ const UNSAFE: &[&str] = &[
     "crates/ropewalk/src/io/descriptor/system.rs",
     "crates/ropewalk/src/process/call.rs",
     "crates/ropewalk/src/process/image.rs",
+    "crates/ropewalk/src/process/ipc/memory.rs",
+    "crates/ropewalk/src/process/ipc/mutex.rs",
+    "crates/ropewalk/src/process/ipc/shared.rs",
     // The macro for tests: one static in a section of its own.
     "crates/ropewalk/src/process/mod.rs",
     "crates/ropewalk/src/process/ring.rs",
+    "crates/ropewalk/src/process/single.rs",
     "crates/ropewalk/src/process/start.rs",
     "crates/ropewalk/src/process/system.rs",
     "crates/ropewalk/src/process/worker.rs",
@@ -71,6 +75,7 @@ const MAY_EXIT: &[&str] = &[
     // Tasks that exit: one of the deaths that a pool of processes survives.
     "crates/ropewalk/tests/process_deadlock.rs",
     "crates/ropewalk/tests/process_pool.rs",
+    "crates/ropewalk/tests/process_sharing.rs",
     "crates/ropewalk/tests/process_storm.rs",
 ];
 

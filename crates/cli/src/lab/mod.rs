@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod cores;
+pub mod crash;
 pub mod experiment;
 pub mod model;
 pub mod python;
@@ -87,6 +88,13 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["with", "html"], verbatim_doc_comment)]
     pub explain_sizing: bool,
 
+    /// Show how many results each model loses to crashes, instead
+    ///
+    /// Runs 100 sums on every model, two of which end their process by a
+    /// segmentation fault.
+    #[arg(long, conflicts_with_all = ["with", "html", "svg", "mixed", "only", "url", "files", "explain_sizing"], verbatim_doc_comment)]
+    pub crash: bool,
+
     /// Make one result wrong, to prove that the lab notices
     #[arg(long, value_enum, hide = true)]
     pub fault: Option<Fault>,
@@ -103,6 +111,7 @@ Examples:
   ropewalk lab --svg . --html lab.html     pictures of who did what when
   ropewalk lab --mixed                     and work that is half of each
   ropewalk lab --explain-sizing --svg .    how a pool finds its size
+  ropewalk lab --crash                     what a crash costs each model
   ropewalk lab --only io --url http://intranet/status
   ropewalk lab --only cpu --files ~/photos
   ropewalk lab --json | jq '.experiments[].rows[] | {model, speedup}'";
@@ -160,6 +169,9 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let calibration = experiment::calibrate(options.quick)?;
     if options.explain_sizing {
         return sizing::run(options, &inputs, calibration, out);
+    }
+    if options.crash {
+        return crash::run(options, calibration, out);
     }
     let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
 

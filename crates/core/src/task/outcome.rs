@@ -4,6 +4,7 @@ use crate::park::{Cancelled, Reason};
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::process::ExitStatus;
 
 /// How a task ended, as told to callbacks: the value itself goes to whoever joins.
 pub type Outcome<'a> = Result<(), &'a TaskError>;
@@ -31,14 +32,26 @@ pub enum TaskError {
     Shutdown,
     /// The worker that ran it is gone.
     WorkerDied {
-        /// What is known about its end.
+        /// What is known about its end, in words.
         reason: String,
+        /// How its process ended; None where it is not known, and where the worker was no process.
+        status: Option<ExitStatus>,
+        /// The last that the process said on its standard error, where that was kept.
+        stderr: String,
+        /// The system was out of memory and killed a process at that time; most likely this one.
+        likely_oom: bool,
     },
     /// The result was taken before by a timed join.
     ResultTaken,
 }
 
 impl TaskError {
+    /// A [`WorkerDied`](Self::WorkerDied) of which there is nothing more to tell. For executors.
+    #[doc(hidden)]
+    pub fn worker_died(reason: impl Into<String>) -> Self {
+        Self::WorkerDied { reason: reason.into(), status: None, stderr: String::new(), likely_oom: false }
+    }
+
     /// Goes on with the panic of the task; other errors become a panic with their text.
     ///
     /// # Panics
@@ -94,7 +107,10 @@ impl fmt::Display for TaskError {
             }
             Self::TimedOut => f.write_str("time limit passed before the task was finished"),
             Self::Shutdown => f.write_str("executor was shut down before the task could start"),
-            Self::WorkerDied { reason } => write!(f, "worker died while it ran the task: {reason}"),
+            Self::WorkerDied { reason, stderr, .. } => {
+                write!(f, "worker died while it ran the task: {reason}")?;
+                if stderr.is_empty() { Ok(()) } else { write!(f, "; it said last:\n{stderr}") }
+            }
             Self::ResultTaken => f.write_str("task's result was taken before"),
         }
     }

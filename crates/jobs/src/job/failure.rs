@@ -121,7 +121,7 @@ impl Failure {
         match self.kind {
             FailureKind::Panic => TaskError::Panicked(Panic::from_payload(Box::new(self.message))),
             FailureKind::TimedOut => TaskError::TimedOut,
-            FailureKind::Poison | FailureKind::Crash => TaskError::WorkerDied { reason: self.message },
+            FailureKind::Poison | FailureKind::Crash => TaskError::worker_died(self.message),
             kind => TaskError::Failed {
                 type_name: if self.type_name.is_empty() { kind.word().to_owned() } else { self.type_name },
                 message: self.message,

@@ -10,7 +10,7 @@
 //!
 //! The bytes are deflated (zlib) by rq; what is not is taken as it is, as rq does.
 //!
-//! What became of a value on the way is the table of [`pickle`](super::pickle).
+//! What became of a value on the way is the table of [`pickle`].
 
 use super::pickle::{self, Document};
 use crate::arguments::{self, Arguments};

@@ -267,7 +267,12 @@ fn same_again(error: &TaskError) -> TaskError {
     match error {
         TaskError::Shutdown => TaskError::Shutdown,
         TaskError::TimedOut => TaskError::TimedOut,
-        TaskError::WorkerDied { reason } => TaskError::WorkerDied { reason: reason.clone() },
+        TaskError::WorkerDied { reason, status, stderr, likely_oom } => TaskError::WorkerDied {
+            reason: reason.clone(),
+            status: *status,
+            stderr: stderr.clone(),
+            likely_oom: *likely_oom,
+        },
         _ => TaskError::Cancelled,
     }
 }

@@ -1,8 +1,10 @@
 //! The executor: what its users see of the pool.
 
-use super::call::{self, Travels};
+use super::call::{self, Context, ItemCall, Travels};
+use super::carry::Way;
 use super::image;
-use super::pool::{Counts, Output, Pool, Settings};
+use super::output::Output;
+use super::pool::{Counts, Pool, Settings};
 use super::start::{Start, Starter, is_initialised};
 use super::worker::{Limit, Setup};
 use crate::executor::map::Work;
@@ -17,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +79,7 @@ pub struct ProcessPoolExecutor {
     pool: Arc<Pool>,
 }
 
-/// Why there is no pool.
+/// Why there is no pool, or no process.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -84,19 +87,22 @@ pub enum BuildError {
     NotInitialised,
     /// This program cannot send functions to another process.
     Image(String),
-    /// The first worker could not be started.
+    /// The process could not be started.
     Start(io::Error),
+    /// What the process is to begin with could not be made ready to be sent.
+    Argument(TaskError),
 }
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotInitialised => f.write_str(
-                "a pool of processes starts this program once more, so `main` has to begin with `ropewalk::init();`, or to \
+                "work in other processes starts this program once more, so `main` has to begin with `ropewalk::init();`, or to \
                  stand under `#[ropewalk::main]`; in tests put `ropewalk::test_support!();` into the test program, once",
             ),
             Self::Image(why) => f.write_str(why),
-            Self::Start(error) => write!(f, "no worker could be started: {error}"),
+            Self::Start(error) => write!(f, "no process could be started: {error}"),
+            Self::Argument(error) => write!(f, "what the process is to begin with cannot be sent: {error}"),
         }
     }
 }
@@ -105,6 +111,7 @@ impl std::error::Error for BuildError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Start(error) => Some(error),
+            Self::Argument(error) => Some(error),
             _ => None,
         }
     }
@@ -112,7 +119,7 @@ impl std::error::Error for BuildError {
 
 /// What a worker may use, as the system holds it: past a limit its calls fail, or it is killed.
 #[derive(Clone, Debug, Default)]
-pub struct Limits(Vec<(Limit, u64)>);
+pub struct Limits(pub(super) Vec<(Limit, u64)>);
 
 impl Limits {
     /// No limits yet.
@@ -154,13 +161,13 @@ pub struct Builder {
     start: Start,
     preload: Option<fn()>,
     /// Why there will be no pool.
-    failed: Option<String>,
+    failed: Option<TaskError>,
 }
 
 impl Builder {
     fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let setup = Setup { limits: Vec::new(), may_spin: cores > 1 };
+        let setup = Setup { may_spin: cores > 1, ..Setup::default() };
         let settings = Settings {
             workers: cores,
             queue_limit: usize::MAX,
@@ -242,10 +249,12 @@ impl Builder {
 
     /// What each worker calls before its first task. A worker in which it fails is ended, and a pool in which it fails again and
     /// again gives up.
+    ///
+    /// Its argument may hold what processes share, of [`ipc`](super::ipc): for the tasks the function puts it into a static.
     pub fn initializer<A: Travels>(mut self, function: fn(A), argument: A) -> Self {
-        match call::pack_function(function, &argument) {
+        match call::pack_function(function, argument, Way::Descriptors) {
             Ok(packed) => self.settings.initializer = Some((packed.asked, packed.body)),
-            Err(error) => self.failed = Some(error.to_string()),
+            Err(error) => self.failed = Some(error),
         }
         self
     }
@@ -256,12 +265,9 @@ impl Builder {
     ///
     /// [`BuildError`], which says what to do.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
-        if !is_initialised() {
-            return Err(BuildError::NotInitialised);
-        }
-        image::build_id().map_err(|error| BuildError::Image(error.to_string()))?;
+        can_start()?;
         if let Some(failed) = self.failed {
-            return Err(BuildError::Image(failed));
+            return Err(BuildError::Argument(failed));
         }
         let preload = match self.preload {
             Some(function) => {
@@ -279,6 +285,14 @@ impl Builder {
     }
 }
 
+/// Whether this program can be started as a process of ours at all.
+pub(super) fn can_start() -> Result<(), BuildError> {
+    if !is_initialised() {
+        return Err(BuildError::NotInitialised);
+    }
+    image::build_id().map(drop).map_err(|error| BuildError::Image(error.to_string()))
+}
+
 impl crate::thread::Close for Pool {
     fn close(&self) {
         Pool::close(self, false);
@@ -291,9 +305,11 @@ pub enum ProcessChunk<A, R> {
     /// To be sent.
     Ready {
         /// What is called.
-        function: fn(A) -> R,
+        call: Arc<ItemCall>,
         /// With each of these.
         items: Vec<A>,
+        /// What it gives.
+        gives: PhantomData<fn() -> R>,
     },
     /// In the slot, if it is sent at all.
     Later(Arc<Mutex<Option<Self>>>),
@@ -312,10 +328,10 @@ impl<A: Travels, R: Travels> Work for ProcessChunk<A, R> {
 }
 
 /// The results of [`ProcessPoolExecutor::map`].
-pub type ProcessMap<'e, A, R, I> = Map<'e, ProcessPoolExecutor, fn(A) -> R, I, R, ProcessChunk<A, R>>;
+pub type ProcessMap<'e, A, R, I> = Map<'e, ProcessPoolExecutor, ItemCall, I, R, ProcessChunk<A, R>>;
 
 /// The results of [`ProcessPoolExecutor::try_map`].
-pub type ProcessTryMap<'e, A, R, I> = TryMap<'e, ProcessPoolExecutor, fn(A) -> R, I, R, ProcessChunk<A, R>>;
+pub type ProcessTryMap<'e, A, R, I> = TryMap<'e, ProcessPoolExecutor, ItemCall, I, R, ProcessChunk<A, R>>;
 
 /// Packs what is submitted.
 trait Packs: Sized {
@@ -333,7 +349,63 @@ where
 
     fn pack(self) -> Result<call::Packed<R>, TaskError> {
         let (_, arguments, run) = self.into_parts();
-        call::pack_call(arguments, run)
+        call::pack_call(arguments, run, Way::Pieces)
+    }
+}
+
+/// A pool, and what its calls share; see [`ProcessPoolExecutor::with`].
+pub struct With<'e, C> {
+    executor: &'e ProcessPoolExecutor,
+    context: Context,
+    of: PhantomData<fn(&C)>,
+}
+
+impl<'e, C: Travels> With<'e, C> {
+    /// As [`ProcessPoolExecutor::spawn`].
+    #[track_caller]
+    pub fn spawn<A: Travels, R: Travels>(&self, function: fn(&C, A) -> R, argument: A) -> TaskHandle<R> {
+        self.executor.send(Contextual { context: self.context.clone(), function, argument })
+    }
+
+    /// As [`ProcessPoolExecutor::map`].
+    pub fn map<A, I, R>(&self, function: fn(&C, A) -> R, items: I) -> ProcessMap<'e, A, R, I::IntoIter>
+    where
+        A: Travels,
+        I: IntoIterator<Item = A>,
+        R: Travels,
+    {
+        Map::new(self.try_map(function, items))
+    }
+
+    /// As [`ProcessPoolExecutor::try_map`].
+    pub fn try_map<A, I, R>(&self, function: fn(&C, A) -> R, items: I) -> ProcessTryMap<'e, A, R, I::IntoIter>
+    where
+        A: Travels,
+        I: IntoIterator<Item = A>,
+        R: Travels,
+    {
+        self.executor.map_items(ItemCall::with(&self.context, function), items)
+    }
+}
+
+impl<C> fmt::Debug for With<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("With").field("bytes", &self.context.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// A call with a context.
+struct Contextual<C, A, R> {
+    context: Context,
+    function: fn(&C, A) -> R,
+    argument: A,
+}
+
+impl<C: Travels, A: Travels, R: Travels> Packs for Contextual<C, A, R> {
+    type Output = R;
+
+    fn pack(self) -> Result<call::Packed<R>, TaskError> {
+        call::pack_with(&self.context, self.function, self.argument)
     }
 }
 
@@ -344,7 +416,7 @@ impl<A: Travels, R: Travels> Packs for Plain<A, R> {
     type Output = R;
 
     fn pack(self) -> Result<call::Packed<R>, TaskError> {
-        call::pack_function(self.0, &self.1)
+        call::pack_function(self.0, self.1, Way::Pieces)
     }
 }
 
@@ -353,7 +425,7 @@ impl<A: Travels, R: Travels> Packs for ProcessChunk<A, R> {
 
     fn pack(self) -> Result<call::Packed<Chunk<R>>, TaskError> {
         match self {
-            Self::Ready { function, items } => call::pack_chunk(function, &items),
+            Self::Ready { call, items, .. } => call::pack_chunk(&call, items),
             Self::Later(slot) => {
                 let job = slot.lock().take();
                 job.expect("taken back only if this was not submitted").pack()
@@ -415,10 +487,41 @@ impl ProcessPoolExecutor {
         I: IntoIterator<Item = A>,
         R: Travels,
     {
-        TryMap::with(self, function, items.into_iter(), |function, items| ProcessChunk::Ready {
-            function: *function,
-            items,
-        })
+        self.map_items(ItemCall::of(function), items)
+    }
+
+    fn map_items<A, I, R>(&self, call: ItemCall, items: I) -> ProcessTryMap<'_, A, R, I::IntoIter>
+    where
+        A: Travels,
+        I: IntoIterator<Item = A>,
+        R: Travels,
+    {
+        let chunk = |call, items| ProcessChunk::Ready { call, items, gives: PhantomData };
+        TryMap::with(self, call, items.into_iter(), chunk)
+    }
+
+    /// For functions that take something besides their argument which is the same for all calls, what a closure would capture:
+    /// it is encoded once, and goes to each worker once.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Failed`] when it cannot be serialized.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// ropewalk::init();
+    /// let pool = ropewalk::ProcessPoolExecutor::new(1)?;
+    /// let words = vec!["hemp".to_owned(), "jute".to_owned()];
+    /// let known = pool.with(&words)?;
+    /// let found: Vec<bool> =
+    ///     known.map(|words: &Vec<String>, word: String| words.contains(&word), ["jute".to_owned(), "tow".to_owned()]).collect();
+    /// assert_eq!(found, [true, false]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "partial")]
+    pub fn with<C: Travels>(&self, context: &C) -> Result<With<'_, C>, TaskError> {
+        Ok(With { executor: self, context: Context::new(context)?, of: PhantomData })
     }
 
     /// Runs all calls and returns their results in order.

@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 pub(super) struct Offset(pub(super) u64);
 
 /// Runs what a frame asks for: the function at an address, with arguments from bytes, into a result as bytes.
-pub(super) type Shim = fn(function: usize, arguments: &[u8], context: &mut super::wire::Reply);
+pub(super) type Shim = fn(function: usize, arguments: super::wire::Body, job: &mut super::call::Job);
 
 #[derive(Debug)]
 struct Image {

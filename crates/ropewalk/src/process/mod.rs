@@ -1,35 +1,49 @@
-//! Processes: a pool in which a crash costs one task.
+//! Processes: a pool in which a crash costs one task, a process for one call, and what processes share.
 //!
-//! [`ProcessPoolExecutor`] runs functions of this program in other processes, which are this program, started once more. So
+//! [`ProcessPoolExecutor`] and [`Process`] run functions of this program in other processes, which are this program, started once more. So
 //! `main` begins with [`init`], which `#[ropewalk::main]` calls; a test program has [`test_support!`](crate::test_support) in it, once.
 //!
 //! | file | what it knows |
 //! | --- | --- |
 //! | `executor` | what its users see: builder, verbs, limits |
-//! | `pool` | the queue, who has which task, and the thread that looks after the workers |
+//! | `pool` | the queue, and who has which task |
+//! | `keeper` | the thread that looks after the workers |
+//! | `hand` | a worker as the pool knows it |
+//! | `output` | where the streams of workers lead, and who listens |
 //! | `start` | how a program becomes its own worker: `init`, exec, zygote |
 //! | `worker` | what a worker does |
 //! | `image` | functions as offsets in the program's image |
 //! | `call` | calls as bytes, and the shims that turn them back |
 //! | `ring` | the memory that a worker shares with the pool |
 //! | `wire`, `bytes` | frames, the codec, and bytes that it leaves as they are |
+//! | `carry` | what travels beside the bytes of a value: large pieces, descriptors |
+//! | `single` | a process for one call |
+//! | `ipc` | what processes share |
 //! | `system` | packets with descriptors, and the fork of a process with one thread |
 
 mod bytes;
 mod call;
+mod carry;
 mod executor;
+mod hand;
 mod image;
+pub mod ipc;
+mod keeper;
+mod output;
 mod pool;
 mod ring;
+mod single;
 mod start;
 mod system;
 mod wire;
 mod worker;
 
 pub use bytes::Bytes;
-pub use call::Travels;
-pub use executor::{BuildError, Builder, Limits, ProcessChunk, ProcessMap, ProcessPoolExecutor, ProcessTryMap};
-pub use pool::{Counts, Output};
+pub use call::{ItemCall, Travels};
+pub use executor::{BuildError, Builder, Limits, ProcessChunk, ProcessMap, ProcessPoolExecutor, ProcessTryMap, With};
+pub use output::{Line, OnLine, Output, Stream};
+pub use pool::Counts;
+pub use single::{Process, ProcessBuilder, returncode};
 pub use start::{Start, init};
 #[doc(hidden)]
 pub use start::{has_worker_test, worker_test};

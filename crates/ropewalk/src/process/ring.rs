@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// Bytes that a ring holds.
-pub(super) const RING_BYTES: usize = 512 * 1024;
+pub(super) const RING_BYTES: usize = 2 * 1024 * 1024;
 const HEADER_BYTES: usize = 4096;
 const MAP_BYTES: usize = 2 * (HEADER_BYTES + RING_BYTES);
 const _: () = assert!(size_of::<Words>() <= HEADER_BYTES && RING_BYTES.is_power_of_two());

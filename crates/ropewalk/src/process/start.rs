@@ -5,7 +5,7 @@
 //! The pool starts the image that runs (`/proc/self/exe`) with a socket as its standard input, and a variable in its environment
 //! that names that socket. `init()`, first in `main`, sees both, and never returns: it reads on the socket what it is to be.
 //!
-//! * *A worker* ([`Start::Exec`]): it gets the descriptors of one and serves.
+//! * *A worker* ([`Start::Exec`]), or a process for one call: it gets the descriptors of one and serves.
 //! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and for each packet with descriptors forks a
 //!   worker that is a child of the pool's process, a sibling. A fork of a small process with one thread takes a tenth of a
 //!   millisecond, however large the pool's process is, and is sound.
@@ -17,6 +17,7 @@
 //! meanwhile does, finds nobody at the other end, and ends.
 
 use super::image;
+use super::single;
 use super::system::{self, can_clone, packets, receive, send};
 use super::worker::{self, Ends, Setup};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -138,7 +139,7 @@ fn serve() -> Result<(), String> {
     let hello = ready?;
     if let Some(setup) = hello.worker {
         drop(socket);
-        return worker::run(Ends::from_descriptors(descriptors).ok_or("descriptors are missing")?, &setup);
+        return run(descriptors, &setup);
     }
     loop {
         let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
@@ -151,13 +152,22 @@ fn serve() -> Result<(), String> {
         let pid = match child {
             Ok(None) => {
                 drop(socket);
-                return worker::run(Ends::from_descriptors(descriptors).ok_or("descriptors are missing")?, &setup);
+                return run(descriptors, &setup);
             }
             Ok(Some(pid)) => pid.as_raw_nonzero().get(),
             Err(error) => -error.raw_os_error().unwrap_or(1),
         };
         drop(descriptors);
         send(&socket, &pid.to_le_bytes(), &[]).map_err(|error| error.to_string())?;
+    }
+}
+
+/// What the setup says: a worker of a pool, or a process for one call.
+fn run(descriptors: Vec<OwnedFd>, setup: &Setup) -> Result<(), String> {
+    const MISSING: &str = "descriptors are missing";
+    match setup.is_single {
+        true => single::run(single::Ends::from_descriptors(descriptors).ok_or(MISSING)?, setup),
+        false => worker::run(Ends::from_descriptors(descriptors).ok_or(MISSING)?, setup),
     }
 }
 
@@ -173,12 +183,12 @@ fn preload(function: Option<u64>) -> Result<(), String> {
 
 /// A process of a pool: a worker or a zygote. It is a child of this process, and nobody else reaps it.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct Running {
     pid: Pid,
     end: OwnedFd,
 }
 
-impl Process {
+impl Running {
     fn of(pid: Pid) -> io::Result<Self> {
         match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
             Ok(end) => Ok(Self { pid, end }),
@@ -206,6 +216,11 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.end, Signal::KILL);
     }
 
+    /// Sends it a signal; nothing happens if it has ended.
+    pub(super) fn signal(&self, signal: Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.end, signal);
+    }
+
     /// Whether it has ended; not reaped yet.
     pub(super) fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -228,7 +243,7 @@ impl Process {
 }
 
 /// Starts the program once more and says what it is to be.
-fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, OwnedFd)> {
+fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Running, OwnedFd)> {
     let (ours, theirs) = packets()?;
     let number = socket_number(theirs.as_fd()).ok_or_else(|| io::Error::other("a socket has no number"))?;
     let mut command = Command::new("/proc/self/exe");
@@ -249,7 +264,7 @@ fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, O
         .process_group(0);
     let child = command.spawn()?;
     drop(command);
-    let process = Process::of(Pid::from_child(&child))?;
+    let process = Running::of(Pid::from_child(&child))?;
     let hello = postcard::to_extend(hello, Vec::new()).map_err(io::Error::other)?;
     let sent = send(&ours, &hello, descriptors).and_then(|()| {
         rustix::net::sockopt::set_socket_timeout(&ours, rustix::net::sockopt::Timeout::Recv, Some(ANSWER_MAX))?;
@@ -271,7 +286,7 @@ fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Process, O
 pub(super) struct Starter {
     start: Start,
     preload: Option<u64>,
-    zygote: Option<(Process, OwnedFd)>,
+    zygote: Option<(Running, OwnedFd)>,
 }
 
 impl Starter {
@@ -281,12 +296,12 @@ impl Starter {
         Self { start, preload, zygote: None }
     }
 
-    /// Starts a worker.
-    pub(super) fn start(&mut self, setup: &Setup, ends: &Ends) -> io::Result<Process> {
+    /// Starts a process with these descriptors.
+    pub(super) fn start(&mut self, setup: &Setup, descriptors: &[BorrowedFd<'_>]) -> io::Result<Running> {
         let build_id = image::build_id().map_err(|error| io::Error::other(error.to_string()))?.to_vec();
         if self.start == Start::Exec {
             let hello = Hello { build_id, worker: Some(setup.clone()), preload: self.preload };
-            return exec(&hello, &ends.as_descriptors()).map(|(process, _)| process);
+            return exec(&hello, descriptors).map(|(process, _)| process);
         }
         let packet = postcard::to_extend(setup, Vec::new()).map_err(io::Error::other)?;
         // One that has ended is replaced.
@@ -298,10 +313,10 @@ impl Starter {
             none => none.insert(exec(&Hello { build_id, worker: None, preload: self.preload }, &[])?),
         };
         let socket = &*socket;
-        let asked = send(socket, &packet, &ends.as_descriptors()).and_then(|()| receive(socket));
+        let asked = send(socket, &packet, descriptors).and_then(|()| receive(socket));
         match asked.ok().and_then(|(pid, _)| <[u8; 4]>::try_from(&pid[..]).ok()).map(i32::from_le_bytes) {
             Some(error) if error <= 0 => Err(io::Error::from_raw_os_error(-error)),
-            Some(pid) => Process::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
+            Some(pid) => Running::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
             None => {
                 // It may have forked a worker before it fell silent. So nobody else gets these ends: with the last of them
                 // that worker finds its lifeline cut.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Bytes of a packet.
 const PACKET_BYTES_MAX: usize = 4096;
 /// Descriptors in a packet.
-const DESCRIPTORS_MAX: usize = 8;
+const DESCRIPTORS_MAX: usize = super::carry::DESCRIPTORS_MAX + 8;
 
 /// Two ends of a socket for packets.
 pub(super) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -21,25 +21,46 @@ pub(super) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends a packet, and duplicates of descriptors with it.
 pub(super) fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, bytes, descriptors, SendFlags::empty())
+}
+
+/// [`send`] with flags.
+pub(super) fn send_with(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL))?;
+    let flags = flags | SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, flags))?;
     Ok(())
 }
 
 /// Waits for a packet; an empty one is the end of the other side.
 pub(super) fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; PACKET_BYTES_MAX];
+    receive_with(socket, PACKET_BYTES_MAX, RecvFlags::empty())
+}
+
+/// [`receive`] of a packet of at most so many bytes, with flags.
+pub(super) fn receive_with(
+    socket: impl AsFd,
+    bytes_max: usize,
+    flags: RecvFlags,
+) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; bytes_max];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::io::retry_on_intr(|| {
-        recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    })?;
-    if got.flags.contains(ReturnFlags::TRUNC) {
-        return Err(io::ErrorKind::InvalidData.into());
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
+    let got =
+        rustix::io::retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags))?;
+    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        // Descriptors that did not fit, or for which this process has no place, are lost.
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet came without all that belongs to it"));
     }
     bytes.truncate(got.bytes);
     let mut descriptors = Vec::new();

@@ -1,20 +1,25 @@
 //! What a worker does: it takes frames from its ring, calls what they ask for, and writes the replies.
 //!
 //! The thread that was `main` works. A second one listens on the *lifeline*, a socket whose other end is in the pool's
-//! process: it passes on that a task was cancelled, and when the socket is at its end, because the pool is gone however that
-//! happened, it kills the worker's group, and with it whatever tasks have started.
+//! process: it passes on that a task was cancelled, and when the socket is at its end, or that process is, because the pool is gone
+//! however that happened, it kills the worker's group, and with it whatever tasks have started.
 
+use super::call::{Job, Made};
+use super::carry::Way;
 use super::image::{self, Offset};
 use super::ring::{self, Reader, Writer};
-use super::wire::{Incoming, Reply};
+use super::wire::{Body, Head, Incoming, Reply};
 use crate::task::TaskError;
 use ropewalk_core::park::{self, Interrupt, Reason, Runs};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{PidfdFlags, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,11 +28,16 @@ const OOM_SCORE: &str = "500";
 /// How long a worker that has nothing to do looks at its ring before it sleeps, where that has paid lately.
 const SPIN: Duration = Duration::from_micros(20);
 
+/// Contexts that a worker keeps at most.
+pub(super) const CONTEXTS_MAX: usize = 4;
+
 /// What a worker is told at its start.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) limits: Vec<(Limit, u64)>,
     pub(super) may_spin: bool,
+    /// No worker, but a process for one call.
+    pub(super) is_single: bool,
 }
 
 /// What a worker may use; see [`Limits`](super::Limits).
@@ -47,16 +57,21 @@ pub(super) struct Ends {
     pub(super) lifeline: OwnedFd,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
+    /// Of the initializer's argument.
+    pub(super) carried: Vec<OwnedFd>,
 }
 
 impl Ends {
-    pub(super) fn as_descriptors(&self) -> [BorrowedFd<'_>; 5] {
-        [&self.memory, &self.bell, &self.lifeline, &self.stdout, &self.stderr].map(AsFd::as_fd)
+    pub(super) fn as_descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let own = [&self.memory, &self.bell, &self.lifeline, &self.stdout, &self.stderr];
+        own.into_iter().chain(&self.carried).map(AsFd::as_fd).collect()
     }
 
     pub(super) fn from_descriptors(descriptors: Vec<OwnedFd>) -> Option<Self> {
-        let [memory, bell, lifeline, stdout, stderr] = descriptors.try_into().ok()?;
-        Some(Self { memory, bell, lifeline, stdout, stderr })
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next();
+        let (memory, bell, lifeline, stdout, stderr) = (next()?, next()?, next()?, next()?, next()?);
+        Some(Self { memory, bell, lifeline, stdout, stderr, carried: descriptors.collect() })
     }
 }
 
@@ -71,12 +86,17 @@ pub(super) fn stop_message(task: u64, reason: Reason) -> [u8; MESSAGE_BYTES] {
 }
 
 /// The end of a process that was started as a worker: `main` is not to go on.
-#[expect(clippy::disallowed_methods, reason = "`main` is the program's, and is not to go on in a worker")]
 pub(super) fn end(ended: Result<(), String>) -> ! {
     if let Err(error) = &ended {
         eprintln!("ropewalk worker {}: {error}", std::process::id());
     }
-    std::process::exit(i32::from(ended.is_err()))
+    exit(i32::from(ended.is_err()))
+}
+
+/// The end of this process, in the orderly way.
+#[expect(clippy::disallowed_methods, reason = "`main` is the program's, and is not to go on in a worker")]
+pub(super) fn exit(code: i32) -> ! {
+    std::process::exit(code)
 }
 
 /// The task that runs, and those that are to be stopped.
@@ -95,21 +115,57 @@ fn lock(current: &Mutex<Current>) -> MutexGuard<'_, Current> {
 /// Serves until the pool is gone.
 pub(super) fn run(ends: Ends, setup: &Setup) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
-    let _ = rustix::process::setpgid(None, None);
-    // Not everywhere allowed; then it is as likely as its parent.
-    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
-    rustix::stdio::dup2_stdout(&ends.stdout).map_err(|error| error.to_string())?;
-    rustix::stdio::dup2_stderr(&ends.stderr).map_err(|error| error.to_string())?;
-    for (limit, value) in &setup.limits {
-        apply(*limit, *value).map_err(text)?;
-    }
-    let Ends { memory, bell, lifeline, .. } = ends;
+    settle_in(&ends.stdout, &ends.stderr, setup).map_err(text)?;
+    let Ends { memory, bell, lifeline, carried, .. } = ends;
     let (tasks, replies) = ring::worker_ends(memory, bell).map_err(text)?;
     let current = Arc::new(Mutex::new(Current::default()));
     let (lifeline, listens) = (UnixStream::from(lifeline), Arc::clone(&current));
     let listener = std::thread::Builder::new().name("ropewalk-lifeline".to_owned());
     listener.spawn(move || listen(lifeline, &listens)).map_err(text)?;
-    Worker { tasks, replies, current, may_spin: setup.may_spin, spins: 0 }.work()
+    let contexts = VecDeque::new();
+    Worker { tasks, replies, current, carried, contexts, may_spin: setup.may_spin, spins: 0 }.work()
+}
+
+/// What every process of ours does first: a group of its own, its streams, its limits.
+pub(super) fn settle_in(stdout: &OwnedFd, stderr: &OwnedFd, setup: &Setup) -> io::Result<()> {
+    let _ = rustix::process::setpgid(None, None);
+    // Not everywhere allowed; then it is as likely as its parent.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
+    setup.limits.iter().try_for_each(|(limit, value)| apply(*limit, *value))
+}
+
+/// The process at the other end of a lifeline. Its end is that of the lifeline, unless somebody else has that end as well: a process
+/// that was forked from it and runs no other program.
+pub(super) struct Parent(Option<OwnedFd>);
+
+impl Parent {
+    pub(super) fn behind(lifeline: impl AsFd) -> Self {
+        let made_by = rustix::net::sockopt::socket_peercred(lifeline).map(|made_by| made_by.pid);
+        Self(made_by.and_then(|parent| rustix::process::pidfd_open(parent, PidfdFlags::empty())).ok())
+    }
+
+    /// Waits until there is something on the lifeline, if only its end; false when the parent has ended.
+    pub(super) fn is_there(&self, lifeline: impl AsFd) -> bool {
+        let lifeline = PollFd::new(&lifeline, PollFlags::IN);
+        match &self.0 {
+            Some(parent) => {
+                let mut looks = [lifeline, PollFd::new(parent, PollFlags::IN)];
+                let polled = rustix::io::retry_on_intr(|| poll(&mut looks, None));
+                polled.is_err() || looks[1].revents().is_empty()
+            }
+            None => true,
+        }
+    }
+}
+
+/// Kills this process and what it has started: whoever it worked for is gone.
+pub(super) fn end_group() {
+    let me = rustix::process::getpid();
+    let _ = rustix::process::kill_process_group(me, Signal::KILL);
+    // Only where it has no group of its own.
+    let _ = rustix::process::kill_process(me, Signal::KILL);
 }
 
 fn apply(limit: Limit, value: u64) -> io::Result<()> {
@@ -125,7 +181,8 @@ fn apply(limit: Limit, value: u64) -> io::Result<()> {
 /// Passes on what the pool says, and ends the worker when the pool is gone.
 fn listen(mut lifeline: UnixStream, current: &Mutex<Current>) {
     let mut message = [0; MESSAGE_BYTES];
-    while lifeline.read_exact(&mut message).is_ok() {
+    let parent = Parent::behind(&lifeline);
+    while parent.is_there(&lifeline) && lifeline.read_exact(&mut message).is_ok() {
         let reason = if message[0] == 1 { Reason::Deadline } else { Reason::Cancelled };
         let task = u64::from_le_bytes(message[1..].try_into().expect("eight bytes"));
         let mut current = lock(current);
@@ -137,16 +194,17 @@ fn listen(mut lifeline: UnixStream, current: &Mutex<Current>) {
             current.stopped.push((task, reason));
         }
     }
-    let me = rustix::process::getpid();
-    let _ = rustix::process::kill_process_group(me, Signal::KILL);
-    // Only where it has no group of its own.
-    let _ = rustix::process::kill_process(me, Signal::KILL);
+    end_group();
 }
 
 struct Worker {
     tasks: Reader,
     replies: Writer,
     current: Arc<Mutex<Current>>,
+    /// The descriptors of the initializer, until it runs.
+    carried: Vec<OwnedFd>,
+    /// The contexts that it has, the last one last. The pool knows which.
+    contexts: VecDeque<(u64, Rc<Made>)>,
     may_spin: bool,
     /// How well spinning has paid: up with each that found a task, down with each that did not.
     spins: i32,
@@ -165,8 +223,7 @@ impl Worker {
             };
             self.replies.begin(head.task);
             let began = Instant::now();
-            let reply = self.perform(head.task, Offset(head.a), Offset(head.b), &body);
-            drop(body);
+            let reply = self.perform(&head, body);
             let mut reply = reply.into_frame(head.task, began.elapsed());
             while !reply.write(&mut self.replies).map_err(corrupt)? {
                 self.replies.wake_reader();
@@ -196,11 +253,32 @@ impl Worker {
         }
     }
 
-    fn perform(&self, task: u64, shim: Offset, function: Offset, body: &[u8]) -> Reply {
-        let (Some(shim), Some(function)) = (shim.address(), function.address()) else {
-            let reason = "its frame named a function that is not in the image".to_owned();
-            return Reply(Some(Err(TaskError::WorkerDied { reason })));
+    /// The context that a frame names, which it brings along if this does not have it.
+    fn context(&mut self, head: &Head, body: &mut Body) -> Option<Rc<Made>> {
+        if head.context == 0 {
+            return None;
+        }
+        if let Some((_, made)) = self.contexts.iter().find(|(number, _)| *number == head.context) {
+            return Some(Rc::clone(made));
+        }
+        let sent = (!body.apart.is_empty()).then(|| body.apart.remove(0))?;
+        let made = Rc::new(Made::new(sent));
+        self.contexts.push_back((head.context, Rc::clone(&made)));
+        if self.contexts.len() > CONTEXTS_MAX {
+            self.contexts.pop_front();
+        }
+        Some(made)
+    }
+
+    fn perform(&mut self, head: &Head, mut body: Body) -> Reply {
+        let task = head.task;
+        let context = self.context(head, &mut body);
+        let (Some(shim), Some(function)) = (Offset(head.a).address(), Offset(head.b).address()) else {
+            return Reply(Some(Err(TaskError::worker_died("its frame named a function that is not in the image"))));
         };
+        if task == 0 {
+            body.descriptors = std::mem::take(&mut self.carried);
+        }
         let interrupt = Arc::new(Interrupt::new());
         let stopped = {
             let mut current = lock(&self.current);
@@ -217,13 +295,13 @@ impl Worker {
         }
         // SAFETY: the pool wrote the offset of a shim, and runs the same image.
         let shim = unsafe { image::shim(shim) };
-        let mut reply = Reply::default();
+        let mut job = Job::new(context, Way::Pieces);
         let called = AssertUnwindSafe(|| {
-            park::with_task(&interrupt, None, Runs::Apart, || shim(function, body, &mut reply));
+            park::with_task(&interrupt, None, Runs::Apart, || shim(function, body, &mut job));
         });
         if let Err(payload) = catch_unwind(called) {
-            reply.0 = Some(Err(TaskError::of_unwind(payload)));
+            job.reply.0 = Some(Err(TaskError::of_unwind(payload)));
         }
-        reply
+        job.reply
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Feed {
     pipe: Option<OwnedFd>,
     input: Vec<u8>,
     written: usize,
+    is_wide: bool,
 }
 
 /// A pipe from a child, and what came out of it.
@@ -60,14 +61,21 @@ impl Feed {
     pub(super) fn new(pipe: Option<OwnedFd>, input: Vec<u8>) -> io::Result<Self> {
         let pipe = if input.is_empty() { None } else { pipe };
         set_nonblocking(pipe.as_ref())?;
-        Ok(Self { pipe, input, written: 0 })
+        Ok(Self { pipe, input, written: 0, is_wide: false })
     }
 
     fn step(&mut self) -> io::Result<Moved> {
         for _ in 0..STEP_MAX {
             let Some(pipe) = &self.pipe else { return Ok(Moved::Ended) };
-            match rustix::io::write(pipe, &self.input[self.written..]) {
-                Ok(bytes) => self.written += bytes,
+            let rest = &self.input[self.written..];
+            match rustix::io::write(pipe, rest) {
+                Ok(bytes) => {
+                    self.written += bytes;
+                    if rest.len() - bytes > PIPE_BYTES_WIDE && !self.is_wide {
+                        self.is_wide = true;
+                        widen(pipe);
+                    }
+                }
                 Err(Errno::AGAIN) => return Ok(Moved::Exhausted),
                 Err(Errno::INTR) => {}
                 // The child wants no more of it, which is its own affair.
@@ -100,9 +108,7 @@ impl Capture {
                 }
                 Ok(bytes) if bytes >= READ_BYTES && !self.is_wide => {
                     self.is_wide = true;
-                    // The system may have none to spare; then it goes on as it is.
-                    #[cfg(target_os = "linux")]
-                    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES_WIDE);
+                    widen(pipe);
                 }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Moved::Exhausted),
@@ -148,6 +154,15 @@ impl Exchange {
         self.stdout.pipe = None;
         self.stderr.pipe = None;
     }
+}
+
+/// Makes a pipe hold more, where the system can.
+fn widen(pipe: &OwnedFd) {
+    // It may have none to spare; then it goes on as it is.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES_WIDE);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
 }
 
 pub(super) fn set_nonblocking(pipe: Option<&OwnedFd>) -> io::Result<()> {

@@ -253,7 +253,7 @@ fn initializer_that_panics_breaks_the_pool() {
     let pool = build().build().unwrap();
     for _ in 0..3 {
         match pool.submit(|| 1).join_timeout(HANG) {
-            Err(TaskError::WorkerDied { reason }) => assert!(reason.contains("error in initializer"), "{reason}"),
+            Err(TaskError::WorkerDied { reason, .. }) => assert!(reason.contains("error in initializer"), "{reason}"),
             other => panic!("{other:?}"),
         }
     }

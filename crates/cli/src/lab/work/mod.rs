@@ -51,6 +51,8 @@ pub enum Task {
         /// Which file.
         path: PathBuf,
     },
+    /// Crash, with the process that this runs in.
+    Crash,
 }
 
 /// What a unit reports.
@@ -87,6 +89,7 @@ impl Unit {
             Task::Sum { bound } => Ok(cpu::sum_of_squares(*bound).to_string()),
             Task::Both { url, bound } => io::get(url, &mut waits).map(|hash| both(&hash, cpu::sum_of_squares(*bound))),
             Task::Hash { path } => files::hash(path, &mut waits),
+            Task::Crash => crash(),
         };
         self.report(start, waits, answer)
     }
@@ -97,7 +100,7 @@ impl Unit {
         let mut waits = Vec::new();
         let answer = match &self.task {
             Task::Get { url } => tasks::get(url, &mut waits).await,
-            Task::Sum { .. } => return self.perform(),
+            Task::Sum { .. } | Task::Crash => return self.perform(),
             Task::Both { url, bound } => {
                 let hash = tasks::get(url, &mut waits).await;
                 hash.map(|hash| both(&hash, cpu::sum_of_squares(*bound)))
@@ -116,6 +119,22 @@ impl Unit {
         FINISHED.fetch_add(1, Ordering::Relaxed);
         Done { timing: timeline::Unit { id: self.id, thread: usage::thread_id(), start, end, waits }, answer }
     }
+}
+
+/// Ends this process as a wild pointer would.
+fn crash() -> ! {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, setrlimit};
+        use nix::sys::signal::{Signal, raise};
+        // Many of these would fill a disk.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        // The handler of the standard library, which looks for overflows, lets the first one pass.
+        for _ in 0..2 {
+            let _ = raise(Signal::SIGSEGV);
+        }
+    }
+    std::process::abort()
 }
 
 /// The answer of a unit that fetches and sums.

@@ -132,14 +132,8 @@ impl Board {
         self.rung.notify_all();
     }
 
-    /// It listens, and what happened before was not heard. In one step: whoever waits for the first connection takes none of
-    /// these numbers for news.
-    fn listens(&self) {
-        let mut state = self.state();
-        state.tried = true;
-        state.numbers.iter_mut().for_each(|number| *number += 1);
-        drop(state);
-        self.rung.notify_all();
+    fn ring_all(&self) {
+        [Topic::Work, Topic::Ended, Topic::Stop].into_iter().for_each(|topic| self.ring(topic));
     }
 
     /// Commands to this worker are for us.
@@ -228,7 +222,10 @@ impl Board {
         let mut pause = Duration::from_millis(20);
         while !self.is_closed() {
             let listened = self.connect(client, keys).map(|line| {
-                self.listens();
+                // What happened in between was not heard. Before anybody is told that we listen, so that nobody takes it for news.
+                self.ring_all();
+                self.state().tried = true;
+                self.rung.notify_all();
                 pause = Duration::from_millis(20);
                 self.hear(line, keys);
             });

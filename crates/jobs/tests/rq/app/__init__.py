@@ -1,0 +1,1 @@
+# Makes a package of the functions that both sides call.

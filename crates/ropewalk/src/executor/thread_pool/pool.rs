@@ -337,7 +337,7 @@ impl Pool {
                 let reason = self.threads().broken.clone();
                 self.give_back(&refused);
                 refused.cancel(match reason {
-                    Some(reason) => TaskError::WorkerDied { reason },
+                    Some(reason) => TaskError::worker_died(reason),
                     None => TaskError::Shutdown,
                 });
             }
@@ -425,7 +425,7 @@ impl Pool {
                 if left == Left::Nobody {
                     // Nobody else would come for what is queued, and those that are blocked may wait for just that.
                     let reason = format!("the system could not start a thread: {error}");
-                    self.cancel_queued(|| TaskError::WorkerDied { reason: reason.clone() });
+                    self.cancel_queued(|| TaskError::worker_died(&reason));
                 }
             }
         }
@@ -435,7 +435,7 @@ impl Pool {
     fn break_down(&self, reason: String) {
         self.threads().broken.get_or_insert(reason.clone());
         self.queue.shutdown();
-        self.cancel_queued(|| TaskError::WorkerDied { reason: reason.clone() });
+        self.cancel_queued(|| TaskError::worker_died(&reason));
     }
 
     fn cancel_queued(&self, error: impl Fn() -> TaskError) {
