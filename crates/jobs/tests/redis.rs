@@ -608,6 +608,31 @@ fn strange_values_of_others_keep_no_job_from_its_end() {
     assert_eq!(place.broker.job(&id("b")).unwrap().unwrap().result.as_deref(), Some("3"));
 }
 
+/// What was heard before a look at the list that failed is told by the next one.
+#[test]
+fn end_that_could_not_be_told_is_told_later() {
+    let mut place = Place::new();
+    let user = place.prefix.replace(':', "-");
+    let acl = |place: &mut Place, rules: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg(&user).arg(rules).exec(&mut place.raw).unwrap();
+    };
+    acl(&mut place, &["on", ">secret", "~*", "&*", "+@all"]);
+    let url = server().url(&format!("user={user}&pass=secret"));
+    let broker = RedisBroker::at(url).prefix(place.prefix.clone()).open().unwrap();
+    let seen = broker.news(Topic::Ended);
+    let (mark, _) = broker.ended_since(None).unwrap();
+    acl(&mut place, &["-xrange"]);
+    place.send(&["XADD", "results:a", "*", "type", "1"]);
+    let until = Instant::now() + LIMIT;
+    while broker.news(Topic::Ended) == seen {
+        assert!(Instant::now() < until, "nobody heard it");
+        broker.wait(Topic::Ended, seen, LIMIT);
+    }
+    broker.ended_since(Some(mark)).unwrap_err();
+    acl(&mut place, &["+xrange"]);
+    assert_eq!(broker.ended_since(Some(mark)).unwrap(), (mark, vec![id("a")]));
+}
+
 /// Against the rule itself: by priority, and by arrival within one.
 #[test]
 fn places_of_priorities_are_those_of_a_sort() {

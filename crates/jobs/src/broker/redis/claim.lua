@@ -80,7 +80,8 @@ local function time_of(values) return (string.gsub(values[15] or '', '|', '')) e
 local function claim_from(q)
   local list = P .. ':queue:' .. q
   local has_ranks = call('EXISTS', P .. ':rw:priority:' .. q) == 1
-  local from, looked = 0, 0
+  -- Behind one that was taken there is often another. Of the others, no more is read than it takes to see that.
+  local from, looked, likely = 0, 0, true
   while #taken < max and #undecided < READ_MAX and looked < LOOK_MAX do
     local ids = call('LRANGE', list, from, from + math.min(CHUNK, max - #taken + 8) - 1)
     if #ids == 0 then break end
@@ -92,12 +93,18 @@ local function claim_from(q)
       local made, of = string.match(said[i] or '', '^([^|]*)|(.*)$')
       local goes = false
       if is_name(id) and (not of or knows[of]) then
-        local status, task = unpack(call('HMGET', key_of(id), 'status', 'rw_task'))
+        local values, status, task = likely and call('HMGET', key_of(id), unpack(FIELDS)), nil, nil
+        if values then
+          status, task = values[1], values[3]
+        else
+          status, task = unpack(call('HMGET', key_of(id), 'status', 'rw_task'))
+        end
+        likely = false
         -- Not there any more, cancelled, or in the list twice: rq skips those as well.
         if status ~= 'queued' then
           goes = true
         elseif every or not task or knows[task] then
-          local values = call('HMGET', key_of(id), unpack(FIELDS))
+          values = values or call('HMGET', key_of(id), unpack(FIELDS))
           -- Another job may have the same id by now.
           local known = every or task or (of and made == time_of(values))
           if not values[2] then
@@ -107,7 +114,7 @@ local function claim_from(q)
           -- What comes after one that is undecided waits for the verdict, so that the order is kept.
           elseif #undecided == 0 and (not values[8] or is_within_limit(values[8], values[9])) then
             take(q, id, values)
-            goes = true
+            goes, likely = true, true
           end
         end
       end

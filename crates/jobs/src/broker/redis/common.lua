@@ -75,7 +75,7 @@ end
 -- Ours has a number; rq's has none.
 local function is_ours(job) return job.rw_seq ~= nil end
 
--- What others wrote may be anything: a whole number, and rq's own if it is none.
+-- What others wrote may be anything: a whole number, or `default` if it is none.
 local NUMBER_MAX = 1e12
 local function number(text, default)
   local read = tonumber(text)
