@@ -33,9 +33,10 @@ local function prune(hash, is_over)
 end
 
 -- Whether somebody runs a job now, besides this execution.
-local function runs_elsewhere(id, exec)
-  for _, other in ipairs(call('ZRANGEBYSCORE', P .. ':executions:' .. id, sec + 1, '+inf')) do
-    if other ~= exec then return true end
+local function runs_elsewhere(job, exec)
+  for _, other in ipairs(call('ZRANGEBYSCORE', P .. ':executions:' .. job.id, sec + 1, '+inf')) do
+    local ends = other ~= exec and call('ZSCORE', registry('wip', job.origin), job.id .. ':' .. other)
+    if ends and tonumber(ends) >= sec then return true end
   end
   return false
 end
@@ -69,7 +70,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     if not job or job.status ~= 'started' then
       call('ZREM', registry('wip', q), member)
     elseif not call('ZSCORE', P .. ':rw:leases', member) then
-      if exec and runs_elsewhere(id, exec) then
+      if exec and runs_elsewhere(job, exec) then
         -- What an execution before it has left.
         call('ZREM', registry('wip', q), member)
         call('ZREM', P .. ':executions:' .. id, exec)
