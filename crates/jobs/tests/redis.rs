@@ -9,7 +9,7 @@
 mod redis_server;
 
 use redis_server::{Server, USER, prefix, server};
-use ropewalk_jobs::broker::{Beat, Broker, Claim, Enqueued, ErrorKind, Filter, Held, Running, Topic};
+use ropewalk_jobs::broker::{Beat, Broker, Claim, Control, Enqueued, ErrorKind, Filter, Held, Running, Topic};
 use ropewalk_jobs::job::{End, Failure, FailureKind, Lease, Outcome, WorkerId};
 use ropewalk_jobs::rq::data::Serializer;
 use ropewalk_jobs::state::Settled;
@@ -364,6 +364,429 @@ fn pickles_are_written_where_the_queue_wants_them() {
     let outcome = Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("3".into()) };
     assert_eq!(broker.settle(&[outcome]).unwrap(), [Settled::Recorded]);
     assert_eq!(place.broker.job(&id("a")).unwrap().unwrap().result.as_deref(), Some("3"));
+}
+
+/// What a Python program sends to run a job that it has popped, as far as others look at it.
+fn begin_in_python(place: &mut Place, id: &str, exec: &str, lease: &str) {
+    redis::pipe()
+        .cmd("LREM")
+        .arg(place.key("queue:default"))
+        .arg(1)
+        .arg(id)
+        .cmd("ZADD")
+        .arg(place.key("wip:default"))
+        .arg(lease)
+        .arg(format!("{id}:{exec}"))
+        .cmd("ZADD")
+        .arg(place.key(&format!("executions:{id}")))
+        .arg(lease)
+        .arg(exec)
+        .cmd("HSET")
+        .arg(place.key(&format!("job:{id}")))
+        .arg("status")
+        .arg("started")
+        .arg("worker_name")
+        .arg("python")
+        .exec(&mut place.raw)
+        .expect("commands of rq");
+}
+
+impl Place {
+    /// Sends a command whose second word is a key.
+    fn send(&mut self, command: &[&str]) {
+        let mut cmd = redis::cmd(command[0]);
+        cmd.arg(self.key(command[1]));
+        for part in &command[2..] {
+            cmd.arg(part);
+        }
+        cmd.exec(&mut self.raw).expect("a command");
+    }
+
+    fn status(&mut self, id: &str) -> String {
+        self.text(&["HGET", &format!("job:{id}"), "status"])
+    }
+
+    fn state(&self, name: &str) -> State {
+        self.broker.job(&id(name)).expect("an answer").expect("a job").state
+    }
+
+    /// Maintenance of this moment, whenever the last one was.
+    fn maintain(&mut self) {
+        self.send(&["DEL", "rw:maintained"]);
+        let fresh = RedisBroker::at(server().url(USER)).prefix(self.prefix.clone()).open().expect("a server");
+        fresh.tick().expect("a tick");
+    }
+
+    fn list(&mut self) -> Vec<String> {
+        let key = self.key("queue:default");
+        redis::cmd("LRANGE").arg(key).arg(0).arg(-1).query(&mut self.raw).expect("a list")
+    }
+}
+
+fn failed() -> End {
+    End::Failed(Failure::new(FailureKind::Error, "no rope"))
+}
+
+const FAR: &str = "99999999999";
+
+#[test]
+fn dependants_of_a_job_that_is_not_kept_run() {
+    let mut place = Place::new();
+    place.push("a", ADD, &[("result_ttl", "0")]);
+    place.push("f", ADD, &[("failure_ttl", "0")]);
+    for (child, parent, more) in [("b", "a", "0"), ("g", "f", "1")] {
+        place.push(child, ADD, &[("allow_dependency_failures", more)]);
+        place.send(&["LREM", "queue:default", "0", child]);
+        place.send(&["HSET", &format!("job:{child}"), "status", "deferred"]);
+        place.send(&["ZADD", "deferred:default", "1", child]);
+        place.send(&["SADD", &format!("job:{parent}:dependents"), child]);
+        place.send(&["SADD", &format!("job::{child}:dependencies"), parent]);
+    }
+    let leases = place.claim(&["app.tasks.add"]);
+    assert_eq!(place.settle(&leases[0], End::Done("3".into())), Settled::Recorded);
+    assert_eq!(place.settle(&leases[1], failed()), Settled::Recorded);
+    assert_eq!(place.list(), ["b", "g"]);
+    for gone in ["job:a", "job:f", "results:a", "results:f", "finished:default", "failed:default"] {
+        assert_eq!(place.text(&["EXISTS", gone]), "0", "{gone}");
+    }
+}
+
+#[test]
+fn job_of_ours_that_python_tries_again_later_is_moved() {
+    let mut place = Place::new();
+    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("t", "[]") }]).unwrap();
+    begin_in_python(&mut place, "a", "e1", FAR);
+    place.send(&["DEL", "wip:default"]);
+    place.send(&["HSET", "job:a", "status", "scheduled"]);
+    place.send(&["ZADD", "scheduled:default", FAR, "a"]);
+    assert_eq!(place.broker.tick().unwrap().due, 0);
+    place.send(&["ZADD", "scheduled:default", "1", "a"]);
+    assert_eq!(place.broker.tick().unwrap().due, 1);
+    assert_eq!((place.list(), place.state("a")), (vec!["a".to_owned()], State::Ready));
+}
+
+#[test]
+fn job_that_python_put_back_is_not_forgotten() {
+    let mut place = Place::new();
+    let mut job = NewJob { id: id("a"), ..NewJob::new("t", "[]") };
+    job.options.failure_ttl_ms = Some(20);
+    place.broker.enqueue(&[job]).unwrap();
+    let lease = place.claim(&["t"]).remove(0);
+    assert_eq!(place.settle(&lease, failed()), Settled::Recorded);
+    // rq's requeue: its time to live stays.
+    place.send(&["ZREM", "failed:default", "a"]);
+    place.send(&["HSET", "job:a", "status", "queued"]);
+    place.send(&["RPUSH", "queue:default", "a"]);
+    let until = place.broker.now() + Duration::from_millis(100);
+    while place.broker.now() < until {
+        thread::yield_now();
+    }
+    assert_eq!(place.broker.tick().unwrap().forgotten, 0);
+    assert_eq!(place.state("a"), State::Ready);
+    assert_eq!(place.claim(&["t"]).len(), 1);
+    assert_eq!(place.text(&["TTL", "job:a"]), "-1");
+}
+
+#[test]
+fn job_that_python_took_over_is_left_to_it() {
+    let mut place = Place::new();
+    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("t", "[]") }]).unwrap();
+    let lease = place.claim(&["t"]).remove(0);
+    // Our lease is over by both books; rq's maintenance was first, and another worker has begun.
+    let member = format!("a:{}", lease.exec);
+    place.send(&["ZADD", "rw:leases", "1", &member]);
+    place.send(&["ZREM", "wip:default", &member]);
+    begin_in_python(&mut place, "a", "e2", FAR);
+    assert_eq!(place.broker.tick().unwrap().recovered, 0);
+    // And what an execution before has left takes nothing from the one that runs.
+    place.send(&["ZADD", "wip:default", "1", "a:e1"]);
+    place.maintain();
+    assert_eq!(place.state("a"), State::Leased);
+    assert_eq!(place.text(&["ZSCORE", "wip:default", "a:e2"]), FAR);
+    assert_eq!(place.text(&["ZSCORE", "wip:default", "a:e1"]), "");
+    assert_eq!(place.settle(&lease, End::Done("1".into())), Settled::Lost);
+}
+
+#[test]
+fn ids_that_are_none_of_ours_stay_where_they_are() {
+    let mut place = Place::new();
+    let long = "x".repeat(129);
+    place.push(&long, ADD, &[]);
+    place.push("a.b", ADD, &[]);
+    place.push("a", ADD, &[]);
+    let leases = place.claim(&["app.tasks.add"]);
+    assert_eq!(leases.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(place.broker.claim(&claim(None, 10)).unwrap(), []);
+    assert_eq!(place.list(), [long, "a.b".to_owned()]);
+}
+
+/// The answer to a claim may be lost. After a sign of life, rq's own rule holds.
+#[test]
+fn job_of_python_that_never_began_goes_back() {
+    let mut place = Place::new();
+    place.push("a", ADD, &[]);
+    let lose = |place: &mut Place, beats: bool| {
+        let lease = place.claim(&["app.tasks.add"]).remove(0);
+        if beats {
+            let claimed = place.broker.now() + Duration::from_millis(5);
+            while place.broker.now() < claimed {
+                thread::yield_now();
+            }
+            let running = vec![Running { id: lease.id.clone(), exec: lease.exec, progress: None }];
+            let beat = Beat {
+                worker: WorkerId::of("w"),
+                queues: vec!["default".into()],
+                concurrency: 1,
+                running,
+                lease: Duration::from_secs(30),
+                leaving: false,
+            };
+            // After a long silence, too, the execution is whole.
+            let execution = format!("execution:a:{}", lease.exec);
+            place.send(&["DEL", &execution]);
+            assert_eq!(place.broker.heartbeat(&beat).unwrap(), [Held::Held]);
+            for field in ["id", "job_id", "created_at", "last_heartbeat", "worker_name"] {
+                assert_ne!(place.text(&["HGET", &execution, field]), "", "{field}");
+            }
+        }
+        place.send(&["ZADD", "rw:leases", "1", &format!("a:{}", lease.exec)]);
+        place.broker.tick().unwrap();
+        place.status("a")
+    };
+    assert_eq!(lose(&mut place, false), "queued");
+    assert_eq!(lose(&mut place, false), "queued");
+    assert_eq!(lose(&mut place, true), "failed");
+}
+
+#[test]
+fn job_with_needs_is_not_run_before_its_time() {
+    let mut place = Place::new();
+    let due = Some(place.broker.now() + Duration::from_secs(86_400));
+    let needs = vec![ropewalk_jobs::Need { id: id("a"), when: ropewalk_jobs::When::Done }];
+    let job = |name: &str| NewJob { id: id(name), ..NewJob::new("t", "[]") };
+    place.broker.enqueue(&[job("a"), NewJob { needs: needs.clone(), due, ..job("b") }]).unwrap();
+    // A worker of rq's lets go what stands here.
+    assert_eq!(place.text(&["SCARD", "job:a:dependents"]), "0");
+    // One that is there already, from elsewhere: maintenance looks at its time.
+    place.broker.enqueue(&[NewJob { due, ..job("c") }]).unwrap();
+    place.send(&["ZREM", "scheduled:default", "c"]);
+    place.send(&["HSET", "job:c", "status", "ready_to_enqueue"]);
+    place.send(&["ZADD", "ready:default", "1", "c"]);
+    place.maintain();
+    assert_eq!(place.state("c"), State::Scheduled);
+    let lease = place.claim(&["t"]).remove(0);
+    assert_eq!(place.settle(&lease, End::Done("1".into())), Settled::Recorded);
+    assert_eq!(place.state("b"), State::Scheduled);
+}
+
+#[test]
+fn stop_of_a_run_is_not_one_of_the_next() {
+    let mut place = Place::new();
+    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("t", "[]") }]).unwrap();
+    begin_in_python(&mut place, "a", "e1", FAR);
+    place.broker.control(&Control::Stop(id("a"))).unwrap();
+    place.send(&["DEL", "wip:default"]);
+    place.send(&["HSET", "job:a", "status", "queued"]);
+    place.send(&["RPUSH", "queue:default", "a"]);
+    let lease = place.claim(&["t"]).remove(0);
+    assert_eq!(place.settle(&lease, failed()), Settled::Recorded);
+    assert_eq!(place.state("a"), State::Failed);
+}
+
+#[test]
+fn strange_values_of_others_keep_no_job_from_its_end() {
+    let mut place = Place::new();
+    place.push("a", ADD, &[("retries_left", "1"), ("retry_intervals", "[oops")]);
+    place.push("b", ADD, &[("result_ttl", "soon"), ("repeats_left", "many"), ("repeat_intervals", "{}")]);
+    place.push("c", ADD, &[("failure_ttl", "1e300"), ("retries_left", "nan")]);
+    place.send(&["SET", "results:b", "mine"]);
+    let leases = place.claim(&["app.tasks.add"]);
+    assert_eq!(place.settle(&leases[0], failed()), Settled::Recorded);
+    assert_eq!(place.settle(&leases[1], End::Done("3".into())), Settled::Recorded);
+    assert_eq!(place.settle(&leases[2], failed()), Settled::Recorded);
+    assert_eq!(["a", "b", "c"].map(|id| place.status(id)), ["queued", "finished", "failed"]);
+    assert_eq!(place.broker.job(&id("b")).unwrap().unwrap().result.as_deref(), Some("3"));
+}
+
+/// What was heard before a look at the list that failed is told by the next one.
+#[test]
+fn end_that_could_not_be_told_is_told_later() {
+    let mut place = Place::new();
+    let user = place.prefix.replace(':', "-");
+    let acl = |place: &mut Place, rules: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg(&user).arg(rules).exec(&mut place.raw).unwrap();
+    };
+    acl(&mut place, &["on", ">secret", "~*", "&*", "+@all"]);
+    let url = server().url(&format!("user={user}&pass=secret"));
+    let broker = RedisBroker::at(url).prefix(place.prefix.clone()).open().unwrap();
+    let seen = broker.news(Topic::Ended);
+    let (mark, _) = broker.ended_since(None).unwrap();
+    acl(&mut place, &["-xrange"]);
+    place.send(&["XADD", "results:a", "*", "type", "1"]);
+    let until = Instant::now() + LIMIT;
+    while broker.news(Topic::Ended) == seen {
+        assert!(Instant::now() < until, "nobody heard it");
+        broker.wait(Topic::Ended, seen, LIMIT);
+    }
+    broker.ended_since(Some(mark)).unwrap_err();
+    acl(&mut place, &["+xrange"]);
+    assert_eq!(broker.ended_since(Some(mark)).unwrap(), (mark, vec![id("a")]));
+}
+
+/// Against the rule itself: by priority, and by arrival within one.
+#[test]
+fn places_of_priorities_are_those_of_a_sort() {
+    let mut place = Place::new();
+    let mut rng = fastrand::Rng::with_seed(11);
+    let mut expected: Vec<(i32, String)> = Vec::new();
+    for n in 0..3_000 {
+        let (name, priority) = (format!("j{n}"), if n < 2_400 { 0 } else { rng.i32(-3..4) });
+        let at = expected.iter().position(|(other, _)| *other < priority).unwrap_or(expected.len());
+        expected.insert(at, (priority, name));
+    }
+    let mut jobs: Vec<(usize, NewJob)> = expected
+        .iter()
+        .map(|(priority, name)| {
+            let job = NewJob { id: id(name), priority: *priority, ..NewJob::new("t", "[]") };
+            (name[1..].parse().unwrap(), job)
+        })
+        .collect();
+    jobs.sort_by_key(|(n, _)| *n);
+    let jobs: Vec<NewJob> = jobs.into_iter().map(|(_, job)| job).collect();
+    for some in jobs.chunks(500) {
+        place.broker.enqueue(some).unwrap();
+    }
+    assert!(place.list() == expected.into_iter().map(|(_, name)| name).collect::<Vec<_>>());
+    // What is released goes before the others of its priority.
+    let first = place.broker.claim(&claim(None, 1)).unwrap().remove(0);
+    assert_eq!(place.settle(&first, End::Release), Settled::Recorded);
+    assert_eq!(place.list()[0], first.id.as_str());
+    assert_eq!(place.broker.control(&Control::Empty("default".into())).unwrap(), 3_000);
+    assert_eq!(place.text(&["EXISTS", "rw:priority:default"]), "0");
+}
+
+#[test]
+fn keeper_rests_while_a_scheduler_of_python_is_at_work() {
+    let mut place = Place::new();
+    let due = Some(place.broker.now() + Duration::from_secs(3_600));
+    place.broker.enqueue(&[NewJob { id: id("a"), due, ..NewJob::new("t", "[]") }]).unwrap();
+    place.send(&["SET", "scheduler-lock:default", "python"]);
+    place.send(&["ZADD", "rw:due", "1", "a"]);
+    place.send(&["ZADD", "scheduled:default", "1", "a"]);
+    let ticked = place.broker.tick().unwrap();
+    assert_eq!((ticked.due, ticked.more, ticked.next_due), (0, false, None));
+}
+
+#[test]
+fn jobs_of_others_are_read_once() {
+    let mut place = Place::new();
+    for n in 0..200 {
+        place.push(&format!("p{n}"), br#"["app.tasks.other", null, [], {}]"#, &[]);
+    }
+    place.push("a", ADD, &[]);
+    assert_eq!(place.claim(&["app.tasks.add"]).len(), 1);
+    let before = place.broker.traffic().1;
+    assert_eq!(place.claim(&["app.tasks.add"]), []);
+    assert_eq!(place.broker.traffic().1, before + 1);
+    // Another worker need not read them either, and one that knows them takes them.
+    let other = RedisBroker::at(server().url(USER)).prefix(place.prefix.clone()).open().unwrap();
+    let before = other.traffic().1;
+    assert_eq!(other.claim(&claim(Some(&["app.tasks.other"]), 10)).unwrap().len(), 10);
+    assert_eq!(other.traffic().1, before + 1);
+    // The same id, another job: it is read again.
+    place.send(&["HSET", "job:p10", "data", std::str::from_utf8(ADD).unwrap(), "created_at", "2026-11-23T10:57:46Z"]);
+    let leases = other.claim(&claim(Some(&["app.tasks.other"]), 1)).unwrap();
+    assert_eq!(leases[0].id, id("p11"));
+    // What a Python worker takes is not kept for ever.
+    place.send(&["DEL", "job:p199"]);
+    place.maintain();
+    assert_eq!(place.text(&["HEXISTS", "rw:functions", "p199"]), "0");
+    assert_eq!(place.text(&["HEXISTS", "rw:functions", "p198"]), "1");
+}
+
+/// Books of ours about jobs that ended, or were taken, where nobody knows of them.
+#[test]
+fn books_of_what_python_did_are_cleared() {
+    let mut place = Place::new();
+    let unique = |key: &str| Some(ropewalk_jobs::Unique { key: key.into(), window_ms: None });
+    let needs = |when| vec![ropewalk_jobs::Need { id: id("a"), when }];
+    let job = |name: &str| NewJob { id: id(name), ..NewJob::new("t", "[]") };
+    place
+        .broker
+        .enqueue(&[
+            NewJob { unique: unique("k"), priority: 3, ..job("a") },
+            NewJob { unique: unique("l"), ..job("x") },
+            NewJob { needs: needs(ropewalk_jobs::When::Ended), ..job("b") },
+            job("c"),
+            job("d"),
+        ])
+        .unwrap();
+    place.broker.control(&Control::Cancel(id("c"))).unwrap();
+    place.send(&["DEL", "job:c"]);
+    // A need that was deleted is as one that was cancelled.
+    let on_d = vec![ropewalk_jobs::Need { id: id("d"), when: ropewalk_jobs::When::Done }];
+    place.broker.enqueue(&[NewJob { needs: on_d, ..job("e") }]).unwrap();
+    place.send(&["DEL", "job:d"]);
+    begin_in_python(&mut place, "a", "e1", FAR);
+    place.send(&["DEL", "wip:default"]);
+    place.send(&["HSET", "job:a", "status", "finished"]);
+    place.maintain();
+    for gone in ["rw:priority:default", "rw:needed:a"] {
+        assert_eq!(place.text(&["EXISTS", gone]), "0", "{gone}");
+    }
+    assert_eq!((place.state("b"), place.state("e")), (State::Ready, State::Canceled));
+    assert_eq!(place.text(&["HEXISTS", "rw:taken", "k"]), "0");
+    assert_eq!(place.text(&["HEXISTS", "rw:taken", "l"]), "1");
+    assert_eq!(place.text(&["ZSCORE", "canceled:default", "c"]), "");
+}
+
+/// More wait than one maintenance looks at: it goes on where it was.
+#[test]
+fn maintenance_comes_to_every_job_that_waits() {
+    let mut place = Place::new();
+    let job = |name: &str| NewJob { id: id(name), ..NewJob::new("t", "[]") };
+    let on = |name: &str| vec![ropewalk_jobs::Need { id: id(name), when: ropewalk_jobs::When::Ended }];
+    place.broker.enqueue(&[job("a"), job("b")]).unwrap();
+    let waiting: Vec<NewJob> = (0..1_000).map(|n| NewJob { needs: on("a"), ..job(&format!("j{n}")) }).collect();
+    for some in waiting.chunks(500) {
+        place.broker.enqueue(some).unwrap();
+    }
+    place.broker.enqueue(&[NewJob { needs: on("b"), ..job("z") }]).unwrap();
+    place.send(&["ZADD", "deferred:default", FAR, "z"]);
+    place.send(&["HSET", "job:b", "status", "finished"]);
+    place.maintain();
+    assert_eq!(place.state("z"), State::Waiting);
+    place.maintain();
+    assert_eq!(place.state("z"), State::Ready);
+}
+
+#[test]
+fn rate_limits_of_python_hold_on_every_way_to_the_queue() {
+    let mut place = Place::new();
+    let limited = [("rate_limit_key", "k"), ("rate_limit_concurrency", "1")];
+    place.push("a", ADD, &[("retries_left", "1"), ("retry_intervals", "[60]"), limited[0], limited[1]]);
+    place.push("b", ADD, &limited);
+    place.send(&["LREM", "queue:default", "0", "b"]);
+    place.send(&["HSET", "job:b", "status", "rate_limited"]);
+    place.send(&["SADD", "rl-keys", "k"]);
+    place.send(&["HSET", "rl:k", "concurrency", "1"]);
+    place.send(&["ZADD", "rl:k:allowed", "1", "a"]);
+    place.send(&["ZADD", "rl:k:rate_limited", "1", "b"]);
+    let lease = place.claim(&["app.tasks.add"]).remove(0);
+    // It waits for its next try, and lets the other one go first.
+    assert_eq!(place.settle(&lease, failed()), Settled::Recorded);
+    assert_eq!((place.status("a"), place.status("b")), ("scheduled".into(), "queued".into()));
+    let lease = place.claim(&["app.tasks.add"]).remove(0);
+    place.send(&["ZADD", "scheduled:default", "1", "a"]);
+    place.broker.tick().unwrap();
+    assert_eq!(place.status("a"), "rate_limited");
+    assert_eq!(place.settle(&lease, failed()), Settled::Recorded);
+    assert_eq!(place.status("a"), "queued");
+    place.broker.control(&Control::Requeue(id("b"))).unwrap();
+    assert_eq!(place.status("b"), "rate_limited");
+    let lease = place.claim(&["app.tasks.add"]).remove(0);
+    assert_eq!(place.settle(&lease, End::Done("3".into())), Settled::Recorded);
+    assert_eq!((place.status("a"), place.status("b")), ("finished".into(), "queued".into()));
 }
 
 /// A directory of one test.

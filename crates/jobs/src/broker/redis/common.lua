@@ -59,7 +59,7 @@ end
 local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_due', 'rw_needs', 'rw_unique', 'rw_window',
   'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
   'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
-  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key'}
+  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency'}
 
 -- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
 local function look(id)
@@ -75,15 +75,33 @@ end
 -- Ours has a number; rq's has none.
 local function is_ours(job) return job.rw_seq ~= nil end
 
+-- What others wrote may be anything: a whole number, or `default` if it is none.
+local NUMBER_MAX = 1e12
+local function number(text, default)
+  local read = tonumber(text)
+  if not read or read ~= read then return default end
+  return math.floor(math.max(-NUMBER_MAX, math.min(read, NUMBER_MAX)))
+end
+-- The same of a list of seconds.
+local function intervals_of(text)
+  local fine, read = pcall(cjson.decode, text or '[0]')
+  local intervals = {}
+  for _, each in ipairs(fine and type(read) == 'table' and read or {}) do
+    intervals[#intervals + 1] = math.max(0, number(each, 0))
+  end
+  return intervals
+end
+
 local function is_ended(status)
   return status == 'finished' or status == 'failed' or status == 'stopped' or status == 'canceled'
 end
 
 local function rank_of(q, id) return tonumber(call('ZSCORE', P .. ':rw:priority:' .. q, id) or 0) end
 
--- Puts a job into its queue's list: behind those of its priority or, at the front, before them. Only jobs with a priority
--- and those that pass them are touched, so a queue without any is as fast as rq's own.
+-- Puts a job into its queue's list: behind those of its priority or, at the front, before them. A queue in which nobody has a
+-- priority is as fast as rq's own; in the others the place is looked for by halves.
 local queues = {}
+local PASSED_MAX = 1000
 local function push(q, id, priority, front)
   local list, ranks = P .. ':queue:' .. q, P .. ':rw:priority:' .. q
   priority = tonumber(priority or 0)
@@ -97,27 +115,33 @@ local function push(q, id, priority, front)
     call(front and 'LPUSH' or 'RPUSH', list, id)
     return
   end
-  local from_left = priority > 0 or (front and priority == 0)
-  local pop, back = from_left and 'LPOP' or 'RPOP', from_left and 'LPUSH' or 'RPUSH'
-  local passed = {}
-  while true do
-    local other = call(pop, list)
-    if not other then break end
+  local function is_behind(other)
     local theirs = rank_of(q, other)
-    local passes
-    if from_left then
-      passes = theirs > priority or (theirs == priority and not front)
-    else
-      passes = theirs < priority or (theirs == priority and front)
-    end
-    if not passes then
-      call(back, list, other)
-      break
-    end
-    passed[#passed + 1] = other
+    return theirs < priority or (front and theirs == priority)
   end
-  call(back, list, id)
-  for i = #passed, 1, -1 do call(back, list, passed[i]) end
+  -- Most come last, or first.
+  local last = call('LINDEX', list, -1)
+  if not last or not is_behind(last) then
+    call('RPUSH', list, id)
+    return
+  end
+  -- The first that is behind it. The list is in order, but for what Python has pushed to its end.
+  local low, high = 0, call('LLEN', list) - 1
+  local from_end = high
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if is_behind(call('LINDEX', list, middle)) then high = middle else low = middle + 1 end
+  end
+  if low == 0 then
+    call('LPUSH', list, id)
+  elseif from_end - low < PASSED_MAX then
+    -- An insertion looks from the left; from the right it is shorter.
+    local passed = call('LRANGE', list, low, -1)
+    call('LTRIM', list, 0, low - 1)
+    call('RPUSH', list, id, unpack(passed))
+  else
+    call('LINSERT', list, 'BEFORE', call('LINDEX', list, low), id)
+  end
 end
 
 -- An execution ends or is taken away: rq's books of it, and ours.
@@ -164,6 +188,49 @@ local function to_queue(job, front, ...)
   push(job.origin, job.id, job.rw_priority, front)
 end
 
+-- rq's rate limit: those whose turn it is go to their queue. The same rule as rq's own script.
+local function acquire(key)
+  local base = P .. ':rl:' .. key
+  local limit = number(call('HGET', base, 'concurrency'), 0)
+  while call('ZCARD', base .. ':allowed') < limit do
+    local first = call('ZPOPMIN', base .. ':rate_limited')
+    if not first[1] then return end
+    local job = look(first[1])
+    if job and job.status == 'rate_limited' then
+      call('ZADD', base .. ':allowed', sec, job.id)
+      to_queue(job, job.enqueue_at_front == '1')
+    end
+  end
+end
+local function release(job)
+  if job.rate_limit_key then
+    call('ZREM', P .. ':rl:' .. job.rate_limit_key .. ':allowed', job.id)
+    acquire(job.rate_limit_key)
+  end
+end
+-- After a move: a job that neither runs nor is in its queue holds nobody back.
+local function release_unless_active(job)
+  if not job.rate_limit_key then return end
+  local status = call('HGET', key_of(job.id), 'status')
+  if status ~= 'queued' and status ~= 'started' then release(job) end
+end
+-- To its queue from elsewhere; one with a rate limit of rq's when its turn comes.
+local function admit(job, front)
+  local key = job.rate_limit_key
+  local base = key and P .. ':rl:' .. key
+  if key and job.rate_limit_concurrency and call('HEXISTS', base, 'concurrency') == 0 then
+    call('SADD', P .. ':rl-keys', key)
+    call('HSET', base, 'concurrency', job.rate_limit_concurrency)
+  end
+  if not key or call('ZSCORE', base .. ':allowed', job.id) or number(call('HGET', base, 'concurrency'), 0) < 1 then
+    to_queue(job, front)
+  else
+    set(job.id, 'status', 'rate_limited')
+    call('ZADD', base .. ':rate_limited', sec, job.id)
+    acquire(key)
+  end
+end
+
 -- `due` in milliseconds, as text or number. rq looks at whole seconds: rounded up, so that it never is early.
 local function to_schedule(job, due, ...)
   call('SADD', P .. ':queues', P .. ':queue:' .. job.origin)
@@ -182,7 +249,7 @@ local function finish(job, status, ...)
   set(id, 'status', status, 'ended_at', NOW, ...)
   if job.rw_stop or job.rw_needs then call('HDEL', key_of(id), 'rw_stop', 'rw_needs') end
   local done = status == 'finished'
-  local seconds = tonumber(done and (job.result_ttl or 500) or (job.failure_ttl or 31536000))
+  local seconds = done and number(job.result_ttl, 500) or not done and number(job.failure_ttl, 31536000)
   local name = done and 'finished' or status == 'canceled' and 'canceled' or 'failed'
   if is_ours(job) then
     local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
@@ -197,8 +264,10 @@ local function finish(job, status, ...)
   end
   if status == 'stopped' then call('ZADD', registry('rw:stopped', q), sec + math.max(seconds, 0), id) end
   if real and seconds > 0 and (name ~= 'canceled' or is_ours(job)) then
+    -- Ours are forgotten by a tick, which takes them out of the registries too; Redis comes after it.
+    local expires = is_ours(job) and seconds + 60 or seconds
     for _, key in ipairs({key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies'}) do
-      call('EXPIRE', key, seconds)
+      call('EXPIRE', key, expires)
     end
   elseif real and seconds < 0 then
     call('PERSIST', P .. ':results:' .. id)
@@ -207,7 +276,8 @@ local function finish(job, status, ...)
     local taken = call('HGET', P .. ':rw:taken', job.rw_unique)
     if taken and string.match(taken, '|(.*)$') == id then call('HDEL', P .. ':rw:taken', job.rw_unique) end
   end
-  ended[#ended + 1] = {id = id, status = status}
+  -- rq keeps nothing of a job whose time to live is 0. Whoever needs it is told first.
+  ended[#ended + 1] = {id = id, status = status, drops = seconds == 0 and name ~= 'canceled' and not is_ours(job) and job}
 end
 
 -- Whether a job may not take this key, and who has it. One that ended elsewhere has given it back.
@@ -243,7 +313,7 @@ local function met(job)
   if job.rw_due and tonumber(job.rw_due) > now then
     to_schedule(job, job.rw_due)
   else
-    to_queue(job, job.enqueue_at_front == '1')
+    admit(job, job.enqueue_at_front == '1')
   end
 end
 
@@ -268,6 +338,13 @@ local function is_released(job)
     if status and status ~= 'finished' and not (status == 'failed' and job.allow_dependency_failures == '1') then return false end
   end
   return true
+end
+
+local function forget(job)
+  local id = job.id
+  leave(job)
+  call('DEL', key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies',
+    P .. ':rw:needed:' .. id, P .. ':executions:' .. id)
 end
 
 -- Goes on from everything that has ended in this step to those that need it, and from there on: along a list, because a
@@ -313,6 +390,10 @@ local function tell()
         if not member then call('SREM', dependents, job.id) end
       end
     end
+    if on.drops then
+      on.drops.status = on.status
+      forget(on.drops)
+    end
   end
 end
 
@@ -332,45 +413,25 @@ local function done(answer)
   return answer
 end
 
-local function forget(job)
-  local id = job.id
-  leave(job)
-  call('DEL', key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies',
-    P .. ':rw:needed:' .. id, P .. ':executions:' .. id)
-end
-
--- rq's rate limit: those whose turn it is go to their queue. The same rule as rq's own script.
-local function acquire(key)
-  local base = P .. ':rl:' .. key
-  local limit = tonumber(call('HGET', base, 'concurrency') or 0)
-  while call('ZCARD', base .. ':allowed') < limit do
-    local first = call('ZPOPMIN', base .. ':rate_limited')
-    if not first[1] then return end
-    local job = look(first[1])
-    if job and job.status == 'rate_limited' then
-      call('ZADD', base .. ':allowed', sec, job.id)
-      to_queue(job, job.enqueue_at_front == '1')
-    end
-  end
-end
-local function release(job)
-  if job.rate_limit_key then
-    call('ZREM', P .. ':rl:' .. job.rate_limit_key .. ':allowed', job.id)
-    acquire(job.rate_limit_key)
-  end
-end
-
 -- One record of how an execution ended, where rq reads it. `fields` end with the value or the text.
 local function record(job, exec, kind, ...)
-  call('XADD', P .. ':results:' .. job.id, 'MAXLEN', '~', '10', '*', 'type', kind, 'worker_name', job.worker_name or '',
-    'execution_id', exec, 'execution_started_at', float(tonumber(job.rw_started or now)), 'execution_ended_at', float(now), ...)
+  local results = P .. ':results:' .. job.id
+  local add = {'XADD', results, 'MAXLEN', '~', '10', '*', 'type', kind, 'worker_name', job.worker_name or '',
+    'execution_id', exec, 'execution_started_at', float(number(job.rw_started, now)), 'execution_ended_at', float(now), ...}
+  local answer = redis.pcall(unpack(add))
+  if type(answer) == 'table' and answer.err then
+    -- What is no stream there is nobody's result, and may not keep the job from its end.
+    if not string.find(answer.err, 'WRONGTYPE', 1, true) then error(answer.err) end
+    call('DEL', results)
+    call(unpack(add))
+  end
 end
 
 -- Another try of a job of rq's, by its own rule: whether there was one left.
 local function retried(job)
-  local left = tonumber(job.retries_left or 0)
+  local left = number(job.retries_left, 0)
   if left <= 0 then return false end
-  local intervals = cjson.decode(job.retry_intervals or '[0]')
+  local intervals = intervals_of(job.retry_intervals)
   local interval = intervals[math.max(#intervals - left, 0) + 1] or 0
   if interval == 0 then
     to_queue(job, job.enqueue_at_front_on_retry == '1', 'retries_left', left - 1)

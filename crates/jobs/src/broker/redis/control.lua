@@ -31,7 +31,8 @@ local function requeue(job)
   leave(job)
   call('PERSIST', key_of(job.id))
   call('HDEL', key_of(job.id), 'rw_failure', 'rw_progress', 'rw_due', 'rw_exec', 'rw_settled', 'rw_failures', 'rw_crashes')
-  to_queue(job, false, 'started_at', '', 'ended_at', '')
+  set(job.id, 'started_at', '', 'ended_at', '')
+  admit(job, false)
   return {'ok', 1}
 end
 
@@ -52,6 +53,8 @@ elseif verb == 'empty' then
     if x == y then return a.id < b.id end
     return x < y
   end)
+  -- All at once; to take them out one by one would look through the rest for each.
+  call('DEL', queue, P .. ':rw:priority:' .. id)
   local emptied = 0
   for _, job in ipairs(found) do
     -- A job before it may have been what it needed.

@@ -36,7 +36,8 @@ for i, job in ipairs(jobs) do
   answers[i] = answer
   if answer == '' then
     job.rw_seq = whole(last + i)
-    local open, broken, only_done = {}, nil, true
+    -- A worker of rq's that lets it go looks at no time.
+    local open, broken, only_done = {}, nil, not (job.rw_due and tonumber(job.rw_due) > now)
     for _, need in ipairs(job.needs) do
       local status = call('HGET', key_of(need.id), 'status')
       -- A need of a duplicate in the same batch may lead to nothing: then it is as if it had been cancelled.

@@ -14,14 +14,16 @@ local answers, first = {}, ''
 for i = 1, running do
   local id, exec, progress = arg(), arg(), arg()
   local member = id .. ':' .. exec
-  local values = call('HMGET', key_of(id), 'status', 'origin', 'rw_stop')
+  local values = call('HMGET', key_of(id), 'status', 'origin', 'rw_stop', 'rw_started')
   local wip = registry('wip', values[2] or 'default')
   if values[1] ~= 'started' or not call('ZSCORE', wip, member) then
     answers[i] = 'lost'
   else
     call('ZADD', wip, sec + seconds, member)
     call('ZADD', P .. ':rw:leases', steady + lease, member)
-    call('HSET', P .. ':execution:' .. member, 'last_heartbeat', float(now))
+    -- All of it: after a long silence Redis has forgotten it.
+    call('HSET', P .. ':execution:' .. member, 'id', exec, 'job_id', id, 'created_at', float(number(values[4], now)),
+      'last_heartbeat', float(now), 'worker_name', worker)
     call('EXPIRE', P .. ':execution:' .. member, seconds)
     call('ZADD', P .. ':executions:' .. id, sec + seconds + 60, exec)
     call('EXPIRE', P .. ':executions:' .. id, seconds + 60)

@@ -10,6 +10,37 @@ if not call('SET', P .. ':rw:maintained', '1', 'EX', every, 'NX') then return {-
 local STUCK = 60
 local moved = 0
 
+-- Sorted sets may be longer than one step should look through: each time the next part of it, and round again.
+local cursors = P .. ':rw:cursors'
+local function part_of(set_of)
+  local from = number(call('HGET', cursors, set_of), 0)
+  local members = call('ZRANGE', set_of, from, from + max - 1)
+  return members, function(stay)
+    if #members < max then
+      if from > 0 then call('HDEL', cursors, set_of) end
+    else
+      call('HSET', cursors, set_of, from + stay)
+    end
+  end
+end
+-- The same of a hash; `is_over` says of a field and its value whether it can go.
+local function prune(hash, is_over)
+  local place, pairs_of = unpack(call('HSCAN', hash, call('HGET', cursors, hash) or '0', 'COUNT', max))
+  for i = 1, #pairs_of, 2 do
+    if is_over(pairs_of[i], pairs_of[i + 1]) then call('HDEL', hash, pairs_of[i]) end
+  end
+  if place == '0' then call('HDEL', cursors, hash) else call('HSET', cursors, hash, place) end
+end
+
+-- Whether somebody runs a job now, besides this execution.
+local function runs_elsewhere(job, exec)
+  for _, other in ipairs(call('ZRANGEBYSCORE', P .. ':executions:' .. job.id, sec + 1, '+inf')) do
+    local ends = other ~= exec and call('ZSCORE', registry('wip', job.origin), job.id .. ':' .. other)
+    if ends and tonumber(ends) >= sec then return true end
+  end
+  return false
+end
+
 -- One whose worker of rq's is gone.
 local function abandon(job, exec)
   unlease(job, exec)
@@ -26,7 +57,7 @@ local function abandon(job, exec)
     record(job, exec, 2, 'exc_string', ABANDONED)
     finish(job, 'failed')
   end
-  if is_ended(call('HGET', key_of(job.id), 'status') or 'finished') then release(job) end
+  release_unless_active(job)
   tell()
   moved = moved + 1
 end
@@ -39,7 +70,14 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     if not job or job.status ~= 'started' then
       call('ZREM', registry('wip', q), member)
     elseif not call('ZSCORE', P .. ':rw:leases', member) then
-      abandon(job, exec)
+      if exec and runs_elsewhere(job, exec) then
+        -- What an execution before it has left.
+        call('ZREM', registry('wip', q), member)
+        call('ZREM', P .. ':executions:' .. id, exec)
+        call('DEL', P .. ':execution:' .. member)
+      else
+        abandon(job, exec)
+      end
     end
   end
   -- Popped by one of rq's workers, which died before it began. It goes back; rq would fail it.
@@ -63,11 +101,13 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     local job = look(id)
     call('ZREM', registry('ready', q), id)
     if job and job.status == 'ready_to_enqueue' then
-      to_queue(job, job.enqueue_at_front == '1')
+      met(job)
       moved = moved + 1
     end
   end
-  for _, id in ipairs(call('ZRANGE', registry('deferred', q), 0, max - 1)) do
+  local deferred, go_on = part_of(registry('deferred', q))
+  local stay = 0
+  for _, id in ipairs(deferred) do
     local job = look(id)
     if not job then
       call('ZREM', registry('deferred', q), id)
@@ -78,8 +118,10 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
         looked = looked + 1
         if status and not is_ended(status) then
           rest[#rest + 1] = need .. '=' .. when
-        elseif not is_met(when, status or 'finished') then
-          broken = need
+        else
+          -- One that is not there any more was deleted, or ended long ago and nobody knows how: as if it had been cancelled.
+          if not is_met(when, status or 'canceled') then broken = need end
+          call('SREM', P .. ':rw:needed:' .. need, id)
         end
       end
       if broken or #rest < looked then
@@ -88,7 +130,22 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
         moved = moved + 1
       end
     end
+    if call('ZSCORE', registry('deferred', q), id) then stay = stay + 1 end
   end
+  go_on(stay)
+  -- Cancelled jobs that Redis itself has forgotten, and ranks of jobs that a worker of rq's has taken.
+  local canceled, go_on = part_of(registry('canceled', q))
+  stay = 0
+  for _, id in ipairs(canceled) do
+    if call('EXISTS', key_of(id)) == 0 then call('ZREM', registry('canceled', q), id) else stay = stay + 1 end
+  end
+  go_on(stay)
+  local ranks, go_on = part_of(P .. ':rw:priority:' .. q)
+  stay = 0
+  for _, id in ipairs(ranks) do
+    if call('HGET', key_of(id), 'status') ~= 'queued' then call('ZREM', P .. ':rw:priority:' .. q, id) else stay = stay + 1 end
+  end
+  go_on(stay)
   for _, key in ipairs(call('SMEMBERS', P .. ':workers:' .. q)) do
     if call('EXISTS', key) == 0 then call('SREM', P .. ':workers:' .. q, key) end
   end
@@ -100,5 +157,12 @@ end
 for _, key in ipairs(call('SMEMBERS', P .. ':workers')) do
   if call('EXISTS', key) == 0 then call('SREM', P .. ':workers', key) end
 end
+prune(P .. ':rw:taken', function(_, held)
+  local until_, holder = string.match(held, '^(%d*)|(.*)$')
+  if not holder or until_ ~= '' then return not holder or tonumber(until_) <= now end
+  local status = call('HGET', key_of(holder), 'status')
+  return not status or is_ended(status)
+end)
+prune(P .. ':rw:functions', function(id) return call('HGET', key_of(id), 'status') ~= 'queued' end)
 if moved > 0 then news.work = true end
 return done({moved})

@@ -31,6 +31,7 @@
 //! | a need of another kind than `done` | the job is `deferred`, and only our workers see that its time has come |
 //! | a suspended queue | nothing: rq suspends all queues or none |
 //! | milliseconds | whole seconds, rounded up |
+//! | a lease of a job of rq's that ends without one sign of life after the claim | back to its queue, at most twice: its worker may never have heard of it. After a sign of life, rq's own rule |
 //!
 //! Workers take the tasks that they know and leave the others in their places, so Python workers beside them are not disturbed;
 //! they look at the first 1,000 jobs of a queue.
@@ -72,14 +73,12 @@ pub const SKEW_MAX: Duration = Duration::from_secs(5);
 const SCHEDULER: &str = "ropewalk";
 /// How often somebody does what rq calls maintenance, over all processes.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(30);
-/// How often a claim asks again about jobs whose function it had to look up first.
-const ROUNDS_MAX: usize = 8;
-/// How many verdicts about other people's jobs are kept.
-const VERDICTS_MAX: usize = 4_096;
+/// How often a claim asks again about jobs whose function it had to read first.
+const ROUNDS_MAX: usize = 17;
 /// How many executions are kept in mind until they are settled.
 const GIVEN_MAX: usize = 100_000;
 /// The fields that a claim answers, in the order of its script.
-const CLAIMED: [&str; 13] = [
+const CLAIMED: [&str; 15] = [
     "status",
     "data",
     "rw_task",
@@ -93,10 +92,16 @@ const CLAIMED: [&str; 13] = [
     "rw_priority",
     "rw_seq",
     "meta",
+    "rw_stop",
+    "created_at",
 ];
 
-/// A job of which only its data tell the function: its id, and these.
-type Undecided = (String, Vec<u8>);
+/// A job of which only its data tell the function.
+struct Undecided {
+    id: Vec<u8>,
+    data: Vec<u8>,
+    made: Vec<u8>,
+}
 
 /// A queue in Redis. Clones are the same one.
 ///
@@ -129,8 +134,6 @@ struct Inner {
     begun: Instant,
     /// What was claimed here and is not settled: what its answer has to look like. (What is not here is looked up.)
     given: Mutex<HashMap<ExecId, (Serializer, String)>>,
-    /// Functions of other people's jobs in the queues.
-    verdicts: Mutex<HashMap<String, String>>,
 }
 
 impl Drop for Inner {
@@ -230,16 +233,12 @@ impl RedisBroker {
         self.inner.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn verdicts(&self) -> MutexGuard<'_, HashMap<String, String>> {
-        self.inner.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// One round of a claim: what was taken, and which jobs it could not tell the task of.
     fn claim_round(
         &self,
         claim: &Claim,
         max: usize,
-        verdicts: &HashMap<String, bool>,
+        read: &[Undecided],
     ) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
         let mut command = self.command(Step::Claim);
         let beginning = format!("{:024x}", fastrand::u128(..) >> 32);
@@ -255,9 +254,11 @@ impl RedisBroker {
                 command.arg(-1);
             }
         }
-        command.arg(verdicts.len());
-        for (id, known) in verdicts {
-            command.arg(id).arg(u8::from(*known));
+        command.arg(read.len());
+        for job in read {
+            // What cannot be read is left to those who wrote it.
+            let function = data::read(&job.data).map_or_else(|_| String::new(), |data| data.function);
+            command.arg(&job.id).arg(&job.made).arg(function);
         }
         command.arg(claim.queues.len());
         for queue in &claim.queues {
@@ -270,7 +271,7 @@ impl RedisBroker {
             let job = items_of(job);
             let part = |at: usize| job.get(at).and_then(text_of).ok_or_else(|| self.strange("claim"));
             let exec = exec_of(&part(1)?).ok_or_else(|| self.strange("execution"))?;
-            // rq's own ids are of our alphabet too; what is not was never enqueued by either.
+            // The script takes no others.
             let Ok(id) = part(0)?.parse() else { continue };
             let (lease, serializer) = Row::of_some(&CLAIMED, &job[3..]).lease(id, exec, part(2)?);
             let mut given = self.given();
@@ -281,7 +282,8 @@ impl RedisBroker {
         }
         let undecided = undecided.into_iter().filter_map(|job| {
             let job = items_of(job);
-            Some((text_of(job.first()?)?, bytes_of(job.get(1)?)?.to_vec()))
+            let part = |at: usize| Some(bytes_of(job.get(at)?)?.to_vec());
+            Some(Undecided { id: part(0)?, data: part(1)?, made: part(2)? })
         });
         Ok((leases, undecided.collect()))
     }
@@ -324,10 +326,16 @@ impl RedisBroker {
 
     /// Commands that came by rq's channel.
     fn obey(&self) -> Result<(), BrokerError> {
-        for Heard::StopJob(id) in self.inner.board.take_heard() {
+        let mut heard = self.inner.board.take_heard().into_iter();
+        while let Some(Heard::StopJob(id)) = heard.next() {
             let mut command = self.command(Step::Control);
-            command.arg("heard").arg(id);
-            self.step(Step::Control, &command, true)?;
+            command.arg("heard").arg(&id);
+            if let Err(error) = self.step(Step::Control, &command, true) {
+                // Said again with the next beat; but what Redis refuses, it would refuse again.
+                let again = error.is_passing().then_some(Heard::StopJob(id));
+                self.inner.board.put_heard_back(again.into_iter().chain(heard));
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -401,35 +409,19 @@ impl Broker for RedisBroker {
         if claim.max == 0 {
             return Ok(leases);
         }
-        let knows = |function: &str| claim.tasks.as_ref().is_none_or(|tasks| tasks.contains(function));
-        let mut verdicts: HashMap<String, bool> = match &claim.tasks {
-            Some(_) => self.verdicts().iter().map(|(id, function)| (id.clone(), knows(function))).collect(),
-            None => HashMap::new(),
-        };
+        let mut undecided = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            let round = self.claim_round(claim, claim.max - leases.len(), &verdicts);
-            let (taken, undecided) = match round {
+            let round = self.claim_round(claim, claim.max - leases.len(), &undecided);
+            let (taken, next) = match round {
                 Ok(round) => round,
                 // What was taken in the rounds before has begun.
                 Err(_) if !leases.is_empty() => return Ok(leases),
                 Err(error) => return Err(error),
             };
-            let mut kept = self.verdicts();
-            for lease in &taken {
-                kept.remove(lease.id.as_str());
-            }
             leases.extend(taken);
+            undecided = next;
             if undecided.is_empty() || leases.len() >= claim.max {
                 break;
-            }
-            if kept.len() > VERDICTS_MAX {
-                kept.clear();
-            }
-            for (id, bytes) in undecided {
-                // What cannot be read is left to those who wrote it.
-                let function = data::read(&bytes).map_or_else(|_| String::new(), |data| data.function);
-                verdicts.insert(id.clone(), knows(&function));
-                kept.insert(id, function);
             }
         }
         Ok(leases)
@@ -607,7 +599,13 @@ impl Broker for RedisBroker {
         let heard = self.inner.board.take_ends();
         let mut command = redis::cmd("XRANGE");
         command.arg(format!("{prefix}:rw:ended")).arg(format!("{}-0", mark + 1)).arg("+");
-        let answers = self.inner.wire.ask(Request::look(&[command]))?;
+        let answers = match self.inner.wire.ask(Request::look(&[command])) {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.inner.board.put_ends_back(heard);
+                return Err(error);
+            }
+        };
         let (mut last, mut ids) = (mark, Vec::new());
         for entry in answers.into_iter().flat_map(items_of) {
             let entry = items_of(entry);

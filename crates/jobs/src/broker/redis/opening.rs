@@ -70,7 +70,6 @@ impl Opening {
             offset: AtomicI64::new(0),
             begun: Instant::now(),
             given: Mutex::default(),
-            verdicts: Mutex::default(),
         };
         let broker = RedisBroker { inner: Arc::new(inner) };
         broker.look_at_the_clock()?;

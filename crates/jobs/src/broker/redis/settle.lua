@@ -15,14 +15,14 @@ local function count(job, what)
   local mine = counts[job.worker_name] or {successful_job_count = 0, failed_job_count = 0, seconds = 0}
   counts[job.worker_name] = mine
   mine[what] = mine[what] + 1
-  mine.seconds = mine.seconds + (now - tonumber(job.rw_started or now)) / 1000
+  mine.seconds = mine.seconds + (now - number(job.rw_started, now)) / 1000
 end
 
 -- rq's repeats, of a job of rq's that ended well: whether it goes on.
 local function repeated(job)
-  local left = tonumber(job.repeats_left or 0)
+  local left = number(job.repeats_left, 0)
   if left <= 0 then return false end
-  local intervals = cjson.decode(job.repeat_intervals or '[0]')
+  local intervals = intervals_of(job.repeat_intervals)
   local interval = intervals[1] or 0
   if #intervals > 1 then table.remove(intervals, 1) end
   local rest = #intervals > 0 and cjson.encode(intervals) or '[0]'
@@ -56,10 +56,6 @@ local function settle(outcome)
       ended[#ended + 1] = {id = job.id, status = 'finished'}
     else
       finish(job, 'finished', 'rw_settled', exec, 'last_heartbeat', NOW)
-      if not is_ours(job) and job.result_ttl == '0' then
-        job.status = 'finished'
-        forget(job)
-      end
     end
   elseif how == 'stopped' then
     count(job, 'failed_job_count')
@@ -83,7 +79,7 @@ local function settle(outcome)
   else
     to_queue(job, true, 'rw_settled', exec)
   end
-  if is_ended(call('HGET', key_of(job.id), 'status') or 'finished') then release(job) end
+  release_unless_active(job)
   tell()
   return 'recorded'
 end

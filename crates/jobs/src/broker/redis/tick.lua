@@ -18,17 +18,23 @@ local function is_mine(q)
   return held[q]
 end
 
-local due = 0
+local due, passed = 0, 0
 local first = call('ZRANGEBYSCORE', P .. ':rw:due', '-inf', now, 'LIMIT', 0, max)
 for _, id in ipairs(first) do
   local job = look(id)
   if not job or job.status ~= 'scheduled' then
     -- A scheduler of rq's has moved it, or it expired.
     call('ZREM', P .. ':rw:due', id)
+    passed = passed + 1
+  elseif (tonumber(call('ZSCORE', registry('scheduled', job.origin), id)) or 0) > sec + 1 then
+    -- And a worker of rq's tries it again later: below, it is moved by rq's time.
+    call('ZREM', P .. ':rw:due', id)
+    passed = passed + 1
   elseif is_mine(job.origin) then
     leave(job)
-    to_queue(job, job.enqueue_at_front == '1')
+    admit(job, job.enqueue_at_front == '1')
     due = due + 1
+    passed = passed + 1
   end
 end
 
@@ -37,8 +43,8 @@ local expired = call('ZRANGEBYSCORE', P .. ':rw:leases', '-inf', steady, 'LIMIT'
 for _, member in ipairs(expired) do
   local id, exec = string.match(member, '^(.*):(.*)$')
   local job = look(id)
-  if not job or job.status ~= 'started' or job.rw_exec ~= exec then
-    -- rq's maintenance was there first.
+  if not job or job.status ~= 'started' or job.rw_exec ~= exec or not call('ZSCORE', registry('wip', job.origin), member) then
+    -- rq's maintenance was there first; a worker of rq's may run it now.
     call('ZREM', P .. ':rw:leases', member)
   else
     unlease(job, exec)
@@ -51,8 +57,13 @@ for _, member in ipairs(expired) do
       finish(job, 'stopped')
       over = over + 1
     elseif not is_ours(job) then
-      -- A job of rq's: as rq does with one whose worker is gone.
-      if retried(job) then
+      -- A job of rq's: as rq does with one whose worker is gone. But if there was no sign of life since the claim, its answer may
+      -- have been lost on the way, and then it never began: it goes back a few times.
+      local claimed, alive = unpack(call('HMGET', key_of(id), 'started_at', 'last_heartbeat'))
+      if claimed == alive and crashes < 3 then
+        to_queue(job, false, 'rw_crashes', tostring(crashes), 'rw_failure', fill(CRASHED, words))
+        recovered = recovered + 1
+      elseif retried(job) then
         recovered = recovered + 1
       else
         record(job, exec, 2, 'exc_string', ABANDONED)
@@ -67,15 +78,20 @@ for _, member in ipairs(expired) do
       to_queue(job, false, 'rw_crashes', tostring(crashes), 'rw_failure', fill(CRASHED, words))
       recovered = recovered + 1
     end
-    if is_ended(call('HGET', key_of(id), 'status') or 'finished') then release(job) end
+    release_unless_active(job)
     tell()
   end
 end
 
+local forgotten = 0
 local old = call('ZRANGEBYSCORE', P .. ':rw:kept', '-inf', now, 'LIMIT', 0, max)
 for _, id in ipairs(old) do
   local job = look(id)
-  if job then forget(job) end
+  -- Somebody may have put it back into its queue.
+  if job and is_ended(job.status) then
+    forget(job)
+    forgotten = forgotten + 1
+  end
   call('ZREM', P .. ':rw:kept', id)
 end
 call('ZREMRANGEBYSCORE', P .. ':rw:workers', '-inf', steady)
@@ -85,21 +101,22 @@ for _, key in ipairs(call('ZRANGEBYSCORE', P .. ':rw:taken:until', '-inf', now, 
   call('ZREM', P .. ':rw:taken:until', key)
 end
 
--- Jobs of rq's that are due.
+-- Jobs of rq's that are due, and those of ours that a worker of rq's tries again.
 for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
   local q = string.sub(list, #P + 8)
   for _, id in ipairs(call('ZRANGEBYSCORE', registry('scheduled', q), 0, sec, 'LIMIT', 0, max)) do
     local job = look(id)
     if not job then
       call('ZREM', registry('scheduled', q), id)
-    elseif not is_ours(job) and job.status == 'scheduled' and is_mine(q) then
+    elseif job.status == 'scheduled' and not (is_ours(job) and call('ZSCORE', P .. ':rw:due', id)) and is_mine(q) then
       leave(job)
-      to_queue(job, job.enqueue_at_front == '1')
+      admit(job, job.enqueue_at_front == '1')
       due = due + 1
     end
   end
 end
 
-local more = #first >= max or #expired >= max or #old >= max
-local soonest = call('ZRANGE', P .. ':rw:due', 0, 0, 'WITHSCORES')[2] or ''
-return done({due, recovered, over, #old, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now)})
+-- What is due and stays where it is belongs to a scheduler of rq's: nobody needs to look again at once.
+local more = (#first >= max and passed > 0) or #expired >= max or #old >= max
+local soonest = call('ZRANGEBYSCORE', P .. ':rw:due', '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
+return done({due, recovered, over, forgotten, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now)})

@@ -104,7 +104,10 @@ impl Board {
             let (board, client, keys) = (Arc::clone(self), client.clone(), keys.clone());
             let listen = std::thread::Builder::new().name("ropewalk-jobs-listen".to_owned());
             // Without the thread everybody looks again at their own time limits.
-            let _ = listen.spawn(move || board.listen(&client, &keys));
+            if listen.spawn(move || board.listen(&client, &keys)).is_err() {
+                self.started.store(false, Ordering::Release);
+                self.state().tried = true;
+            }
         }
         let until = Instant::now() + FIRST_MAX;
         let mut state = self.state();
@@ -145,6 +148,11 @@ impl Board {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Those that could not be obeyed now. They come before what was heard meanwhile.
+    pub(super) fn put_heard_back(&self, back: impl Iterator<Item = Heard>) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).splice(0..0, back);
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +161,11 @@ impl Board {
     /// both is told of by the list, and by [`elsewhere`](Self::elsewhere) no more.
     pub(super) fn take_ends(&self) -> Vec<String> {
         std::mem::take(&mut self.ends().heard)
+    }
+
+    /// What was taken and could not be told of.
+    pub(super) fn put_ends_back(&self, back: Vec<String>) {
+        self.ends().heard.splice(0..0, back);
     }
 
     /// Those of `heard` that the list, which said `listed`, has not told of: they ended elsewhere.

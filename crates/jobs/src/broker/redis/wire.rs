@@ -10,10 +10,10 @@
 //! that doubles up to [`PAUSE_MAX`]; meanwhile requests are refused at once, so nobody waits for nothing.
 //!
 //! Redis forgets scripts when it starts anew and when somebody flushes them. It says so before it does anything: the script is
-//! sent, and the request again.
+//! sent, and the request again. Where even that does not help (a proxy before several servers), its text goes with the request.
 
 use super::error::{broken, refused, unreachable};
-use super::script::Step;
+use super::script::{Script, Step};
 use crate::broker::{BrokerError, ErrorKind};
 use crate::crash::crash_point;
 use redis::{Client, Connection, Value};
@@ -62,9 +62,20 @@ impl Request {
     }
 }
 
+/// The same request with the text of the script in the place of its hash.
+fn spelled_out(packed: &[u8], step: Step) -> Option<Vec<u8>> {
+    let Script { text, sha } = step.script();
+    let by_hash = format!("$7\r\nEVALSHA\r\n${}\r\n{sha}\r\n", sha.len());
+    let start = packed.windows(by_hash.len()).position(|window| window == by_hash.as_bytes())?;
+    let by_text = format!("$4\r\nEVAL\r\n${}\r\n{text}\r\n", text.len());
+    Some([&packed[..start], by_text.as_bytes(), &packed[start + by_hash.len()..]].concat())
+}
+
 struct Waiting {
     request: Request,
     sent: bool,
+    /// The server did not know its script, and was given it.
+    loaded: bool,
     promise: Promise<Answers>,
 }
 
@@ -119,7 +130,7 @@ impl Wire {
         // It cannot be taken back: whoever gives up waiting does not know whether it happened.
         promise.begin();
         let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let waiting = Waiting { request, sent: false, promise };
+        let waiting = Waiting { request, sent: false, loaded: false, promise };
         match sender {
             Some(sender) => {
                 if let Err(unsent) = sender.send(waiting) {
@@ -240,7 +251,23 @@ impl Line {
                         self.counters.requests.fetch_add(1, Ordering::Relaxed);
                         waiting.answer(answers);
                     }
-                    Ok(Read::NoScript) => unknown.push_back(waiting),
+                    Ok(Read::NoScript) => {
+                        let mut waiting = waiting;
+                        if waiting.loaded {
+                            let step = waiting.request.step;
+                            match step.and_then(|step| spelled_out(&waiting.request.packed, step)) {
+                                Some(packed) => waiting.request.packed = packed,
+                                None => {
+                                    let why =
+                                        format!("Redis at {} does not run scripts that it was given", self.server);
+                                    waiting.answer(Err(BrokerError::new(ErrorKind::Unavailable, why)));
+                                    continue;
+                                }
+                            }
+                        }
+                        waiting.loaded = true;
+                        unknown.push_back(waiting);
+                    }
                     Err(broke) => {
                         batch.push_front(waiting);
                         error = Some(broke);
@@ -307,4 +334,19 @@ fn load(connection: &mut Connection) -> redis::RedisResult<()> {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&step.script().text).ignore();
     }
     pipeline.query(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_that_is_spelled_out_is_the_same_command() {
+        let command = |name: &str, script: &str| {
+            redis::cmd(name).arg(script).arg(1).arg("rq:rw:seq").arg("rq").arg("a\r\nb").get_packed_command()
+        };
+        let script = Step::Settle.script();
+        assert_eq!(spelled_out(&command("EVALSHA", &script.sha), Step::Settle), Some(command("EVAL", &script.text)));
+        assert_eq!(spelled_out(&command("EVAL", &script.text), Step::Settle), None);
+    }
 }
