@@ -71,7 +71,8 @@ impl Runs {
                     Some(build) => build(builder),
                     None => builder,
                 };
-                Self::Processes(builder.build().map_err(io::Error::other)?)
+                // None lies behind another: there its timeout and its stop would have to wait.
+                Self::Processes(builder.window(1).build().map_err(io::Error::other)?)
             }
         })
     }
@@ -96,6 +97,14 @@ impl Runs {
             Self::Processes(pool) => Some(pool),
             _ => None,
         }
+    }
+
+    /// Whether it ends runs that are over their time, whatever they do.
+    pub(super) fn kills(&self) -> bool {
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        return matches!(self, Self::Processes(_));
+        #[cfg(not(all(target_os = "linux", feature = "process")))]
+        false
     }
 
     /// Leaves it to those runs that did not end when they were asked to: whoever waits for them may wait for ever. Its

@@ -2,7 +2,7 @@
 
 use super::call::{self, Travels};
 use super::image;
-use super::pool::{Counts, Output, Pool, Settings};
+use super::pool::{Counts, Output, Pool, Settings, WINDOW_MAX};
 use super::start::{Start, Starter, is_initialised};
 use super::worker::{Limit, Setup};
 use crate::executor::map::Work;
@@ -164,6 +164,7 @@ impl Builder {
         let settings = Settings {
             workers: cores,
             queue_limit: usize::MAX,
+            window_max: WINDOW_MAX,
             task_timeout: None,
             grace: GRACE,
             tasks_max: None,
@@ -184,6 +185,15 @@ impl Builder {
     /// How many tasks may be submitted and not ended; said nothing, any number. [`submit`](Submit::submit) waits beyond it.
     pub fn queue_limit(mut self, tasks: usize) -> Self {
         self.settings.queue_limit = tasks.max(1);
+        self
+    }
+
+    /// How many tasks may be with one worker at most, from 1 to 16: the one that runs, and those that were sent there because
+    /// tasks have been short lately. Said nothing, 16. With 1, no task lies behind another, which may be long: each is in the
+    /// queue until a worker is free, and can be cancelled there. It costs a short task the time that the next one takes to arrive.
+    #[doc(alias = "prefetch")]
+    pub fn window(mut self, tasks: usize) -> Self {
+        self.settings.window_max = tasks.clamp(1, WINDOW_MAX);
         self
     }
 

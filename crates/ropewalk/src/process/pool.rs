@@ -17,7 +17,7 @@
 //! # Windows
 //!
 //! A worker has one task under way, or a few more where tasks have been short lately, so that it need not wait for the next. More
-//! would lie behind a long one while others are idle.
+//! would lie behind a long one while others are idle. Whoever wants none there at all says so to the builder.
 
 use super::ring::{self, Reader, Writer};
 use super::start::{Process, Starter};
@@ -48,7 +48,7 @@ const DEATHS_MAX: u32 = 40;
 /// The longest pause before a worker is started in the place of one that died.
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Tasks under way with one worker at most.
-const WINDOW_MAX: usize = 16;
+pub(super) const WINDOW_MAX: usize = 16;
 /// A window is as wide as what a worker does in this time.
 const WINDOW_TIME: Duration = Duration::from_micros(200);
 /// How long the keeper looks for a reply before it sleeps, where that has paid lately.
@@ -71,6 +71,7 @@ const DONE_ENOUGH: &str = "it has done enough";
 pub(super) struct Settings {
     pub(super) workers: usize,
     pub(super) queue_limit: usize,
+    pub(super) window_max: usize,
     pub(super) task_timeout: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) tasks_max: Option<u64>,
@@ -279,6 +280,7 @@ struct State {
     next_number: u64,
     /// What a task has taken lately.
     average: Duration,
+    window_max: usize,
     deaths_in_a_row: u32,
     not_before: Option<Instant>,
     unhealthy: Option<String>,
@@ -323,6 +325,7 @@ impl Pool {
             workers: Vec::new(),
             next_number: 1,
             average: Duration::from_millis(1),
+            window_max: settings.window_max,
             deaths_in_a_row: 0,
             not_before: None,
             unhealthy: None,
@@ -496,7 +499,7 @@ fn error_of(reason: Reason) -> TaskError {
 impl State {
     fn window(&self) -> usize {
         let short = WINDOW_TIME.as_nanos() / self.average.as_nanos().max(1);
-        usize::try_from(short).unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX)
+        usize::try_from(short).unwrap_or(WINDOW_MAX).clamp(1, self.window_max)
     }
 
     /// Moves tasks from the queue into the windows of workers, the emptiest first, and frames into their rings.
