@@ -92,12 +92,15 @@ fn worker_that_ends_in_a_pause_gives_back_what_runs() {
 #[cfg(feature = "metrics")]
 mod metrics {
     use super::*;
+    use ropewalk_jobs::RunningWorker;
     use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpStream};
 
-    /// A port that was free a moment ago.
-    fn free() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    /// A worker that tells, at a port that is free, and where.
+    fn telling(worker: Worker) -> (RunningWorker, SocketAddr) {
+        let worker = worker.serve_metrics("127.0.0.1:0").unwrap().start().unwrap();
+        let at = worker.metrics_addr().expect("it tells");
+        (worker, at)
     }
 
     fn ask(at: SocketAddr, request: &str) -> String {
@@ -116,21 +119,19 @@ mod metrics {
     #[test]
     fn counts_and_health_are_told_while_jobs_run() {
         let (_, queue, gates, worker) = place();
-        let at = free();
-        let worker = worker.serve_metrics(at).unwrap().start().unwrap();
+        let (worker, at) = telling(worker);
         let handle = talks::call(0).enqueue(&queue).unwrap();
         gates.begun.wait();
         let health = get(at, "/health");
         assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.contains("\"ok\":true"), "{health}");
         until("its count", || get(at, "/metrics").contains("\nropewalk_jobs_taken_total 1\n"));
-        let told = get(at, "/metrics");
         for line in [
             "# TYPE ropewalk_jobs_settled_total counter",
             "ropewalk_jobs_running 1",
             "ropewalk_workers 1",
             "ropewalk_queue_jobs{queue=\"default\",state=\"leased\"} 1",
         ] {
-            assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
+            until(line, || get(at, "/metrics").lines().any(|told| told == line));
         }
         gates.gate.set();
         handle.join().unwrap();
@@ -139,11 +140,27 @@ mod metrics {
         assert!(TcpStream::connect(at).is_err(), "it still listens");
     }
 
+    /// Each word comes in time, and the whole never does.
+    #[test]
+    fn question_that_never_ends_keeps_no_worker_from_its_end() {
+        let (_, _, _, worker) = place();
+        let (worker, at) = telling(worker);
+        let mut slow = TcpStream::connect(at).unwrap();
+        let drip = std::thread::spawn(move || {
+            while slow.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let began = Instant::now();
+        drop(worker);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        drip.join().unwrap();
+    }
+
     #[test]
     fn foreign_questions_harm_nobody() {
         let (_, queue, gates, worker) = place();
-        let at = free();
-        let worker = worker.serve_metrics(at).unwrap().start().unwrap();
+        let (worker, at) = telling(worker);
         assert!(get(at, "/passwd").starts_with("HTTP/1.1 404 "));
         assert!(ask(at, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
         assert!(ask(at, &"x".repeat(8 << 10)).starts_with("HTTP/1.1 405 "));
@@ -189,5 +206,14 @@ mod schedules {
             .collect();
         slots.sort_unstable();
         assert!(slots.windows(2).all(|pair| pair[0] < pair[1] && pair[0] % 1_000 == 0), "{slots:?}");
+    }
+
+    #[test]
+    fn second_schedule_of_one_name_is_refused() {
+        let named = |pattern| Schedule::new("tick", pattern, tick::call(7).job()).unwrap();
+        let worker = Worker::new(MemoryBroker::new()).register::<tick>();
+        let error =
+            worker.schedule(named("0 1 * * *")).schedule(named("0 2 * * *")).start().expect_err("two of a name");
+        assert!(error.to_string().contains("two schedules are called tick"), "{error}");
     }
 }

@@ -303,15 +303,16 @@ pub trait Broker: Send + Sync {
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
 
     /// [`settle`](Self::settle) and then [`claim`](Self::claim), in one go where the broker can: two steps all the same, each
-    /// as it is alone, and each with its own answer. A claim that was not tried because the settle failed gives nothing.
+    /// as it is alone, and each with its own answer. A claim that was not tried,
+    /// because the settle failed, has none.
     fn settle_and_claim(
         &self,
         outcomes: &[Outcome],
         claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    ) -> (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>) {
         match self.settle(outcomes) {
-            Ok(settled) => (Ok(settled), self.claim(claim)),
-            Err(error) => (Err(error), Ok(Vec::new())),
+            Ok(settled) => (Ok(settled), Some(self.claim(claim))),
+            Err(error) => (Err(error), None),
         }
     }
 
@@ -447,7 +448,7 @@ impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
         &self,
         outcomes: &[Outcome],
         claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    ) -> (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>) {
         (**self).settle_and_claim(outcomes, claim)
     }
 

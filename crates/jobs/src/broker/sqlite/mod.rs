@@ -361,15 +361,15 @@ impl Broker for SqliteBroker {
         &self,
         outcomes: &[Outcome],
         claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    ) -> (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>) {
         if let Err(error) = super::check_outcomes(outcomes) {
-            return (Err(error), Ok(Vec::new()));
+            return (Err(error), None);
         }
         let outcomes = outcomes.to_vec();
         // One behind the other in the queue of the writer, which takes both for its next transaction.
         let mut settled = self.send(Lasting::Yes, move |tx| tx.settle(&outcomes));
         let leases = self.send_claim(claim.clone());
-        (self.commit_of(&mut settled), self.leases_of(leases))
+        (self.commit_of(&mut settled), Some(self.leases_of(leases)))
     }
 
     fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {
