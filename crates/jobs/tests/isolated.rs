@@ -32,6 +32,15 @@ fn hangs(note: PathBuf) {
     }
 }
 
+/// As [`hangs`], and leaves the processor to others.
+#[ropewalk::task]
+fn sleeps_on(note: PathBuf) {
+    std::fs::write(&note, std::process::id().to_string()).expect("a note");
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 #[ropewalk::task]
 fn eats(bytes: usize) -> usize {
     vec![1_u8; bytes].iter().map(|byte| usize::from(*byte)).sum()
@@ -320,6 +329,30 @@ fn worker_that_ends_gives_back_nothing_that_runs_on() {
     assert!(!is_alive(pid), "it runs here, and may run elsewhere");
     let job = place.job(&handle);
     assert_eq!((job.failures, job.crashes), (0, 0));
+}
+
+/// Longer than a thread would have before its job is settled without it.
+#[test]
+fn job_over_its_timeout_is_no_one_elses_before_its_process_is_gone() {
+    let scratch = std::env::temp_dir().join(format!("ropewalk-isolated-{}-late", std::process::id()));
+    std::fs::create_dir_all(&scratch).expect("a directory for notes");
+    let broker = MemoryBroker::new();
+    let worker = Worker::new(broker.clone())
+        .register::<sleeps_on>()
+        .on_notice(|_| {})
+        .processes(|pool| pool.grace(Duration::from_secs(7)));
+    let worker = worker.start().expect("a pool of one process");
+    let place = Place { queue: JobQueue::new(broker.clone()), broker, worker, scratch };
+    let note = place.scratch.join("note");
+    let handle = sleeps_on::call(note.clone()).job().timeout(Duration::from_secs(1)).enqueue(&place.queue).unwrap();
+    let pid = place.process_of(&note);
+    let until = Instant::now() + Duration::from_secs(60);
+    while place.job(&handle).state == Life::Leased {
+        assert!(Instant::now() < until, "it never ends");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!is_alive(pid), "it was settled while it ran");
+    assert_eq!(place.job(&handle).failure.unwrap().kind, FailureKind::TimedOut);
 }
 
 /// An argument that no process can be sent.

@@ -436,8 +436,10 @@ impl Main<'_> {
         };
         let limit = lease.options.timeout();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let overdue = deadline.and_then(|deadline| deadline.checked_add(HANGS_AFTER));
         // A process that is too late is killed, after the grace of its pool; until then its job is no one else's.
-        let overdue = deadline.and_then(|deadline| deadline.checked_add(HANGS_AFTER)).filter(|_| !self.runs.kills());
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        let overdue = overdue.filter(|_| self.runs.processes().is_none());
         let latest = self.shared.slots.open(exec, lease.id.clone(), overdue);
         let due = limit.map(|limit| (self.shared.broker.now() + limit).into());
         let context = JobContext::outside().with_states(Arc::clone(&config.states)).of_job(

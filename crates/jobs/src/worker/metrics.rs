@@ -44,7 +44,7 @@ pub(super) fn serve(shared: &Arc<Shared>) -> io::Result<Option<Serving>> {
             match listener.accept() {
                 // Whoever asked and went away asks again.
                 Ok((stream, _)) => drop(answer(&shared, &mut of_broker, Timed::new(stream))),
-                Err(_) => std::thread::sleep(PAUSE),
+                Err(_) => ropewalk::sleep(PAUSE),
             }
         }
     })?;

@@ -99,14 +99,6 @@ impl Runs {
         }
     }
 
-    /// Whether it ends runs that are over their time, whatever they do.
-    pub(super) fn kills(&self) -> bool {
-        #[cfg(all(target_os = "linux", feature = "process"))]
-        return matches!(self, Self::Processes(_));
-        #[cfg(not(all(target_os = "linux", feature = "process")))]
-        false
-    }
-
     /// Leaves it to those runs that did not end when they were asked to: whoever waits for them may wait for ever. Its
     /// threads end with the process.
     pub(super) fn let_go(self) {

@@ -286,7 +286,7 @@ mod tests {
             }
             // Now all goes well, after the faults that were ordered.
             clock.set_wall(latest);
-            while Scheduler::new(vec![every_minute(Policy::All)]).step(latest, &broker).0.trouble.len() > 0 {}
+            while !Scheduler::new(vec![every_minute(Policy::All)]).step(latest, &broker).0.trouble.is_empty() {}
             let first = BEGIN.millis() / MINUTE + 1;
             let wanted: Vec<u64> = (first..=latest.millis() / MINUTE).map(|minute| minute * MINUTE).collect();
             assert_eq!(slots_run(&broker.broker), wanted, "seed {seed}");

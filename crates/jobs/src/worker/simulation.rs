@@ -149,11 +149,7 @@ impl Broker for Watched {
         answers
     }
 
-    fn settle_and_claim(
-        &self,
-        outcomes: &[Outcome],
-        claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>) {
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> crate::broker::SettledAndClaimed {
         if std::mem::take(&mut *self.fails_beside.lock().unwrap()) {
             let leases = self.claim(claim);
             *self.claimed_beside.lock().unwrap() += leases.as_ref().map_or(0, |leases| leases.len() as u64);

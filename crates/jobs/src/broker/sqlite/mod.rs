@@ -357,11 +357,7 @@ impl Broker for SqliteBroker {
         self.write(Lasting::Yes, move |tx| tx.settle(&outcomes))
     }
 
-    fn settle_and_claim(
-        &self,
-        outcomes: &[Outcome],
-        claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>) {
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> super::SettledAndClaimed {
         if let Err(error) = super::check_outcomes(outcomes) {
             return (Err(error), None);
         }
