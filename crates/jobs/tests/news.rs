@@ -5,9 +5,14 @@
 use ropewalk::JobContext;
 use ropewalk::State;
 use ropewalk::sync::Event;
-use ropewalk_jobs::broker::Fault;
+use ropewalk_jobs::broker::{
+    Beat, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, QueueCounts, Said, Ticked, Topic, WorkerInfo,
+};
+use ropewalk_jobs::job::{Job, JobId, Lease, NewJob, Outcome, Time};
+use ropewalk_jobs::state::Settled;
 use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, Retry, State as Life, Worker};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -87,6 +92,102 @@ fn worker_that_ends_in_a_pause_gives_back_what_runs() {
     until("its job", || handle.job().unwrap().unwrap().state == Life::Ready);
     let job = handle.job().unwrap().unwrap();
     assert_eq!((job.failures, job.crashes), (0, 0));
+}
+
+/// A broker that takes its time over the first lines that it is sent.
+struct SlowToHear {
+    broker: MemoryBroker,
+    hears: Event,
+    heard: AtomicBool,
+}
+
+impl Broker for SlowToHear {
+    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
+        if !self.heard.swap(true, Ordering::AcqRel) {
+            self.hears.set();
+            // Long enough for the run to end, and for its end to be settled if nothing holds that back.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.broker.log(said)
+    }
+
+    fn now(&self) -> Time {
+        self.broker.now()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        self.broker.enqueue(jobs)
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        self.broker.claim(claim)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        self.broker.heartbeat(beat)
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        self.broker.settle(outcomes)
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        self.broker.tick()
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        self.broker.control(control)
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        self.broker.job(id)
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        self.broker.jobs(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        self.broker.queues()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        self.broker.workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        self.broker.ended_since(mark)
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        self.broker.news(topic)
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        self.broker.wait(topic, seen, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        self.broker.ring(topic);
+    }
+}
+
+/// One thread of the worker has its first line in its hands when another is told of its end.
+#[test]
+fn end_of_a_run_overtakes_none_of_its_lines() {
+    let (broker, gates) = (MemoryBroker::new(), Arc::new(Gates::default()));
+    let slow = Arc::new(SlowToHear { broker: broker.clone(), hears: Event::default(), heard: AtomicBool::default() });
+    let worker = Worker::new(Arc::clone(&slow)).register::<talks>().state(Arc::clone(&gates)).on_notice(|_| {});
+    let handle = talks::call(0).enqueue(&JobQueue::new(broker.clone())).unwrap();
+    let id = handle.id().clone();
+    let worker = worker.start().unwrap();
+    slow.hears.wait();
+    gates.gate.set();
+    handle.join().unwrap();
+    let log = broker.logs(&id).unwrap().expect("it has said something");
+    let said: Vec<&str> = log.lines().filter_map(|line| line.split_once(' ').map(|(_, said)| said)).collect();
+    assert_eq!(said, ["attempt 1", "and out"]);
+    drop(worker);
 }
 
 #[cfg(feature = "metrics")]
@@ -177,7 +278,7 @@ mod metrics {
 mod schedules {
     use super::*;
     use ropewalk_jobs::Schedule;
-    use ropewalk_jobs::broker::Filter;
+    use ropewalk_jobs::worker::Notice;
 
     #[ropewalk::task]
     fn tick(which: u32) -> u32 {
@@ -187,9 +288,17 @@ mod schedules {
     #[test]
     fn two_workers_run_each_slot_once() {
         let broker = MemoryBroker::new();
+        let doubled = Arc::new(AtomicBool::default());
         let worker = || {
+            let doubled = Arc::clone(&doubled);
+            // A slot that both pass would be told of: its second job has the id of the first.
+            let notice = move |notice: &Notice| {
+                if matches!(notice, Notice::Doubled(..)) {
+                    doubled.store(true, Ordering::Release);
+                }
+            };
             let every_second = Schedule::new("tick", "* * * * * *", tick::call(7).job()).unwrap();
-            Worker::new(broker.clone()).register::<tick>().schedule(every_second).on_notice(|_| {}).start().unwrap()
+            Worker::new(broker.clone()).register::<tick>().schedule(every_second).on_notice(notice).start().unwrap()
         };
         let workers = [worker(), worker()];
         let ended = |least: usize| {
@@ -198,6 +307,7 @@ mod schedules {
         };
         until("three slots", || ended(3));
         drop(workers);
+        assert!(!doubled.load(Ordering::Acquire), "a slot was passed twice");
         let mut slots: Vec<u64> = broker
             .jobs(&Filter { limit: 100, ..Filter::default() })
             .unwrap()

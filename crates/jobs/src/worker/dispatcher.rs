@@ -106,6 +106,7 @@ impl Dispatcher {
     }
 
     /// No more jobs for now, as there is nothing to run them on; or again.
+    #[cfg(any(test, all(target_os = "linux", feature = "process")))]
     pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
     }
