@@ -6,7 +6,8 @@
 //!
 //! While it runs, it speaks through a datagram socket of the worker's, which lies in a directory for its owner alone: how far it
 //! has come, and lines for the log. The end of a run is put into the same socket by the pool's own thread, so whatever
-//! was said before it is heard before it.
+//! was said before it is heard before it. A run waits only shortly for a listener that is busy; lines that were lost by that are
+//! counted, and the number stands in their place.
 
 use crate::job::{ExecId, Failure, Progress, RESULT_BYTES_MAX, floor_char};
 use crate::registry;
@@ -20,7 +21,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -82,10 +83,12 @@ where
     T: Task<Output: Serialize>,
     T::Tuple: DeserializeOwned,
 {
-    let mouth = Mouth::new(asked.exec, asked.ear);
+    let mouth = Arc::new(Mouth::new(asked.exec, asked.ear));
     let due = asked.due.map(|due| -> SystemTime { UNIX_EPOCH + Duration::from_millis(due) });
-    let context = JobContext::outside().with_states(lent()).of_job(&asked.id, asked.attempt, due, Arc::new(mouth));
+    let context =
+        JobContext::outside().with_states(lent()).of_job(&asked.id, asked.attempt, due, Arc::clone(&mouth) as _);
     let ran = registry::run::<T>(T::NAME, &asked.payload, &context);
+    mouth.tell_lost(&mut mouth.lost());
     match ran {
         // It need not travel to be refused.
         Ok(result) if result.len() > RESULT_BYTES_MAX => failed(&Failure::result_too_long(result.len())),
@@ -129,19 +132,31 @@ struct Mouth {
     ear: PathBuf,
     /// None where there are no sockets left: then it is not heard, and runs.
     socket: Option<UnixDatagram>,
+    /// Lines that could not be said since the last one that could.
+    lost: Mutex<u32>,
 }
 
 impl Mouth {
     fn new(exec: u128, ear: PathBuf) -> Self {
         let socket = UnixDatagram::unbound().ok().filter(|socket| socket.set_write_timeout(Some(PATIENCE)).is_ok());
-        Self { exec, ear, socket }
+        Self { exec, ear, socket, lost: Mutex::default() }
     }
 
-    fn say(&self, word: &Word) {
-        if let Some(socket) = &self.socket {
-            // Nobody has to listen.
-            let _ = say(socket, &self.ear, self.exec, word);
+    /// False where nobody listened in time, as nobody has to.
+    fn say(&self, word: &Word) -> bool {
+        self.socket.as_ref().is_some_and(|socket| say(socket, &self.ear, self.exec, word).is_ok())
+    }
+
+    fn lost(&self) -> MutexGuard<'_, u32> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how many lines are missing here. False if that could not be said either.
+    fn tell_lost(&self, lost: &mut u32) -> bool {
+        if *lost > 0 && self.say(&Word::Line(format!("(lines lost: {lost})"))) {
+            *lost = 0;
         }
+        *lost == 0
     }
 }
 
@@ -152,7 +167,10 @@ impl Listener for Mouth {
     }
 
     fn log(&self, line: &str) {
-        self.say(&Word::Line(cut(line).to_owned()));
+        let mut lost = self.lost();
+        if !self.tell_lost(&mut lost) || !self.say(&Word::Line(cut(line).to_owned())) {
+            *lost += 1;
+        }
     }
 }
 
@@ -245,5 +263,41 @@ mod tests {
         drop(ear);
         assert!(!place.exists());
         mouth.log("to nobody");
+    }
+
+    #[test]
+    fn lines_that_nobody_heard_are_counted_in_their_place() {
+        const LINES_MAX: usize = 10_000;
+        let (send, heard) = mpsc::channel();
+        let (open, gate) = mpsc::channel::<()>();
+        let ear = Ear::new(move |_, word| {
+            let _ = gate.recv();
+            drop(send.send(word));
+        });
+        let ear = ear.unwrap();
+        let mouth = Mouth::new(7, ear.path());
+        let mut said = 0;
+        while *mouth.lost() < 2 {
+            assert!(said < LINES_MAX, "the socket never fills up");
+            mouth.log(&"x".repeat(LINE_BYTES_MAX));
+            said += 1;
+        }
+        drop(open);
+        // There may still be no room yet.
+        while !mouth.tell_lost(&mut mouth.lost()) {}
+        mouth.log("and on");
+        let (mut lines, mut lost) = (0, 0);
+        loop {
+            let Word::Line(line) = heard.recv().unwrap() else { panic!("only lines were said") };
+            if line == "and on" {
+                break;
+            }
+            match line.strip_prefix("(lines lost: ").and_then(|lost| lost.strip_suffix(')')) {
+                Some(count) => lost += count.parse::<usize>().unwrap(),
+                None => lines += 1,
+            }
+        }
+        assert!(lost >= 2);
+        assert_eq!(lines + lost, said);
     }
 }

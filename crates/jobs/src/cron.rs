@@ -1,13 +1,14 @@
 //! Schedules: when a job is to be enqueued again and again. Pure; the loop that does it is `worker/scheduler`.
 //!
-//! A *slot* is a point in time that a pattern names, in a time zone. Where the clock is put forward, a job with a fixed time that
-//! falls into the gap is due at the first moment after it; where it is put back, a fixed time is due once, and one that comes
-//! at an interval goes on at its interval.
+//! A *slot* is a point in time that a pattern names, in a time zone. Where second, minute and hour have neither `*` nor a step,
+//! its times are *fixed*: they are what the clock on the wall shows. Where that is put forward, those that fall into the gap are due
+//! at the first moment after it, all as one; where it is put back, each is due once, the first time. Other patterns come at
+//! an interval, and go on at it.
 
 use crate::broker::{BrokerError, ErrorKind};
 use crate::job::{JobId, NewJob, Time};
 use crate::queue::JobBuilder;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use std::fmt;
@@ -23,7 +24,7 @@ pub const MISSED_RUN_MAX: usize = 100;
 pub enum Missed {
     /// They are not run.
     Skip,
-    /// The latest of them is run.
+    /// The latest of them is run, if none has come within [`LATE_MAX`]: those that have are not missed, and are run.
     #[default]
     Once,
     /// Each of them is run, the latest [`MISSED_RUN_MAX`].
@@ -59,6 +60,8 @@ pub enum Missed {
 pub struct Schedule {
     name: String,
     cron: Cron,
+    /// Whether its times are those of a clock on the wall.
+    is_fixed: bool,
     zone: Tz,
     missed: Missed,
     job: NewJob,
@@ -83,7 +86,10 @@ impl Schedule {
     /// Enqueues this job at each time that the pattern names, in UTC.
     ///
     /// The pattern has five fields (minute, hour, day of the month, month, day of the week), or six with the second in front. A name is
-    /// letters, digits, `-` and `_`.
+    /// letters, digits, `-` and `_`, at most 109 of them.
+    ///
+    /// Where second, minute and hour have neither `*` nor a step, as in `30 2,14 * * *` and `0 9-17 * * *`, a clock that is put
+    /// forward or back loses and repeats none of these times. Otherwise jobs come at an interval, and it makes no difference to that.
     ///
     /// # Errors
     ///
@@ -91,7 +97,7 @@ impl Schedule {
     /// job, and this is many.
     pub fn new<R>(name: impl Into<String>, pattern: &str, job: JobBuilder<R>) -> Result<Self, BrokerError> {
         let name = name.into();
-        id_of(&name, Time::default())?;
+        id_of(&name, SLOT_LATEST)?;
         let cron = pattern.parse::<Cron>().map_err(|error| {
             refused(format!(
                 "`{pattern}` is no pattern of a schedule: {error}. Write minute, hour, day, month and day of the week, as in `30 8 * * mon-fri`"
@@ -105,7 +111,8 @@ impl Schedule {
         if !job.needs.is_empty() || job.due.is_some() {
             return Err(refused(format!("the job of schedule {name} has a time or needs of its own: leave them out")));
         }
-        Ok(Self { name, cron, zone: Tz::UTC, missed: Missed::default(), job })
+        let is_fixed = has_fixed_times(pattern);
+        Ok(Self { name, cron, is_fixed, zone: Tz::UTC, missed: Missed::default(), job })
     }
 
     /// The pattern is meant in this time zone, as in `Europe/Berlin`.
@@ -137,10 +144,22 @@ impl Schedule {
     pub fn next_after(&self, time: Time) -> Option<Time> {
         let millis = i64::try_from(time.millis()).ok()?;
         let from = DateTime::<Utc>::from_timestamp_millis(millis)?.with_timezone(&self.zone);
-        let next = self.cron.find_next_occurrence(&from, false).ok()?;
-        let next = Time::of_millis(u64::try_from(next.timestamp_millis()).ok()?);
-        // Never the same one again, whatever a zone does to its clocks.
-        (next > time).then_some(next)
+        let of = |at: i64| u64::try_from(at).ok().map(Time::of_millis);
+        if !self.is_fixed {
+            let next = self.cron.find_next_occurrence(&from, false).ok()?;
+            // Never the same one again, whatever a zone does to its clocks.
+            return of(next.timestamp_millis()).filter(|next| *next > time);
+        }
+        // What the clock on the wall shows, as if nobody ever set it.
+        let mut shown = from.naive_local().and_utc();
+        loop {
+            shown = self.cron.find_next_occurrence(&shown, false).ok()?;
+            let next = of(first_moment(self.zone, shown.naive_utc())?.timestamp_millis())?;
+            // In the hour that comes twice, it may have been in the first.
+            if next > time {
+                return Some(next);
+            }
+        }
     }
 
     /// The slots after `last` whose time has come; none if there is none.
@@ -161,8 +180,13 @@ impl Schedule {
         let count = slots.len();
         let run: Vec<Time> = match self.missed {
             Missed::All => slots.split_off(count.saturating_sub(MISSED_RUN_MAX)),
-            Missed::Once => vec![passed],
-            Missed::Skip => slots.into_iter().filter(|slot| now.since(*slot) <= LATE_MAX).collect(),
+            Missed::Once | Missed::Skip => {
+                slots.retain(|slot| now.since(*slot) <= LATE_MAX);
+                if slots.is_empty() && self.missed == Missed::Once {
+                    slots.push(passed);
+                }
+                slots
+            }
         };
         Some(Due { missed: count - run.len(), run, passed })
     }
@@ -182,9 +206,36 @@ impl Schedule {
     }
 }
 
+/// No slot has more digits, until the year 2286.
+const SLOT_LATEST: Time = Time::of_millis(9_999_999_999_999);
+
+/// Whether a pattern, which can be read, names times and no interval.
+fn has_fixed_times(pattern: &str) -> bool {
+    let fields: Vec<&str> = pattern.split_whitespace().collect();
+    match fields[..] {
+        [name] => !name.eq_ignore_ascii_case("@hourly"),
+        _ => {
+            let times = if fields.len() > 5 { 3 } else { 2 };
+            fields.iter().take(times).all(|field| !field.contains(['*', '/', '?']))
+        }
+    }
+}
+
+/// When the clock on the wall of a zone shows this for the first time; where it never does, the first moment after the gap.
+fn first_moment(zone: Tz, shown: NaiveDateTime) -> Option<DateTime<Tz>> {
+    /// Nobody has left out more than a day.
+    const MINUTES_MAX: i64 = 36 * 60;
+    if let Some(moment) = zone.from_local_datetime(&shown).earliest() {
+        return Some(moment);
+    }
+    // A gap ends at a whole minute.
+    let minute = shown.with_second(0)?.with_nanosecond(0)?;
+    (1..MINUTES_MAX).find_map(|later| zone.from_local_datetime(&(minute + TimeDelta::minutes(later))).earliest())
+}
+
 fn id_of(name: &str, slot: Time) -> Result<JobId, BrokerError> {
     format!("cron-{name}-{}", slot.millis()).parse().map_err(|_| {
-        refused(format!("`{name}` is no name of a schedule: use letters, digits, `-` and `_`, and no more than 80"))
+        refused(format!("`{name}` is no name of a schedule: use letters, digits, `-` and `_`, and no more than 109"))
     })
 }
 
@@ -236,6 +287,53 @@ mod tests {
         assert_eq!(fixed("2026-10-24T00:00:00Z"), ["2026-10-24T00:30", "2026-10-25T00:30", "2026-10-26T01:30"]);
         let hourly = slots("30 * * * *", "Europe/Berlin", "2026-10-24T23:45:00Z", 3);
         assert_eq!(hourly, ["2026-10-25T00:30", "2026-10-25T01:30", "2026-10-25T02:30"]);
+    }
+
+    #[test]
+    fn each_of_several_fixed_times_is_kept_when_the_clock_is_set() {
+        let twice = |from| slots("30 2,14 * * *", "Europe/Berlin", from, 4);
+        assert_eq!(
+            twice("2026-03-28T20:00:00Z"),
+            ["2026-03-29T01:00", "2026-03-29T12:30", "2026-03-30T00:30", "2026-03-30T12:30"]
+        );
+        assert_eq!(
+            twice("2026-10-24T20:00:00Z"),
+            ["2026-10-25T00:30", "2026-10-25T13:30", "2026-10-26T01:30", "2026-10-26T13:30"]
+        );
+        // From within the hour that comes the second time.
+        assert_eq!(twice("2026-10-25T01:10:00Z")[0], "2026-10-25T13:30");
+        let range = |from| slots("0 1-3 * * *", "Europe/Berlin", from, 3);
+        // What would be at two is due at three, as is what is at three.
+        assert_eq!(range("2026-03-28T12:00:00Z"), ["2026-03-29T00:00", "2026-03-29T01:00", "2026-03-29T23:00"]);
+        assert_eq!(range("2026-10-24T12:00:00Z"), ["2026-10-24T23:00", "2026-10-25T00:00", "2026-10-25T02:00"]);
+        // Half an hour of Lord Howe's, and seconds.
+        let howe = slots("59 45 1,2 * * *", "Australia/Lord_Howe", "2026-04-04T12:00:00Z", 2);
+        assert_eq!(howe, ["2026-04-04T14:45", "2026-04-04T16:15"]);
+        // A step is an interval: half past two comes twice.
+        let steps = slots("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", 3);
+        assert_eq!(steps, ["2026-10-25T00:30", "2026-10-25T01:00", "2026-10-25T01:30"]);
+        let names = ["@daily", "@hourly", "0 30 2 * * *", "30 2 1,15 * *", "30 2-4/2 * * *", "* 2 * * *"];
+        assert_eq!(names.map(has_fixed_times), [true, false, true, true, false, false]);
+    }
+
+    #[test]
+    fn what_comes_on_time_is_no_missed_one() {
+        let now = Time::of_millis(1_795_901_000_500);
+        let schedule = |missed| schedule("* * * * * *", "UTC").missed(missed);
+        for missed in [Missed::Skip, Missed::Once] {
+            let due = schedule(missed).due(now - Duration::from_secs(3), now).unwrap();
+            assert_eq!((due.run.len(), due.missed), (3, 0), "{missed:?}");
+        }
+        let due = schedule(Missed::Once).due(now - Duration::from_secs(60), now).unwrap();
+        assert_eq!((due.run.len(), due.missed), (20, 40));
+    }
+
+    #[test]
+    fn longest_name_has_room_for_its_slots() {
+        let named =
+            |length| Schedule::new("n".repeat(length), "* * * * *", JobBuilder::<()>::of_data(NewJob::new("t", "[]")));
+        assert!(named(109).unwrap().job_of(Time::of_millis(1_795_901_000_000)).is_ok());
+        assert!(named(110).unwrap_err().to_string().contains("no more than 109"));
     }
 
     #[test]

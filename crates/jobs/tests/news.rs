@@ -5,9 +5,14 @@
 use ropewalk::JobContext;
 use ropewalk::State;
 use ropewalk::sync::Event;
-use ropewalk_jobs::broker::Fault;
+use ropewalk_jobs::broker::{
+    Beat, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, QueueCounts, Said, Ticked, Topic, WorkerInfo,
+};
+use ropewalk_jobs::job::{Job, JobId, Lease, NewJob, Outcome, Time};
+use ropewalk_jobs::state::Settled;
 use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, Retry, State as Life, Worker};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
@@ -89,15 +94,114 @@ fn worker_that_ends_in_a_pause_gives_back_what_runs() {
     assert_eq!((job.failures, job.crashes), (0, 0));
 }
 
+/// A broker that takes its time over the first lines that it is sent.
+struct SlowToHear {
+    broker: MemoryBroker,
+    hears: Event,
+    heard: AtomicBool,
+}
+
+impl Broker for SlowToHear {
+    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
+        if !self.heard.swap(true, Ordering::AcqRel) {
+            self.hears.set();
+            // Long enough for the run to end, and for its end to be settled if nothing holds that back.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.broker.log(said)
+    }
+
+    fn now(&self) -> Time {
+        self.broker.now()
+    }
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        self.broker.enqueue(jobs)
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
+        self.broker.claim(claim)
+    }
+
+    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
+        self.broker.heartbeat(beat)
+    }
+
+    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
+        self.broker.settle(outcomes)
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        self.broker.tick()
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        self.broker.control(control)
+    }
+
+    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
+        self.broker.job(id)
+    }
+
+    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
+        self.broker.jobs(filter)
+    }
+
+    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
+        self.broker.queues()
+    }
+
+    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
+        self.broker.workers()
+    }
+
+    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
+        self.broker.ended_since(mark)
+    }
+
+    fn news(&self, topic: Topic) -> u64 {
+        self.broker.news(topic)
+    }
+
+    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
+        self.broker.wait(topic, seen, timeout);
+    }
+
+    fn ring(&self, topic: Topic) {
+        self.broker.ring(topic);
+    }
+}
+
+/// One thread of the worker has its first line in its hands when another is told of its end.
+#[test]
+fn end_of_a_run_overtakes_none_of_its_lines() {
+    let (broker, gates) = (MemoryBroker::new(), Arc::new(Gates::default()));
+    let slow = Arc::new(SlowToHear { broker: broker.clone(), hears: Event::default(), heard: AtomicBool::default() });
+    let worker = Worker::new(Arc::clone(&slow)).register::<talks>().state(Arc::clone(&gates)).on_notice(|_| {});
+    let handle = talks::call(0).enqueue(&JobQueue::new(broker.clone())).unwrap();
+    let id = handle.id().clone();
+    let worker = worker.start().unwrap();
+    slow.hears.wait();
+    gates.gate.set();
+    handle.join().unwrap();
+    let log = broker.logs(&id).unwrap().expect("it has said something");
+    let said: Vec<&str> = log.lines().filter_map(|line| line.split_once(' ').map(|(_, said)| said)).collect();
+    assert_eq!(said, ["attempt 1", "and out"]);
+    drop(worker);
+}
+
 #[cfg(feature = "metrics")]
 mod metrics {
     use super::*;
+    use ropewalk_jobs::RunningWorker;
     use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpStream};
 
-    /// A port that was free a moment ago.
-    fn free() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    /// A worker that tells, at a port that is free, and where.
+    fn telling(worker: Worker) -> (RunningWorker, SocketAddr) {
+        let worker = worker.serve_metrics("127.0.0.1:0").unwrap().start().unwrap();
+        let at = worker.metrics_addr().expect("it tells");
+        (worker, at)
     }
 
     fn ask(at: SocketAddr, request: &str) -> String {
@@ -116,21 +220,19 @@ mod metrics {
     #[test]
     fn counts_and_health_are_told_while_jobs_run() {
         let (_, queue, gates, worker) = place();
-        let at = free();
-        let worker = worker.serve_metrics(at).unwrap().start().unwrap();
+        let (worker, at) = telling(worker);
         let handle = talks::call(0).enqueue(&queue).unwrap();
         gates.begun.wait();
         let health = get(at, "/health");
         assert!(health.starts_with("HTTP/1.1 200 OK\r\n") && health.contains("\"ok\":true"), "{health}");
         until("its count", || get(at, "/metrics").contains("\nropewalk_jobs_taken_total 1\n"));
-        let told = get(at, "/metrics");
         for line in [
             "# TYPE ropewalk_jobs_settled_total counter",
             "ropewalk_jobs_running 1",
             "ropewalk_workers 1",
             "ropewalk_queue_jobs{queue=\"default\",state=\"leased\"} 1",
         ] {
-            assert!(told.lines().any(|told| told == line), "{line} is not in\n{told}");
+            until(line, || get(at, "/metrics").lines().any(|told| told == line));
         }
         gates.gate.set();
         handle.join().unwrap();
@@ -139,11 +241,27 @@ mod metrics {
         assert!(TcpStream::connect(at).is_err(), "it still listens");
     }
 
+    /// Each word comes in time, and the whole never does.
+    #[test]
+    fn question_that_never_ends_keeps_no_worker_from_its_end() {
+        let (_, _, _, worker) = place();
+        let (worker, at) = telling(worker);
+        let mut slow = TcpStream::connect(at).unwrap();
+        let drip = std::thread::spawn(move || {
+            while slow.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let began = Instant::now();
+        drop(worker);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        drip.join().unwrap();
+    }
+
     #[test]
     fn foreign_questions_harm_nobody() {
         let (_, queue, gates, worker) = place();
-        let at = free();
-        let worker = worker.serve_metrics(at).unwrap().start().unwrap();
+        let (worker, at) = telling(worker);
         assert!(get(at, "/passwd").starts_with("HTTP/1.1 404 "));
         assert!(ask(at, "POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
         assert!(ask(at, &"x".repeat(8 << 10)).starts_with("HTTP/1.1 405 "));
@@ -160,7 +278,7 @@ mod metrics {
 mod schedules {
     use super::*;
     use ropewalk_jobs::Schedule;
-    use ropewalk_jobs::broker::Filter;
+    use ropewalk_jobs::worker::Notice;
 
     #[ropewalk::task]
     fn tick(which: u32) -> u32 {
@@ -170,9 +288,17 @@ mod schedules {
     #[test]
     fn two_workers_run_each_slot_once() {
         let broker = MemoryBroker::new();
+        let doubled = Arc::new(AtomicBool::default());
         let worker = || {
+            let doubled = Arc::clone(&doubled);
+            // A slot that both pass would be told of: its second job has the id of the first.
+            let notice = move |notice: &Notice| {
+                if matches!(notice, Notice::Doubled(..)) {
+                    doubled.store(true, Ordering::Release);
+                }
+            };
             let every_second = Schedule::new("tick", "* * * * * *", tick::call(7).job()).unwrap();
-            Worker::new(broker.clone()).register::<tick>().schedule(every_second).on_notice(|_| {}).start().unwrap()
+            Worker::new(broker.clone()).register::<tick>().schedule(every_second).on_notice(notice).start().unwrap()
         };
         let workers = [worker(), worker()];
         let ended = |least: usize| {
@@ -181,6 +307,7 @@ mod schedules {
         };
         until("three slots", || ended(3));
         drop(workers);
+        assert!(!doubled.load(Ordering::Acquire), "a slot was passed twice");
         let mut slots: Vec<u64> = broker
             .jobs(&Filter { limit: 100, ..Filter::default() })
             .unwrap()
@@ -189,5 +316,14 @@ mod schedules {
             .collect();
         slots.sort_unstable();
         assert!(slots.windows(2).all(|pair| pair[0] < pair[1] && pair[0] % 1_000 == 0), "{slots:?}");
+    }
+
+    #[test]
+    fn second_schedule_of_one_name_is_refused() {
+        let named = |pattern| Schedule::new("tick", pattern, tick::call(7).job()).unwrap();
+        let worker = Worker::new(MemoryBroker::new()).register::<tick>();
+        let error =
+            worker.schedule(named("0 1 * * *")).schedule(named("0 2 * * *")).start().expect_err("two of a name");
+        assert!(error.to_string().contains("two schedules are called tick"), "{error}");
     }
 }

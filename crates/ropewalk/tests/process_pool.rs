@@ -494,6 +494,20 @@ fn initializer_runs_first_in_each_worker() {
     assert!(reason.contains("its initializer failed"), "{reason}");
 }
 
+fn window_of_one_keeps_the_others_in_the_queue() {
+    let pool = ProcessPoolExecutor::builder().max_workers(1).window(1).build().unwrap();
+    // So short that the window would be wide.
+    let short: Vec<u32> = pool.map(|n: u32| n + 1, 0..1000).chunk(1).collect();
+    assert_eq!(short[999], 1000);
+    let long = pool.spawn(spin, ());
+    let behind = pool.spawn(id, ());
+    behind.cancel();
+    assert!(matches!(behind.join(), Err(TaskError::Cancelled)));
+    assert!(!long.is_finished(), "it lay behind the long one");
+    pool.shutdown(Shutdown::Kill);
+    assert!(long.join().is_err());
+}
+
 fn death_tells_what_the_worker_said_last() {
     let pool = ProcessPoolExecutor::builder().max_workers(1).output(Output::Tail).build().unwrap();
     let dies = |lines: u32| -> u32 {
@@ -638,7 +652,7 @@ fn main() -> ExitCode {
         handles_are_waited_for_by_every_strand full_queue_holds_back worker_may_have_a_pool_of_its_own
         program_that_a_worker_starts_is_no_worker preload_runs_once_and_is_shared initializer_runs_first_in_each_worker
         context_goes_to_each_worker_once lines_of_workers_come_before_the_ends_of_their_tasks
-        death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
+        window_of_one_keeps_the_others_in_the_queue death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
         worker_has_the_thread_number_that_the_system_gave_it init_that_comes_too_late_is_told
         output_of_workers_is_that_of_the_program program_that_is_replaced_while_it_runs
         main_attribute_makes_workers_of_the_program pool_is_ended_with_main

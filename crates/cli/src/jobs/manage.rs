@@ -141,8 +141,7 @@ fn logs(broker: &dyn Broker, id: &JobId, options: &Options) -> Result<(), Expect
         if options.which.json {
             out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": log })))?;
         } else {
-            // The beginning may have been cut off since: then all of it is news.
-            out.text(log.strip_prefix(&seen).unwrap_or(&log))?;
+            out.text(news(&seen, &log))?;
         }
         if !options.watch || job.state.is_ended() {
             return Ok(());
@@ -150,6 +149,14 @@ fn logs(broker: &dyn Broker, id: &JobId, options: &Options) -> Result<(), Expect
         seen = log;
         ropewalk::sleep(LOOK_EVERY);
     }
+}
+
+/// What has come to a log since it was seen. Its beginning may have been cut off, at the end of a line.
+fn news<'log>(seen: &str, log: &'log str) -> &'log str {
+    let lines = seen.match_indices('\n').map(|(end, _)| end + 1);
+    let kept = std::iter::once(0).chain(lines).map(|from| &seen[from..]);
+    // The longest that is still there.
+    kept.filter_map(|kept| log.strip_prefix(kept)).next().unwrap_or(log)
 }
 
 fn look(broker: &dyn Broker, options: &Options, before: &str) -> Result<(), Expected> {
@@ -290,4 +297,20 @@ fn details(job: &Job) -> String {
     maybe("result", job.result.clone());
     maybe("meta", job.options.meta.as_ref().map(ToString::to_string));
     rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_whose_beginning_was_cut_off_only_the_rest_is_news() {
+        assert_eq!(news("", "one\n"), "one\n");
+        assert_eq!(news("one\n", "one\ntwo\n"), "two\n");
+        assert_eq!(news("one\n", "one\n"), "");
+        assert_eq!(news("one\ntwo\nthree\n", "two\nthree\nfour\n"), "four\n");
+        assert_eq!(news("one\none\n", "one\none\none\n"), "one\n");
+        // Nothing of it is left.
+        assert_eq!(news("one\ntwo\n", "five\nsix\n"), "five\nsix\n");
+    }
 }

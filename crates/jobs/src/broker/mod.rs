@@ -263,6 +263,9 @@ pub enum Topic {
     Stop,
 }
 
+/// The answers to a settle, and to the claim behind it if that was tried.
+pub type SettledAndClaimed = (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>);
+
 /// A place where jobs are kept.
 ///
 /// *Before* and *after* of a step speak of all jobs that it names; see [`crate::state`] for the moves.
@@ -326,15 +329,12 @@ pub trait Broker: Send + Sync {
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
 
     /// [`settle`](Self::settle) and then [`claim`](Self::claim), in one go where the broker can: two steps all the same, each
-    /// as it is alone, and each with its own answer. A claim that was not tried because the settle failed gives nothing.
-    fn settle_and_claim(
-        &self,
-        outcomes: &[Outcome],
-        claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    /// as it is alone, and each with its own answer. A claim that was not tried,
+    /// because the settle failed, has none.
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> SettledAndClaimed {
         match self.settle(outcomes) {
-            Ok(settled) => (Ok(settled), self.claim(claim)),
-            Err(error) => (Err(error), Ok(Vec::new())),
+            Ok(settled) => (Ok(settled), Some(self.claim(claim))),
+            Err(error) => (Err(error), None),
         }
     }
 
@@ -470,11 +470,7 @@ impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
         (**self).settle(outcomes)
     }
 
-    fn settle_and_claim(
-        &self,
-        outcomes: &[Outcome],
-        claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> SettledAndClaimed {
         (**self).settle_and_claim(outcomes, claim)
     }
 

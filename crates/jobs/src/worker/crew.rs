@@ -49,6 +49,12 @@ const IDLE: Duration = Duration::from_secs(5);
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to give back what still runs at the end.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Between two tries to have new processes.
+#[cfg(all(target_os = "linux", feature = "process"))]
+const RENEW_AFTER: Duration = Duration::from_secs(1);
+/// How long the ends of processes that were killed are waited for.
+#[cfg(all(target_os = "linux", feature = "process"))]
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 enum Message {
     /// A run has come to its end.
@@ -75,13 +81,17 @@ pub(super) struct Shared {
     messages: Sender<Message>,
     /// What the main thread has counted so far, and when the broker last took a beat: for those who ask.
     told_of: Mutex<Told>,
+    /// Held while logs are taken and sent: else one thread may settle a run while another has its last lines in its hands.
+    logs: Mutex<()>,
 }
 
 /// What a worker tells of itself.
 #[derive(Clone, Copy)]
 pub(super) struct Told {
     pub(super) counts: Counts,
+    /// Jobs of others that run again, and those that do not.
     pub(super) recovered: u64,
+    pub(super) not_recovered: u64,
     pub(super) beat: Instant,
 }
 
@@ -136,6 +146,7 @@ impl Shared {
 
     /// Sends what runs have said for their logs: all, or one.
     fn send_logs(&self, of: Option<ExecId>) {
+        let _in_order = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let said = self.slots.said(of);
         if !said.is_empty()
             && let Err(error) = self.broker.log(&said)
@@ -166,7 +177,13 @@ impl Crew {
             rung: Mutex::new(()),
             news: AtomicBool::new(false),
             messages: sender,
-            told_of: Mutex::new(Told { counts: Counts::default(), recovered: 0, beat: Instant::now() }),
+            told_of: Mutex::new(Told {
+                counts: Counts::default(),
+                recovered: 0,
+                not_recovered: 0,
+                beat: Instant::now(),
+            }),
+            logs: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared), messages, runs })
     }
@@ -224,6 +241,8 @@ impl Crew {
                 ear,
                 #[cfg(all(target_os = "linux", feature = "process"))]
                 apart: HashMap::new(),
+                #[cfg(all(target_os = "linux", feature = "process"))]
+                renew_at: None,
             };
             let all_ended = main.work(&self.messages);
             if all_ended {
@@ -247,6 +266,9 @@ struct Main<'a> {
     ear: Option<Arc<Ear>>,
     #[cfg(all(target_os = "linux", feature = "process"))]
     apart: HashMap<ExecId, AtProcess>,
+    /// The processes gave up: when to try to have new ones.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    renew_at: Option<Instant>,
 }
 
 /// The handle of a run in another process, for the main thread and for whoever stops it.
@@ -272,12 +294,16 @@ impl Main<'_> {
                 self.shared.slots.ask_all(Asked::Shutdown);
             }
             if asked.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
+                #[cfg(all(target_os = "linux", feature = "process"))]
+                self.kill_the_rest(messages);
                 self.release_the_rest(messages);
                 return false;
             }
             while let Ok(message) = messages.try_recv() {
                 self.take(message);
             }
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            self.renew();
             let wants = self.dispatcher.step(self.shared.broker.now(), &*self.shared.broker);
             self.shared.told_of().counts = self.dispatcher.counts;
             if let Some(error) = &wants.trouble {
@@ -297,6 +323,10 @@ impl Main<'_> {
                 if let Some(since) = since {
                     wait = wait.min(limit.saturating_sub(since.elapsed()).max(Duration::from_millis(1)));
                 }
+            }
+            #[cfg(all(target_os = "linux", feature = "process"))]
+            if let Some(at) = self.renew_at {
+                wait = wait.min(at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
             }
             match messages.recv_timeout(wait) {
                 Ok(message) => self.take(message),
@@ -342,20 +372,39 @@ impl Main<'_> {
     #[cfg(all(target_os = "linux", feature = "process"))]
     fn ended_badly(&mut self, exec: ExecId, error: &TaskError) -> Run {
         let has_given_up = self.runs.processes().is_some_and(ropewalk::ProcessPoolExecutor::has_given_up);
-        if has_given_up && matches!(error, TaskError::WorkerDied { .. }) {
+        if has_given_up && self.renew_at.is_none() && matches!(error, TaskError::WorkerDied { .. }) {
             self.shared.notice(&Notice::Processes(error.to_string()));
-            // A pool that gave up runs nothing any more: what it has goes back uncounted, and a new one takes its place. Where none
-            // can be had, each job fails by this.
-            if let Ok(runs) = Runs::new(&self.shared.config) {
-                self.shared.slots.ask_all(Asked::Shutdown);
-                std::mem::replace(&mut self.runs, runs).let_go();
-            }
+            // A pool that gave up runs nothing any more: what it has goes back uncounted, and a new one takes its place. Until there
+            // is one, no job is taken.
+            self.shared.slots.ask_all(Asked::Shutdown);
+            self.dispatcher.hold(true);
+            self.renew_at = Some(Instant::now());
+            self.renew();
         }
         // A process that was killed because its job was to stop is no crash.
         match error {
             TaskError::Cancelled | TaskError::Shutdown => Run::Cancelled,
             TaskError::WorkerDied { .. } if self.shared.slots.asked(exec) == Some(Asked::Shutdown) => Run::Cancelled,
             other => Run::Unwound(Failure::of_task(other)),
+        }
+    }
+
+    /// Puts a new pool in the place of one that gave up, if it is time to try.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    fn renew(&mut self) {
+        if self.renew_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        match Runs::new(&self.shared.config) {
+            Ok(runs) => {
+                std::mem::replace(&mut self.runs, runs).let_go();
+                self.dispatcher.hold(false);
+                self.renew_at = None;
+            }
+            Err(error) => {
+                self.shared.notice(&Notice::Processes(format!("there are no new ones, and no job is taken: {error}")));
+                self.renew_at = Instant::now().checked_add(RENEW_AFTER);
+            }
         }
     }
 
@@ -389,6 +438,9 @@ impl Main<'_> {
         let limit = lease.options.timeout();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let overdue = deadline.and_then(|deadline| deadline.checked_add(HANGS_AFTER));
+        // A process that is too late is killed, after the grace of its pool; until then its job is no one else's.
+        #[cfg(all(target_os = "linux", feature = "process"))]
+        let overdue = overdue.filter(|_| self.runs.processes().is_none());
         let latest = self.shared.slots.open(exec, lease.id.clone(), overdue);
         let due = limit.map(|limit| (self.shared.broker.now() + limit).into());
         let context = JobContext::outside().with_states(Arc::clone(&config.states)).of_job(
@@ -456,8 +508,23 @@ impl Main<'_> {
         );
     }
 
+    /// Processes are ended before their jobs go back, whatever grace they have: else a job would run here and elsewhere.
+    #[cfg(all(target_os = "linux", feature = "process"))]
+    fn kill_the_rest(&mut self, messages: &Receiver<Message>) {
+        let Some(pool) = self.runs.processes() else { return };
+        pool.shutdown(ropewalk::Shutdown::Kill);
+        let until = Instant::now() + ENDS_WITHIN;
+        while !self.leases.is_empty()
+            && let Ok(message) = messages.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.take(message);
+        }
+    }
+
     /// What still runs goes back; its end will not count.
     fn release_the_rest(&mut self, messages: &Receiver<Message>) {
+        // After that they hold no lease.
+        self.shared.send_logs(None);
         for (exec, lease) in self.leases.drain() {
             self.dispatcher.end(Ok(Outcome { id: lease.id, exec, end: End::Release }));
             self.dispatcher.gone(exec);
@@ -506,7 +573,8 @@ fn beat(shared: &Shared) {
         let over = shared.is_over();
         let seen = shared.broker.news(Topic::Stop);
         shared.send_logs(None);
-        let (news, wait) = heartbeater.step(&*shared.broker, shared.slots.running(), over);
+        let running = shared.slots.running();
+        let (news, wait) = heartbeater.step(&*shared.broker, running.clone(), over);
         match news {
             Ok(news) => {
                 shared.told_of().beat = Instant::now();
@@ -515,7 +583,10 @@ fn beat(shared: &Shared) {
                     shared.slots.ask(exec, why);
                 }
             }
-            Err(error) => shared.notice(&Notice::Trouble(error)),
+            Err(error) => {
+                shared.slots.not_sent(running);
+                shared.notice(&Notice::Trouble(error));
+            }
         }
         if over {
             return;
@@ -556,7 +627,10 @@ fn keep(shared: &Shared) {
         let (ticked, again) = keeper::step(shared.broker.now(), &*shared.broker);
         match ticked {
             Ok(ticked) if ticked.recovered + ticked.ended > 0 => {
-                shared.told_of().recovered += (ticked.recovered + ticked.ended) as u64;
+                let mut told = shared.told_of();
+                told.recovered += ticked.recovered as u64;
+                told.not_recovered += ticked.ended as u64;
+                drop(told);
                 shared.notice(&Notice::Recovered(ticked.recovered + ticked.ended));
             }
             Ok(_) => {}
@@ -571,11 +645,10 @@ fn keep(shared: &Shared) {
 fn schedule(shared: &Shared) {
     let mut scheduler = super::scheduler::Scheduler::new(shared.config.schedules.clone());
     while !shared.is_over() && !scheduler.is_empty() {
-        let (done, wait) = scheduler.step(shared.broker.now(), &*shared.broker);
-        match done {
-            Ok(missed) => missed.into_iter().for_each(|(name, slots)| shared.notice(&Notice::Missed(name, slots))),
-            Err(error) => shared.notice(&Notice::Trouble(error)),
-        }
+        let (said, wait) = scheduler.step(shared.broker.now(), &*shared.broker);
+        said.missed.into_iter().for_each(|(name, slots)| shared.notice(&Notice::Missed(name, slots)));
+        said.doubled.into_iter().for_each(|(name, id)| shared.notice(&Notice::Doubled(name, id)));
+        said.trouble.into_iter().for_each(|error| shared.notice(&Notice::Trouble(error)));
         shared.pause(wait);
     }
 }

@@ -78,6 +78,7 @@ pub(crate) struct Dispatcher {
     /// The tasks that it knows, for brokers from which it takes no others.
     tasks: Option<Arc<HashSet<String>>>,
     stopping: bool,
+    held: bool,
     refusals: u32,
     not_before: Option<Time>,
     dice: Rng,
@@ -95,6 +96,7 @@ impl Dispatcher {
             ended: Vec::new(),
             tasks: None,
             stopping: false,
+            held: false,
             refusals: 0,
             not_before: None,
             dice,
@@ -110,6 +112,12 @@ impl Dispatcher {
     /// No more jobs from here on.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    /// No more jobs for now, as there is nothing to run them on; or again.
+    #[cfg(any(test, all(target_os = "linux", feature = "process")))]
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// Whether nothing is under way.
@@ -186,7 +194,7 @@ impl Dispatcher {
         // Those that have ended and given their threads back leave their slots in the same go.
         let leaving = self.ended.iter().filter(|outcome| self.slots.get(&outcome.exec).is_some_and(|slot| !slot.runs));
         let free = self.concurrency.saturating_sub(self.slots.len() - leaving.count());
-        let claim = (!self.stopping && free > 0).then(|| {
+        let claim = (!self.stopping && !self.held && free > 0).then(|| {
             let queues = self.order.draw(&mut self.dice);
             let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
             Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks }
@@ -208,12 +216,17 @@ impl Dispatcher {
                 let (answers, leases) = broker.settle_and_claim(&self.ended, &claim);
                 crash_point!("dispatcher.settled");
                 let settled = self.take_answers(broker, answers);
-                // What was claimed beside a settle that failed is ours all the same.
-                if let (Err(error), Ok(leases)) = (settled, &leases) {
-                    self.take_leases(leases.clone(), free, wants);
-                    return Err(error);
+                match (settled, leases) {
+                    // What was claimed beside a settle that failed is ours all the same.
+                    (Err(error), Some(Ok(leases))) => {
+                        self.take_leases(leases, free, wants);
+                        return Err(error);
+                    }
+                    (Err(error), _) => return Err(error),
+                    (Ok(()), Some(leases)) => leases,
+                    // One by one they were taken, so here it goes on.
+                    (Ok(()), None) => broker.claim(&claim),
                 }
-                leases
             }
         };
         self.take_leases(leases?, free, wants);
@@ -289,7 +302,7 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::MemoryBroker;
+    use crate::broker::{BATCH_JOBS_MAX, MemoryBroker};
     use crate::job::{NewJob, RESULT_BYTES_MAX};
     use crate::state::State;
 
@@ -310,5 +323,39 @@ mod tests {
         assert_eq!(states, [State::Done, State::Leased, State::Done]);
         assert!(dispatcher.is_idle(), "it is said again for ever");
         assert_eq!((dispatcher.counts.done, dispatcher.counts.lost), (2, 1));
+    }
+
+    /// The batch is refused as a whole, and no claim is tried beside it: that says nothing of what is ready.
+    #[test]
+    fn claim_that_was_not_tried_is_tried_after_it() {
+        let broker = MemoryBroker::new();
+        let jobs: Vec<NewJob> = (0..=BATCH_JOBS_MAX + 1).map(|_| NewJob::new("t", "[]")).collect();
+        jobs.chunks(BATCH_JOBS_MAX).for_each(|jobs| drop(broker.enqueue(jobs).unwrap()));
+        let order = Order::Strict(vec!["default".into()]);
+        let worker = WorkerId::random();
+        let mut dispatcher = Dispatcher::new(worker, order, BATCH_JOBS_MAX + 1, Duration::from_secs(30), Rng::new());
+        for lease in dispatcher.step(broker.now(), &broker).start {
+            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done("1".into()) }));
+            dispatcher.gone(lease.exec);
+        }
+        let wants = dispatcher.step(broker.now(), &broker);
+        assert_eq!((wants.start.len(), wants.trouble), (1, None));
+        assert_eq!(dispatcher.counts.done, BATCH_JOBS_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn held_it_settles_and_claims_nothing() {
+        let broker = MemoryBroker::new();
+        broker.enqueue(&[NewJob::new("t", "[]"), NewJob::new("t", "[]")]).unwrap();
+        let order = Order::Strict(vec!["default".into()]);
+        let mut dispatcher = Dispatcher::new(WorkerId::random(), order, 1, Duration::from_secs(30), Rng::new());
+        let lease = dispatcher.step(broker.now(), &broker).start.remove(0);
+        dispatcher.hold(true);
+        dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Release }));
+        dispatcher.gone(lease.exec);
+        let wants = dispatcher.step(broker.now(), &broker);
+        assert!(wants.start.is_empty() && !wants.drained && dispatcher.is_idle());
+        dispatcher.hold(false);
+        assert_eq!(dispatcher.step(broker.now(), &broker).start.len(), 1);
     }
 }

@@ -64,6 +64,8 @@ pub enum Notice {
     Recovered(usize),
     /// So many slots of a schedule had passed when it was looked at, and are not run: what it says about missed ones.
     Missed(String, usize),
+    /// A slot of a schedule enqueued nothing, because this job is the same work: it has its unique key, and has not ended.
+    Doubled(String, JobId),
     /// The processes of this worker died again and again without a job done; it goes on with new ones, or tries to: why.
     Processes(String),
     /// The broker refused a step; it is tried again.
@@ -83,6 +85,9 @@ impl fmt::Display for Notice {
             Self::Hangs(id, task) => write!(f, "job {id} of {task} goes on after its time limit and holds its thread"),
             Self::Missed(schedule, slots) => {
                 write!(f, "{slots} slot(s) of the schedule {schedule} had passed while nobody looked, and are not run")
+            }
+            Self::Doubled(schedule, id) => {
+                write!(f, "a slot of the schedule {schedule} enqueued nothing: job {id} is the same work")
             }
             Self::Processes(why) => write!(f, "the processes that run jobs died again and again: {why}"),
             Self::Recovered(jobs) => write!(f, "{jobs} job(s) of workers that ended or hung were taken back"),
@@ -191,7 +196,8 @@ impl Worker {
     /// Runs each job in a process of its own ([`Model::Processes`]): a pool of as many as run at once, about which `build` may say
     /// more, as its limits, after how many jobs a process is replaced, and its initializer, which can [`lend`](crate::lend) states.
     ///
-    /// What is stopped is asked to end, and killed half a second later (the pool's *grace*), and so is what is over its timeout. A
+    /// What is stopped is asked to end, and killed half a second later (the pool's *grace*), and so is what is over its timeout. The
+    /// end of the worker waits for no grace longer than two seconds. A
     /// process that dies, by a signal, by `exit` or because it may have no more memory, has failed its job with kind
     /// [`Crash`](crate::FailureKind::Crash), which is tried again as any failure is.
     ///
@@ -222,7 +228,7 @@ impl Worker {
     }
 
     /// Enqueues the jobs of this schedule when their time comes, beside its other work. Any number of workers may have the same
-    /// one: each slot is run once.
+    /// one: each slot is run once. Two of one worker with the same name would eat each other's slots; it does not start with them.
     #[cfg(feature = "cron")]
     pub fn schedule(self, schedule: crate::cron::Schedule) -> Self {
         self.with(|config| config.schedules.push(schedule))
@@ -300,6 +306,8 @@ impl Worker {
     fn crew(self) -> io::Result<Crew> {
         let mut config = self.config;
         config.states = Arc::new(self.states);
+        #[cfg(feature = "cron")]
+        refuse_doubles(&config.schedules)?;
         Crew::new(self.broker, config)
     }
 
@@ -308,7 +316,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When the signals cannot be listened to, and when what its jobs run on cannot be had.
+    /// When the signals cannot be listened to, when what its jobs run on cannot be had, and when two schedules have one name.
     pub fn run(self) -> io::Result<Counts> {
         let crew = self.crew()?;
         let signals = signals(crew.shared())?;
@@ -321,12 +329,28 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// When there is no thread for it, and when what its jobs run on cannot be had.
+    /// When there is no thread for it, when what its jobs run on cannot be had, and when two schedules have one name.
     pub fn start(self) -> io::Result<RunningWorker> {
         let crew = self.crew()?;
         let shared = Arc::clone(crew.shared());
         let thread = thread::Builder::new().name("ropewalk-jobs-worker".to_owned()).spawn(move || crew.run())?;
         Ok(RunningWorker { shared, thread: Some(thread) })
+    }
+}
+
+/// A schedule is known by its name.
+#[cfg(feature = "cron")]
+fn refuse_doubles(schedules: &[crate::cron::Schedule]) -> io::Result<()> {
+    let mut names = std::collections::HashSet::new();
+    match schedules.iter().find(|schedule| !names.insert(schedule.name())) {
+        Some(double) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "two schedules are called {}, by which the last slot that was run is kept: give each a name of its own",
+                double.name()
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -370,6 +394,13 @@ impl RunningWorker {
     /// Takes no more jobs. Said a second time, those that run are asked to end at once.
     pub fn stop(&self) {
         self.shared.stop();
+    }
+
+    /// Where it tells how it does, if it does so: the port that was found where [`serve_metrics`](Worker::serve_metrics) was given 0.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_addr(&self) -> Option<std::net::SocketAddr> {
+        let (_, _, config, _) = self.shared.tells();
+        config.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Waits for its end, as a thread does; what it counted.

@@ -71,7 +71,8 @@ impl Runs {
                     Some(build) => build(builder),
                     None => builder,
                 };
-                Self::Processes(builder.build().map_err(io::Error::other)?)
+                // None lies behind another: there its timeout and its stop would have to wait.
+                Self::Processes(builder.window(1).build().map_err(io::Error::other)?)
             }
         })
     }

@@ -13,8 +13,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, MemoryBroker, QueueCounts, Running,
-    Ticked, Topic, VirtualClock, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Filter, Held, MemoryBroker, QueueCounts,
+    Running, Ticked, Topic, VirtualClock, WorkerInfo,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
@@ -50,6 +50,10 @@ struct Watched {
     /// The latest that a tick can have seen on the wall.
     latest: Mutex<Time>,
     faults: Mutex<u64>,
+    /// The next settle beside a claim fails, and the claim does not.
+    fails_beside: Mutex<bool>,
+    /// What was claimed beside settles that failed.
+    claimed_beside: Mutex<u64>,
 }
 
 impl Watched {
@@ -145,6 +149,18 @@ impl Broker for Watched {
         answers
     }
 
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> crate::broker::SettledAndClaimed {
+        if std::mem::take(&mut *self.fails_beside.lock().unwrap()) {
+            let leases = self.claim(claim);
+            *self.claimed_beside.lock().unwrap() += leases.as_ref().map_or(0, |leases| leases.len() as u64);
+            return (Err(BrokerError::new(ErrorKind::Full, "no space left, for a moment")), Some(leases));
+        }
+        match self.settle(outcomes) {
+            Ok(settled) => (Ok(settled), Some(self.claim(claim))),
+            Err(error) => (Err(error), None),
+        }
+    }
+
     fn tick(&self) -> Result<Ticked, BrokerError> {
         {
             let mut latest = self.latest.lock().unwrap();
@@ -220,6 +236,8 @@ impl World {
             open: Mutex::default(),
             latest: Mutex::default(),
             faults: Mutex::default(),
+            fails_beside: Mutex::default(),
+            claimed_beside: Mutex::default(),
         };
         let mut world = Self {
             rng: Rng::with_seed(seed),
@@ -308,7 +326,8 @@ impl World {
 
     fn go_wrong(&mut self) {
         *self.watched.faults.lock().unwrap() += 1;
-        match self.rng.u8(..10) {
+        match self.rng.u8(..11) {
+            10 => *self.watched.fails_beside.lock().unwrap() = true,
             0 | 1 => {
                 let at = self.rng.usize(..WORKERS);
                 self.processes[at] = self.process();
@@ -426,6 +445,7 @@ struct Tally {
     claims: u64,
     faults: u64,
     again: u64,
+    beside: u64,
 }
 
 fn simulate(seed: u64) -> Tally {
@@ -450,6 +470,7 @@ fn simulate(seed: u64) -> Tally {
     }
     let known = world.watched.known.lock().unwrap();
     let mut tally = Tally { jobs: known.len(), faults: *world.watched.faults.lock().unwrap(), ..Tally::default() };
+    tally.beside = *world.watched.claimed_beside.lock().unwrap();
     for (id, entry) in known.iter() {
         let job = world.watched.seen(id).expect("kept for longer than this runs");
         assert_eq!(entry.ends, 1 + entry.requeues, "{id} did not end once each time: {job:?}");
@@ -485,6 +506,7 @@ fn simulated_hours_lose_nothing() {
             sum.claims += tally.claims;
             sum.faults += tally.faults;
             sum.again += tally.again;
+            sum.beside += tally.beside;
         }
     };
     std::thread::scope(|scope| {
@@ -492,7 +514,7 @@ fn simulated_hours_lose_nothing() {
         (0..threads).for_each(|_| drop(scope.spawn(some)));
     });
     let sum = sum.into_inner().unwrap();
-    assert!(sum.jobs > seeds.len() * 100 && sum.faults > 0 && sum.again > 0, "nothing was tried");
+    assert!(sum.jobs > seeds.len() * 100 && sum.faults > 0 && sum.again > 0 && sum.beside > 0, "nothing was tried");
     println!(
         "simulated: {} seeds, {} hours, {} jobs, {} runs of which {} again, {} faults",
         seeds.len(),

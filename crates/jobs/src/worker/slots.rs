@@ -128,6 +128,16 @@ impl Slots {
             .collect()
     }
 
+    /// A beat that was not taken: what it said of their progress is news still, unless there is newer.
+    pub(crate) fn not_sent(&self, running: Vec<Running>) {
+        let slots = self.lock();
+        for Running { exec, progress, .. } in running {
+            if let (Some(slot), Some(progress)) = (slots.get(&exec), progress) {
+                slot.progress.lock().progress.get_or_insert(progress);
+            }
+        }
+    }
+
     /// How many there are.
     #[cfg(feature = "metrics")]
     pub(crate) fn count(&self) -> usize {
@@ -175,5 +185,26 @@ impl Slots {
     /// When the next one counts as hanging.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         self.lock().values().filter_map(|slot| slot.overdue).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_of_a_beat_that_was_refused_is_said_again() {
+        let slots = Slots::default();
+        let (exec, other) = (ExecId(1), ExecId(2));
+        let said = [exec, other].map(|exec| slots.open(exec, JobId::random(), None));
+        said.iter().for_each(|said| said.progress(0.25, "a quarter"));
+        let refused = slots.running();
+        assert!(!slots.is_news());
+        said[1].progress(0.5, "half");
+        slots.not_sent(refused);
+        for running in slots.running() {
+            let wanted = if running.exec == exec { 0.25 } else { 0.5 };
+            assert_eq!(running.progress.unwrap().done, wanted);
+        }
     }
 }

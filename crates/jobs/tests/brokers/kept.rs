@@ -89,7 +89,7 @@ pub(crate) fn settled_and_claimed_in_one_go(subject: &Subject) {
         let outcome = Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("1".into()) };
         let (settled, leases) = subject.broker.settle_and_claim(std::slice::from_ref(&outcome), &claim);
         assert_eq!(settled, Ok(vec![Settled::Recorded]));
-        let leases = leases.unwrap();
+        let leases = leases.expect("tried").unwrap();
         assert_eq!(leases.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), [next]);
         lease = leases[0].clone();
         assert_eq!(subject.state(next), State::Leased);

@@ -4,7 +4,7 @@ use super::call::{self, Context, ItemCall, Travels};
 use super::carry::Way;
 use super::image;
 use super::output::Output;
-use super::pool::{Counts, Pool, Settings};
+use super::pool::{Counts, Pool, Settings, WINDOW_MAX};
 use super::start::{Start, Starter, is_initialised};
 use super::worker::{Limit, Setup};
 use crate::executor::map::Work;
@@ -171,6 +171,7 @@ impl Builder {
         let settings = Settings {
             workers: cores,
             queue_limit: usize::MAX,
+            window_max: WINDOW_MAX,
             task_timeout: None,
             grace: GRACE,
             tasks_max: None,
@@ -191,6 +192,15 @@ impl Builder {
     /// How many tasks may be submitted and not ended; said nothing, any number. [`submit`](Submit::submit) waits beyond it.
     pub fn queue_limit(mut self, tasks: usize) -> Self {
         self.settings.queue_limit = tasks.max(1);
+        self
+    }
+
+    /// How many tasks may be with one worker at most, from 1 to 16: the one that runs, and those that were sent there because
+    /// tasks have been short lately. Said nothing, 16. With 1, no task lies behind another, which may be long: each is in the
+    /// queue until a worker is free, and can be cancelled there. It costs a short task the time that the next one takes to arrive.
+    #[doc(alias = "prefetch")]
+    pub fn window(mut self, tasks: usize) -> Self {
+        self.settings.window_max = tasks.clamp(1, WINDOW_MAX);
         self
     }
 

@@ -17,7 +17,7 @@
 //! # Windows
 //!
 //! A worker has one task under way, or a few more where tasks have been short lately, so that it need not wait for the next. More
-//! would lie behind a long one while others are idle.
+//! would lie behind a long one while others are idle. Whoever wants none there at all says so to the builder.
 
 use super::call::{Context, Packed};
 use super::hand::{UnderWay, Worker};
@@ -45,7 +45,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Tasks under way with one worker at most.
-const WINDOW_MAX: usize = 16;
+pub(super) const WINDOW_MAX: usize = 16;
 /// A window is as wide as what a worker does in this time.
 const WINDOW_TIME: Duration = Duration::from_micros(200);
 
@@ -54,6 +54,7 @@ const WINDOW_TIME: Duration = Duration::from_micros(200);
 pub(super) struct Settings {
     pub(super) workers: usize,
     pub(super) queue_limit: usize,
+    pub(super) window_max: usize,
     pub(super) task_timeout: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) tasks_max: Option<u64>,
@@ -165,6 +166,7 @@ pub(super) struct State {
     pub(super) next_number: u64,
     /// What a task has taken lately.
     pub(super) average: Duration,
+    window_max: usize,
     pub(super) deaths_in_a_row: u32,
     pub(super) not_before: Option<Instant>,
     pub(super) unhealthy: Option<String>,
@@ -211,6 +213,7 @@ impl Pool {
             unsettled: Vec::new(),
             next_number: 1,
             average: Duration::from_millis(1),
+            window_max: settings.window_max,
             deaths_in_a_row: 0,
             not_before: None,
             unhealthy: None,
@@ -385,7 +388,7 @@ pub(super) fn error_of(reason: Reason) -> TaskError {
 impl State {
     fn window(&self) -> usize {
         let short = WINDOW_TIME.as_nanos() / self.average.as_nanos().max(1);
-        usize::try_from(short).unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX)
+        usize::try_from(short).unwrap_or(WINDOW_MAX).clamp(1, self.window_max)
     }
 
     /// Moves tasks from the queue into the windows of workers, the emptiest first, and frames into their rings.

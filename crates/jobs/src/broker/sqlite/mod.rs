@@ -357,19 +357,15 @@ impl Broker for SqliteBroker {
         self.write(Lasting::Yes, move |tx| tx.settle(&outcomes))
     }
 
-    fn settle_and_claim(
-        &self,
-        outcomes: &[Outcome],
-        claim: &Claim,
-    ) -> (Result<Vec<Settled>, BrokerError>, Result<Vec<Lease>, BrokerError>) {
+    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> super::SettledAndClaimed {
         if let Err(error) = super::check_outcomes(outcomes) {
-            return (Err(error), Ok(Vec::new()));
+            return (Err(error), None);
         }
         let outcomes = outcomes.to_vec();
         // One behind the other in the queue of the writer, which takes both for its next transaction.
         let mut settled = self.send(Lasting::Yes, move |tx| tx.settle(&outcomes));
         let leases = self.send_claim(claim.clone());
-        (self.commit_of(&mut settled), self.leases_of(leases))
+        (self.commit_of(&mut settled), Some(self.leases_of(leases)))
     }
 
     fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {
