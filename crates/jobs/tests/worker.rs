@@ -275,12 +275,19 @@ fn error_of_a_job_whose_worker_ends_is_no_attempt() {
 fn payload_that_does_not_fit_fails_at_once() {
     let place = Place::new();
     let _worker = place.start();
-    for payload in ["", "[1]", "[1, \"b\"]", "{\"a\": 1}", "\u{80}\u{5}pickle"] {
+    let no_form = "neither a JSON array nor an object of `args` and `kwargs`";
+    for (payload, says) in [
+        ("", no_form),
+        ("[1]", "worker::add(a, b) missing 1 required argument: 'b'"),
+        ("[1, \"b\"]", "do not fit worker::add(a, b)"),
+        ("{\"a\": 1}", no_form),
+        ("\u{80}\u{5}pickle", no_form),
+    ] {
         let mut job = NewJob::new(<add as ropewalk::task::Task>::NAME, payload);
         job.options.retry = Retry::times(5);
         let (kind, message) = place.failure(JobBuilder::<u64>::of_data(job));
         assert_eq!(kind, FailureKind::Payload);
-        assert!(message.contains("do not fit worker::add(a, b)"), "{message}");
+        assert!(message.contains(says), "{message}");
     }
 }
 
