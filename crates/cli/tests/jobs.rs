@@ -192,7 +192,8 @@ fn people_change_their_minds() {
 #[test]
 fn a_broker_that_is_none() {
     for (broker, says) in [
-        ("redis://x", "is no broker"),
+        ("kafka://x", "is no broker"),
+        ("redis://127.0.0.1:1/", if cfg!(feature = "redis") { "127.0.0.1:1" } else { "built without Redis" }),
         ("sqlite:", "is no broker"),
         ("sqlite:/proc/nothing/jobs.db", "nothing/jobs.db"),
     ] {
