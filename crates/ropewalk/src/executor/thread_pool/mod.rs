@@ -17,8 +17,8 @@ pub use par::IntoParts;
 
 use super::verbs::{own_maps, own_scope, own_verbs};
 use super::{Executor, Submit, TrySubmitError};
-#[cfg(all(unix, feature = "greenlet"))]
 use crate::spans::{self, On};
+#[cfg(all(unix, feature = "greenlet"))]
 use crate::task::harness::Runnable;
 use crate::task::{Call, Shutdown, TaskHandle};
 pub(super) use pool::Pool;
