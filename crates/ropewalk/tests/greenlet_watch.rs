@@ -199,7 +199,9 @@ fn hub_that_offloads_says_nothing() {
 fn greenlet_that_does_not_switch_is_named_once() {
     let output = children::play("greenlet_that_does_not_switch_is_named_once");
     let text = text(&output);
-    assert!(!cfg!(target_os = "linux") || text.contains("never_switches\n"), "{text}");
+    // Within AddressSanitizer's own code, where the signal may find the greenlet, the stack cannot be walked.
+    let has_frames = cfg!(target_os = "linux") && !cfg!(feature = "__asan");
+    assert!(!has_frames || text.contains("never_switches\n"), "{text}");
     assert!(!text.contains("harness") && !text.contains("backtrace"), "frames of ours are left out: {text}");
     let report = report(&output);
     assert_eq!((report.len(), output.status.code()), (1, Some(0)), "{text}");
