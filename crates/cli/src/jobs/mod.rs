@@ -99,7 +99,7 @@ fn key_prefix() -> Option<String> {
 fn open_redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
     Err(Expected::Usage(
         "this program was built without Redis: build it with `--features redis`, as in \
-         `cargo install ropewalk-cli --features redis`"
+         `cargo build --release -p ropewalk-cli --features redis`"
             .to_owned(),
     ))
 }
