@@ -3,16 +3,17 @@
     peer.py SOCKET pickle|json
 """
 
+import http.server
 import json
 import os
 import subprocess
 import sys
-import time
+import threading
 from datetime import timedelta
 
 import redis
 import rq
-from rq.command import send_stop_job_command
+from rq.command import send_command, send_stop_job_command
 from rq.exceptions import DuplicateJobError
 from rq.job import Job
 from rq.scheduler import RQScheduler
@@ -33,7 +34,7 @@ def job(id):
 
 
 def enqueue(queue_name, function, args=(), kwargs=None, seconds=None, retry=None, repeat=None, rate_limit=None, callbacks=None,
-            unique=None, after=None, **options):
+            unique=None, after=None, webhooks=None, **options):
     where = queue(queue_name)
     if retry:
         options["retry"] = rq.Retry(**retry)
@@ -45,6 +46,10 @@ def enqueue(queue_name, function, args=(), kwargs=None, seconds=None, retry=None
         options["rate_limit"] = RateLimit(**rate_limit)
     for name, path in (callbacks or {}).items():
         options[name] = rq.Callback(path)
+    if webhooks:
+        from rq.webhook import Webhook
+
+        options["webhooks"] = [Webhook(**webhook) for webhook in webhooks]
     if unique:
         options |= {"unique": True, "job_id": unique}
     if after:
@@ -141,6 +146,32 @@ def stop(id):
     send_stop_job_command(connection, id, serializer=SERIALIZER)
 
 
+requests = []
+
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def listen():
+    """Where webhooks can go."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/"
+
+
+def taken_requests():
+    made = requests[:]
+    del requests[:len(made)]
+    return made
+
+
 def notes():
     made = [raw.decode() for raw in connection.lrange("notes", 0, -1)]
     connection.delete("notes")
@@ -150,6 +181,8 @@ def notes():
 ACTIONS = {
     "enqueue": enqueue, "group": group, "group_states": group_states, "work": work, "start_worker": start_worker,
     "stop_worker": stop_worker, "tick": tick, "fetch": fetch, "counts": counts, "info": info, "stop": stop, "notes": notes,
+    "listen": listen, "requests": taken_requests,
+    "command": lambda worker, word: send_command(connection, worker, word),
     "cancel": lambda id: job(id).cancel(),
     "requeue": lambda id: job(id).requeue() and None,
     "version": lambda: rq.VERSION,

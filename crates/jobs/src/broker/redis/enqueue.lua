@@ -1,10 +1,15 @@
--- Takes a batch of jobs: all of them, or none.
+-- Takes a batch of jobs: all of them, or none. And passes a slot of a schedule with it, if there is one.
 --
--- ARGV: how many, and for each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number
+-- ARGV: the name of a schedule or '', the last slot that was passed as far as is known (ms or ''), this one (ms); how many, and for each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number
 -- of needs and for each its id and its code, the number of fields and values of the hash, and these.
--- Returns: {'need', job, need} if a need is not known, and nothing has changed; or {'ok', answers}, one each: '' if it is in the
--- queue now, or the id of the job that is there already.
+-- Returns: {'need', job, need} if a need is not known, or {'elsewhere', slot} if another slot was the last one (ms or ''), and nothing
+-- has changed; or {'ok', answers}, one each: '' if it is in the queue now, or the id of the job that is there already.
 
+local schedule, after, slot = arg(), arg(), arg()
+if schedule ~= '' then
+  local last = call('HGET', P .. ':rw:slots', schedule) or ''
+  if last ~= after then return {'elsewhere', last} end
+end
 local jobs, known = {}, {}
 for i = 1, tonumber(arg()) do
   local job = {id = arg(), origin = arg(), rw_priority = arg(), rw_due = arg(), rw_unique = arg(), rw_window = arg()}
@@ -23,6 +28,7 @@ for i = 1, tonumber(arg()) do
   jobs[i] = job
 end
 
+if schedule ~= '' then call('HSET', P .. ':rw:slots', schedule, slot) end
 local last = call('INCRBY', KEYS[1], #jobs) - #jobs
 local answers = {}
 for i, job in ipairs(jobs) do

@@ -2,7 +2,7 @@
 --
 -- ARGV: the number of outcomes and for each: job, execution, how ('done', 'failed', 'retry', 'snooze', 'release', 'stopped'), how
 -- long to wait (ms), the failure (JSON or ''), and what rq reads: the value in base64 ('' is None), or the packed text.
--- Returns: for each 'recorded', 'repeated' or 'lost'.
+-- Returns: for each 'recorded', 'repeated' or 'lost'; then how many callbacks are owed by it.
 
 local outcomes = {}
 for i = 1, tonumber(arg()) do
@@ -18,7 +18,7 @@ local function count(job, what)
   mine.seconds = mine.seconds + (now - number(job.rw_started, now)) / 1000
 end
 
--- rq's repeats, of a job of rq's that ended well: whether it goes on.
+-- rq's repeats, of a job that ended well: whether it goes on.
 local function repeated(job)
   local left = number(job.repeats_left, 0)
   if left <= 0 then return false end
@@ -51,7 +51,8 @@ local function settle(outcome)
     count(job, 'successful_job_count')
     if outcome.text == '' then record(job, exec, 1) else record(job, exec, 1, 'return_value', outcome.text) end
     call('HDEL', key_of(job.id), 'rw_failure')
-    if not is_ours(job) and repeated(job) then
+    owe(job, 'success', exec, '', true)
+    if repeated(job) then
       set(job.id, 'rw_settled', exec, 'ended_at', NOW)
       ended[#ended + 1] = {id = job.id, status = 'finished'}
     else
@@ -60,10 +61,13 @@ local function settle(outcome)
   elseif how == 'stopped' then
     count(job, 'failed_job_count')
     record(job, exec, 2, 'exc_string', outcome.text ~= '' and outcome.how ~= 'stopped' and outcome.text or STOPPED)
+    owe(job, 'stopped', exec, '', true)
     finish(job, 'stopped', 'rw_settled', exec, unpack(kept))
   elseif how == 'failed' then
     count(job, 'failed_job_count')
-    if is_ours(job) or not retried(job) then
+    local again = not is_ours(job) and retried(job)
+    owe(job, 'failure', exec, outcome.text, not again)
+    if not again then
       record(job, exec, 2, 'exc_string', outcome.text)
       finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
     else
@@ -95,4 +99,5 @@ for worker, mine in pairs(counts) do
     call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', mine.seconds))
   end
 end
+answers[#outcomes + 1] = owed
 return done(answers)
