@@ -102,10 +102,15 @@ fn job_whose_result_is_not_kept_waits_for_its_callback() {
     assert_eq!((life(&mut place, "a"), life(&mut place, "b")), ("600".into(), "-2".into()));
 }
 
+#[ropewalk::task(name = "slow")]
+fn slow() {
+    ropewalk::sleep(LIMIT);
+}
+
 #[test]
 fn commands_by_the_channel_of_rq_reach_their_worker() {
     let mut place = Place::new();
-    let worker = Worker::new(place.broker.clone()).on_notice(|_| ()).start().unwrap();
+    let worker = Worker::new(place.broker.clone()).register::<slow>().on_notice(|_| ()).start().unwrap();
     let until = Instant::now() + LIMIT;
     let name = loop {
         if let Some(worker) = place.broker.workers().unwrap().first() {
@@ -118,12 +123,25 @@ fn commands_by_the_channel_of_rq_reach_their_worker() {
         let said = format!(r#"{{"command": "{word}"}}"#);
         redis::cmd("PUBLISH").arg(place.key(&format!("pubsub:{to}"))).arg(said).exec(&mut place.raw).unwrap();
     };
+    // What runs has failed then, and the worker goes on.
+    place.broker.enqueue(&["a", "b"].map(|name| NewJob { id: id(name), ..NewJob::new("slow", "[]") })).unwrap();
+    for job in ["a", "b"] {
+        while place.state(job) != State::Failed {
+            assert!(Instant::now() < until, "it did not hear");
+            // rq says it once; whoever has just begun may not listen yet.
+            if place.state(job) == State::Leased {
+                say(&mut place, name.as_str(), "kill-horse");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let failure = place.broker.job(&id(job)).unwrap().unwrap().failure.unwrap();
+        assert_eq!(failure.message, "its worker was told to break off what it runs");
+    }
     // For nobody, and of a kind that nobody knows.
     say(&mut place, "another", "shutdown");
     say(&mut place, name.as_str(), "dance");
     while !worker.is_finished() {
         assert!(Instant::now() < until, "it did not hear");
-        // rq says it once; whoever has just begun may not listen yet.
         say(&mut place, name.as_str(), "shutdown");
         thread::sleep(Duration::from_millis(20));
     }

@@ -75,8 +75,8 @@ impl Cell {
 }
 
 const PATIENCE: Duration = Duration::from_secs(15);
-const RUST: &str = "rust";
-const PYTHON: &str = "python";
+pub(crate) const RUST: &str = "rust";
+pub(crate) const PYTHON: &str = "python";
 
 // The tasks, under the names of the functions in `app/tasks.py`.
 
@@ -143,7 +143,7 @@ pub(crate) struct House {
     pub(crate) peer: Peer,
     pub(crate) broker: RedisBroker,
     pub(crate) queue: JobQueue,
-    worker: Option<RunningWorker>,
+    pub(crate) worker: Option<RunningWorker>,
     at_once: AtOnce,
     directory: PathBuf,
     server: Server,
@@ -223,29 +223,6 @@ impl House {
 
     fn state(&self, id: &JobId) -> Result<State, String> {
         Ok(self.broker.job(id).map_err(|error| error.to_string())?.ok_or("it is gone")?.state)
-    }
-
-    /// Both sides count the same.
-    pub(crate) fn agree(&self) {
-        let info = self.peer.ask("info", json!([]), json!({})).unwrap();
-        let queues = self.broker.queues().unwrap();
-        for queue in [RUST, PYTHON] {
-            let theirs = self.peer.ask("counts", json!([queue]), json!({})).unwrap();
-            let ours = queues.iter().find(|counts| counts.queue == queue).expect("it has jobs");
-            let failed = ours.of(State::Failed) + ours.of(State::Stopped);
-            for (name, count) in [
-                ("queued", ours.of(State::Ready)),
-                ("started", ours.of(State::Leased)),
-                ("finished", ours.of(State::Done)),
-                ("failed", failed),
-                ("deferred", ours.of(State::Waiting)),
-                ("scheduled", ours.of(State::Scheduled)),
-                ("canceled", ours.of(State::Canceled)),
-            ] {
-                assert_eq!(theirs[name], count, "{queue}: {name}, Python's {theirs} and our {ours:?}");
-            }
-            assert!(info.as_str().unwrap().contains(queue), "rq info knows {queue}: {info}");
-        }
     }
 }
 

@@ -78,8 +78,8 @@ end
 -- Ours has a number; rq's has none.
 local function is_ours(job) return job.rw_seq ~= nil end
 
--- What others wrote may be anything: a whole number, or `default` if it is none.
-local NUMBER_MAX = 1e12
+-- What others wrote may be anything: a whole number, or `default` if it is none. The largest is more than a time in milliseconds.
+local NUMBER_MAX = 1e15
 local function number(text, default)
   local read = tonumber(text)
   if not read or read ~= read then return default end

@@ -9,7 +9,7 @@ for i = 1, tonumber(arg()) do
   outcomes[i] = {id = arg(), exec = arg(), how = arg(), after = tonumber(arg()), failure = arg(), text = arg()}
 end
 
-local counts = {}
+local counts, served = {}, {}
 local function count(job, what)
   if not job.worker_name then return end
   local mine = counts[job.worker_name] or {successful_job_count = 0, failed_job_count = 0, seconds = 0}
@@ -43,6 +43,7 @@ local function settle(outcome)
     return job.rw_exec == exec and job.rw_settled == exec and 'repeated' or 'lost'
   end
   unlease(job, exec)
+  if job.worker_name then served[job.worker_name] = true end
   local how, failures = outcome.how, whole(tonumber(job.rw_failures or 0) + 1)
   local failure = outcome.failure
   local kept = failure ~= '' and {'rw_failure', failure} or {}
@@ -97,6 +98,14 @@ for worker, mine in pairs(counts) do
     if mine.successful_job_count > 0 then call('HINCRBY', key, 'successful_job_count', mine.successful_job_count) end
     if mine.failed_job_count > 0 then call('HINCRBY', key, 'failed_job_count', mine.failed_job_count) end
     call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', mine.seconds))
+  end
+end
+-- Whoever has nothing left is idle at once, for rq; its next beat is seconds away.
+for worker in pairs(served) do
+  local key = P .. ':worker:' .. worker
+  if call('SCARD', key .. ':executions') == 0 and call('EXISTS', key) == 1 then
+    call('HSET', key, 'state', 'idle')
+    call('HDEL', key, 'current_job', 'current_job_working_time')
   end
 end
 answers[#outcomes + 1] = owed
