@@ -76,11 +76,13 @@ fn column(python: &Path, version: &str, serializer: &str) -> Column {
     let house = House::open(python, version, serializer);
     let mut failed = Vec::new();
     let cells = every()
-        .map(|(direction, cell)| match cell.reason(version).map_or_else(|| run(&house, cell, direction), Ok) {
-            Ok(said) => said.to_owned(),
-            Err(why) => {
-                failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
-                "FAILED".to_owned()
+        .map(|(direction, cell)| {
+            match cell.reason(direction, version, serializer).map_or_else(|| run(&house, cell, direction), Ok) {
+                Ok(said) => said.to_owned(),
+                Err(why) => {
+                    failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
+                    "FAILED".to_owned()
+                }
             }
         })
         .collect();

@@ -557,9 +557,15 @@ pub(crate) fn check_batch(jobs: usize) -> Result<(), BrokerError> {
     Ok(())
 }
 
+/// Whether each of them can be kept, before anybody looks at what they need of each other.
+pub(crate) fn check_jobs(jobs: &[NewJob]) -> Result<(), BrokerError> {
+    check_batch(jobs.len())?;
+    jobs.iter().try_for_each(NewJob::check).map_err(BrokerError::from)
+}
+
 /// The same, where nobody knows what only python-rq has a rule for.
 pub(crate) fn check_without_rq(jobs: &[NewJob]) -> Result<(), BrokerError> {
-    check_batch(jobs.len())?;
+    check_jobs(jobs)?;
     match jobs.iter().find(|job| job.options.rq != crate::job::RqOptions::default()) {
         Some(job) => Err(BrokerError::new(
             ErrorKind::Refused,

@@ -1,7 +1,7 @@
 //! What rq does at the end of a job and to a worker, where the worker is ours: callbacks, webhooks, commands; and what is kept of a log.
 
 use super::*;
-use ropewalk_jobs::broker::{Command, Said};
+use ropewalk_jobs::broker::{Command, Passed, Said, Slot};
 
 const ON_SUCCESS: (&str, &str) = ("success_callback_name", "app.tasks.on_success");
 const ON_FAILURE: (&str, &str) = ("failure_callback_name", "app.tasks.on_failure");
@@ -148,6 +148,22 @@ fn commands_by_the_channel_of_rq_reach_their_worker() {
     assert_eq!(place.broker.workers().unwrap(), []);
     // What is for one worker is not taken by another.
     assert_eq!(place.broker.commands(&WorkerId::of("w")), [] as [Command; 0]);
+}
+
+/// rq's history of a schedule has its limits too.
+#[test]
+fn history_of_a_schedule_is_cut_as_rq_cuts_it() {
+    let mut place = Place::new();
+    let many: Vec<String> = (0..1_500).flat_map(|n| [format!("{n}"), format!("old-{n:04}")]).collect();
+    let mut add = redis::cmd("ZADD");
+    add.arg(place.key("cron_job:s:jobs")).arg(&many).exec(&mut place.raw).unwrap();
+    let jobs = vec![NewJob { id: id("new"), ..NewJob::new("t", "[]") }];
+    let slot = Slot { schedule: "s".into(), after: None, at: place.broker.now(), jobs };
+    assert!(matches!(place.broker.pass_slot(&slot).unwrap(), Passed::Here(_)));
+    let left: Vec<String> =
+        redis::cmd("ZRANGE").arg(place.key("cron_job:s:jobs")).arg(0).arg(-1).query(&mut place.raw).unwrap();
+    assert_eq!((left.len(), left[0].as_str(), left[999].as_str()), (1_000, "old-0501", "new"));
+    assert_eq!(place.text(&["TTL", "cron_job:s:jobs"]), "31536000");
 }
 
 /// A log goes with its job, also where Redis itself forgets that; and what Python deletes without a word leaves none for ever.

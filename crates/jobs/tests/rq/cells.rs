@@ -5,11 +5,11 @@
 
 use crate::peer::Peer;
 use crate::redis_server::Server;
-use ropewalk_jobs::broker::{Broker, Control};
+use ropewalk_jobs::broker::{Broker, Control, Passed, Slot};
 use ropewalk_jobs::rq::data::Serializer;
 use ropewalk_jobs::{
     BrokerError, Enqueued, Group, JobBuilder, JobHandle, JobId, JobQueue, RedisBroker, Registry, Remote, Retry,
-    RunningWorker, State, Unique, Worker,
+    RunningWorker, State, Time, Unique, Worker,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ pub(crate) const CELLS: &[Cell] = &[
     Cell { name: "group", to_rust: to_rust::group, to_python: Some(to_python::group) },
     Cell { name: "unique", to_rust: to_rust::unique, to_python: Some(to_python::unique) },
     Cell { name: "rate limit", to_rust: to_rust::rate_limit, to_python: Some(to_python::rate_limit) },
+    Cell { name: "cron", to_rust: to_rust::cron, to_python: Some(to_python::cron) },
     Cell { name: "callback", to_rust: to_rust::callback, to_python: Some(to_python::callback) },
     Cell { name: "callback of a failure and of a stop", to_rust: to_rust::callback_otherwise, to_python: None },
     Cell { name: "webhook", to_rust: to_rust::webhook, to_python: None },
@@ -69,8 +70,14 @@ impl Cell {
     }
 
     /// Why there is nothing to run.
-    pub(crate) fn reason(&self, version: &str) -> Option<&'static str> {
-        (self.name == "rate limit" && version.starts_with("2.")).then_some("rq has rate limits since 3.0")
+    pub(crate) fn reason(&self, direction: Direction, version: &str, serializer: &str) -> Option<&'static str> {
+        match (self.name, direction) {
+            ("rate limit", _) if version.starts_with("2.") => Some("rq has rate limits since 3.0"),
+            ("cron", Direction::ToRust) if serializer == "json" => Some(
+                "rq's cron writes pickles, whatever its queue is written in: our worker runs them, and a queue of JSON is no place for them",
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -354,6 +361,13 @@ mod to_rust {
         })
     }
 
+    /// rq's own cron: what it enqueues is a job as any other.
+    pub(super) fn cron(house: &House) -> Result<(), String> {
+        let id = house.peer.id("cron", json!([RUST]), json!({}))?;
+        let job = house.seen(&id, "finished")?;
+        is(job["value"] == 42, "its value", &job)
+    }
+
     /// The small jobs are Python's, on the queue of the job they belong to: only Python's worker takes them from there.
     fn notes(house: &House, wanted: &[String]) -> Result<(), String> {
         let mut notes: Vec<Value> = Vec::new();
@@ -618,6 +632,28 @@ mod to_python {
             is(job["results"] == 2, "it ran twice", &job).map(|()| job)
         })?;
         is(job["value"] == 2, "its value", &job)
+    }
+
+    /// A slot of a schedule of ours; rq lists what came of it with its own.
+    pub(super) fn cron(house: &House) -> Result<(), String> {
+        let mut ids = Vec::new();
+        for minute in 1..=2 {
+            let job = remote::<i64>("add")(vec![json!(minute)]).queue(PYTHON).into_jobs().map_err(said)?;
+            ids.push(job[0].id.to_string());
+            let at = |minute: u64| Time::of_millis(1_795_901_040_000 + 60_000 * minute);
+            let after = (minute > 1).then(|| at(minute - 1));
+            let slot = Slot { schedule: "nightly".into(), after, at: at(minute), jobs: job };
+            let passed = house.broker.pass_slot(&slot).map_err(said)?;
+            is(matches!(passed, Passed::Here(_)), "it is passed", passed)?;
+        }
+        house.work()?;
+        for (minute, id) in (1..).zip(&ids) {
+            let job = house.peer.fetch(id)?;
+            is(job["status"] == "finished" && job["value"] == minute, "it ran", &job)?;
+        }
+        ids.reverse();
+        let listed = house.peer.ask("cron_history", json!(["nightly"]), json!({}))?;
+        is(listed == json!({"names": ["nightly"], "jobs": ids}), "the newest first", &listed)
     }
 
     pub(super) fn rate_limit(house: &House) -> Result<(), String> {

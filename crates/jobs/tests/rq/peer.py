@@ -144,6 +144,25 @@ def info():
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def cron(name):
+    """What rq's cron does when a job is due: it is told the function itself, of the application."""
+    from app import tasks
+    from rq.cron import CronScheduler
+
+    scheduler = CronScheduler(connection=connection, logging_level="CRITICAL")
+    scheduler.register(tasks.add, queue_name=name, args=(40, 2), interval=60, name="of Python")
+    due = scheduler.enqueue_jobs()
+    return due[0].get_job_ids(connection)[0]
+
+
+def cron_history(name):
+    from rq import cron_job_registry
+    from rq.cron import get_cron_job_ids
+
+    names = [other for other in cron_job_registry.get_names(connection) if other != "of Python"]
+    return {"names": names, "jobs": get_cron_job_ids(name, connection)}
+
+
 def dashboard(names):
     """What rq-dashboard shows of these queues, from the JSON that its pages ask for."""
     from rq_dashboard import cli, web
@@ -214,7 +233,7 @@ def notes():
 
 ACTIONS = {
     "enqueue": enqueue, "group": group, "group_states": group_states, "work": work, "start_worker": start_worker,
-    "stop_worker": stop_worker, "tick": tick, "fetch": fetch, "counts": counts, "info": info, "dashboard": dashboard, "stop": stop, "notes": notes,
+    "stop_worker": stop_worker, "tick": tick, "fetch": fetch, "counts": counts, "info": info, "cron": cron, "cron_history": cron_history, "dashboard": dashboard, "stop": stop, "notes": notes,
     "listen": listen, "requests": taken_requests,
     "command": lambda worker, word: send_command(connection, worker, word),
     "cancel": lambda id: job(id).cancel(),

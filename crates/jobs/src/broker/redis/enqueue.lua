@@ -5,6 +5,9 @@
 -- Returns: {'need', job, need} if a need is not known, or {'elsewhere', slot} if another slot was the last one (ms or ''), and nothing
 -- has changed; or {'ok', answers}, one each: '' if it is in the queue now, or the id of the job that is there already.
 
+-- How many jobs rq lists of a schedule, and how long (s) after the last one.
+local HISTORY_MAX, HISTORY_KEPT = 1000, 31536000
+
 local schedule, after, slot = arg(), arg(), arg()
 if schedule ~= '' then
   local last = call('HGET', P .. ':rw:slots', schedule) or ''
@@ -88,5 +91,15 @@ for i, job in ipairs(jobs) do
       met(job)
     end
   end
+end
+-- rq's history of what a schedule has enqueued: for rq 2.11 and later, and kept by its rules.
+if schedule ~= '' and #jobs > 0 then
+  local history = P .. ':cron_job:' .. schedule .. ':jobs'
+  call('ZADD', P .. ':cron_jobs', float(now), schedule)
+  for i, job in ipairs(jobs) do
+    if answers[i] == '' then call('ZADD', history, float(now), job.id) end
+  end
+  for _, id in ipairs(call('ZRANGE', history, 0, -HISTORY_MAX - 1)) do call('ZREM', history, id) end
+  if real then call('EXPIRE', history, HISTORY_KEPT) end
 end
 return done({'ok', answers})

@@ -32,6 +32,8 @@
 //! | a need of another kind than `done` | the job is `deferred`, and only our workers see that its time has come |
 //! | a suspended queue | nothing: rq suspends all queues or none |
 //! | milliseconds | whole seconds, rounded up |
+//! | a schedule | the history of what it enqueued, as of one of rq's cron; that it will go on, nothing |
+//! | what Python named to be called at an end here | a small job of Python's, on the queue of the job |
 //! | a lease of a job of rq's that ends without one sign of life after the claim | back to its queue, at most twice: its worker may never have heard of it. After a sign of life, rq's own rule |
 //!
 //! Workers take the tasks that they know and leave the others in their places, so Python workers beside them are not disturbed;
@@ -316,7 +318,7 @@ impl RedisBroker {
 
     /// Takes a batch of jobs, with the slot of a schedule or without.
     fn take_in(&self, jobs: &[NewJob], slot: Option<&Slot>) -> Result<Passed, BrokerError> {
-        super::check_batch(jobs.len())?;
+        super::check_jobs(jobs)?;
         let mut command = self.command(Step::Enqueue);
         match slot {
             Some(slot) => {
@@ -329,7 +331,6 @@ impl RedisBroker {
         }
         command.arg(jobs.len());
         for job in jobs {
-            job.check()?;
             let unique = job.unique.as_ref();
             command.arg(job.id.as_str()).arg(&job.queue).arg(job.priority);
             command.arg(job.due.map_or_else(String::new, |due| due.millis().to_string()));
