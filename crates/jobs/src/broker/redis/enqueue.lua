@@ -1,7 +1,8 @@
 -- Takes a batch of jobs: all of them, or none. And passes a slot of a schedule with it, if there is one.
 --
--- ARGV: the name of a schedule or '', the last slot that was passed as far as is known (ms or ''), this one (ms); how many, and for each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number
--- of needs and for each its id and its code, the number of fields and values of the hash, and these.
+-- ARGV: the name of a schedule or '', the last slot that was passed as far as is known (ms or ''), this one (ms); how many, and for
+-- each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number of needs and for each its id
+-- and its code, the number of fields and values of the hash, and these.
 -- Returns: {'need', job, need} if a need is not known, or {'elsewhere', slot} if another slot was the last one (ms or ''), and nothing
 -- has changed; or {'ok', answers}, one each: '' if it is in the queue now, or the id of the job that is there already.
 

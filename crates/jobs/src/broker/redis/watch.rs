@@ -58,6 +58,9 @@ struct Line {
 /// How many of each are kept in mind. Whoever waits looks again after a while.
 const ENDS_MAX: usize = 20_000;
 
+/// How many commands wait for their workers, at most.
+const COMMANDS_MAX: usize = 1_000;
+
 /// What the thread and the others share.
 pub(super) struct Board {
     state: Mutex<State>,
@@ -357,8 +360,13 @@ impl Board {
     /// A command to a worker of ours, through rq's channel.
     fn command(&self, worker: &str, said: &[u8]) {
         let Ok(command) = serde_json::from_slice::<serde_json::Value>(said) else { return };
-        let keep =
-            |command| self.commands.lock().unwrap_or_else(PoisonError::into_inner).push((worker.to_owned(), command));
+        let keep = |command| {
+            let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+            // A worker that has ended takes none.
+            if commands.len() < COMMANDS_MAX {
+                commands.push((worker.to_owned(), command));
+            }
+        };
         match (command["command"].as_str(), command["job_id"].as_str()) {
             (Some("stop-job" | "stop-execution"), Some(id)) => {
                 self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(Heard::StopJob(id.to_owned()));
