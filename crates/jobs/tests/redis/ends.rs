@@ -89,6 +89,32 @@ fn webhooks_wait_for_the_last_try_and_are_asked_for_once() {
     assert!(told["traceback"].as_str().is_some_and(|text| text.contains("no rope")), "{told}");
 }
 
+/// A worker that was alive and is gone: rq calls the callback for it as well, with an exception of its own.
+#[test]
+fn callback_of_a_job_whose_worker_is_gone() {
+    let mut place = Place::new();
+    place.push("a", ADD, &[ON_FAILURE]);
+    let lease = Duration::from_millis(300);
+    let leases = place.broker.claim(&Claim { lease, ..claim(Some(&["app.tasks.add"]), 1) }).unwrap();
+    let started = place.broker.now();
+    while place.broker.now() <= started + Duration::from_millis(2) {
+        thread::yield_now();
+    }
+    let running = vec![Running { id: id("a"), exec: leases[0].exec, progress: None }];
+    let (worker, queues) = (WorkerId::of("w"), vec!["default".into()]);
+    let beat = Beat { worker, queues, concurrency: 1, running, lease, leaving: false };
+    assert_eq!(place.broker.heartbeat(&beat).unwrap(), [Held::Held]);
+    let until = Instant::now() + LIMIT;
+    while place.broker.tick().unwrap().ended == 0 {
+        assert!(Instant::now() < until, "nobody noticed");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(place.state("a"), State::Failed);
+    let told = place.called();
+    let words = ["job_id", "kind", "callback", "error"].map(|name| told[name].as_str().unwrap_or_default());
+    assert_eq!(words, ["a", "failure", "app.tasks.on_failure", "AbandonedJobError"]);
+}
+
 /// The result of a job that is not to be kept is there for its callback, for a while.
 #[test]
 fn job_whose_result_is_not_kept_waits_for_its_callback() {

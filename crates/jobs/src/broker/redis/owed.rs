@@ -21,6 +21,8 @@ use serde_json::json;
 const OWED_MAX: usize = 64;
 /// The text that Python runs.
 const CALLBACK: &str = include_str!("../../rq/callback.py");
+/// rq's exception for a job whose worker is gone, of which it writes a line and no traceback.
+const ABANDONED: &str = "AbandonedJobError";
 /// How long (s) the requests of a job may take together, besides its callback.
 const HOOKS_SECONDS: i64 = 120;
 
@@ -41,7 +43,10 @@ impl Owed {
     /// The fields of its job, in this form.
     fn fields(&self, form: Serializer) -> Option<Vec<(&'static str, Vec<u8>)>> {
         let traceback = text::read_exc_string(self.text.as_bytes()).unwrap_or_default();
-        let (error, message) = text::title(&traceback);
+        let (mut error, message) = text::title(&traceback);
+        if message.contains(ABANDONED) {
+            ABANDONED.clone_into(&mut error);
+        }
         let known = json!({
             "job_id": self.job, "execution": self.execution, "kind": self.kind, "callback": self.callback, "hooks": self.hooks,
             "error": error, "message": message, "traceback": traceback,
