@@ -4,6 +4,8 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
+#[path = "redis/ends.rs"]
+mod ends;
 #[allow(dead_code, reason = "what other tests use of it")]
 #[path = "brokers/redis.rs"]
 mod redis_server;
