@@ -14,6 +14,7 @@ use crate::harness::Work;
 pub use greenlet::{answer_for, load};
 #[cfg(feature = "ours")]
 pub use jobs::work_as_told;
+pub use jobs::server as redis;
 #[cfg(feature = "ours")]
 pub use sizing::curves;
 

@@ -66,7 +66,8 @@ impl Which {
     }
 }
 
-fn is_redis(text: &str) -> bool {
+/// Whether this names a Redis.
+pub fn is_redis(text: &str) -> bool {
     ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
 }
 

@@ -1,0 +1,144 @@
+//! What is lost of what was answered, when the server is lost: the figures behind what is and what is not promised.
+//!
+//! Eight threads enqueue one job after the other, at some moment the server is gone, and what was acknowledged is looked for on what
+//! is there then:
+//!
+//! | how | what is there then |
+//! | --- | --- |
+//! | `always` | the same server after SIGKILL, which writes to the disk before it answers |
+//! | `everysec` | the same, which waits for the disk once a second: what was handed to the kernel survives the end of a process, and not that of the machine |
+//! | `failover` | a replica, which was made the primary by hand when the primary was killed |
+//!
+//! `always` may lose nothing: that is a promise. The others are measured and told.
+
+use super::network::ALWAYS;
+use super::redis_server::Server;
+use super::{CALM_MAX, Place, wait_until};
+use ropewalk_jobs::broker::Filter;
+use ropewalk_jobs::{Broker as _, JobId, NewJob, RedisBroker};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const PRODUCERS: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum How {
+    Always,
+    Everysec,
+    Failover,
+}
+
+/// What was lost, over some kills.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Losses {
+    pub(super) kills: usize,
+    pub(super) acknowledged: usize,
+    pub(super) lost: usize,
+    /// In one kill.
+    pub(super) worst: usize,
+}
+
+/// So many kills.
+pub(super) fn measure(how: How, kills: usize, seed: u64) -> Losses {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut losses = Losses::default();
+    for n in 0..kills {
+        let place = Place::new(&format!("losses-{how:?}-{n}"));
+        let (acknowledged, lost) = once(&place, how, Duration::from_millis(rng.u64(150..400)));
+        losses.kills += 1;
+        losses.acknowledged += acknowledged;
+        losses.lost += lost;
+        losses.worst = losses.worst.max(lost);
+    }
+    assert!(losses.acknowledged > kills * 10, "nothing was tried: {losses:?}");
+    losses
+}
+
+fn once(place: &Place, how: How, after: Duration) -> (usize, usize) {
+    let (first, second) = (place.0.join("first"), place.0.join("second"));
+    let _ = [&first, &second].map(|directory| std::fs::create_dir(directory).expect("a directory of the place"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let port = port.to_string();
+    let fails_over = how == How::Failover;
+    let options: Vec<&str> = match how {
+        How::Always => ALWAYS.to_vec(),
+        How::Everysec => vec!["--appendonly", "yes", "--appendfsync", "everysec"],
+        // No wait between the first word of a replica and the copy.
+        How::Failover => {
+            vec!["--port", &port, "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
+        }
+    };
+    let mut primary = Server::start(&first, &options);
+    let replica = fails_over.then(|| Server::start(&second, &["--replicaof", &format!("127.0.0.1 {port}")]));
+    if let Some(replica) = &replica {
+        let follows = || {
+            info(replica, "master_link_status").as_deref() == Some("up")
+                && info(&primary, "slave0").is_some_and(|slave| slave.contains("state=online"))
+        };
+        wait_until("the replica follows", CALM_MAX, follows).expect("a replica");
+    }
+    let broker = reach(&primary);
+    let (acknowledged, over) = (Mutex::new(Vec::<JobId>::new()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..PRODUCERS {
+            scope.spawn(|| {
+                let mut mine = Vec::new();
+                while !over.load(Ordering::Acquire) {
+                    let job = NewJob::new("t", "[]");
+                    match broker.enqueue(std::slice::from_ref(&job)) {
+                        Ok(_) => mine.push(job.id),
+                        Err(_) => break,
+                    }
+                }
+                acknowledged.lock().unwrap().append(&mut mine);
+            });
+        }
+        thread::sleep(after);
+        primary.kill();
+        over.store(true, Ordering::Release);
+    });
+    drop(broker);
+    let survivor = match replica {
+        Some(replica) => {
+            // What had reached its machine is read before that is seen.
+            let is_down = || info(&replica, "master_link_status").as_deref() == Some("down");
+            wait_until("the replica sees the end", CALM_MAX, is_down).expect("a replica");
+            say(&replica, |raw| redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(raw));
+            replica
+        }
+        None => Server::start(&first, &options),
+    };
+    let broker = reach(&survivor);
+    let all = Filter { limit: usize::MAX, ..Filter::default() };
+    let there: HashSet<JobId> = broker.jobs(&all).expect("a look").into_iter().map(|job| job.id).collect();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    (acknowledged.len(), acknowledged.iter().filter(|id| !there.contains(*id)).count())
+}
+
+/// It may still read what it has kept.
+fn reach(server: &Server) -> RedisBroker {
+    let mut opened = None;
+    wait_until("the server has read what it has kept", CALM_MAX, || {
+        opened = RedisBroker::open(&server.url("")).ok();
+        opened.is_some()
+    })
+    .expect("a server");
+    opened.expect("waited for")
+}
+
+fn say<T>(server: &Server, what: impl FnOnce(&mut redis::Connection) -> redis::RedisResult<T>) -> T {
+    redis::Client::open(server.url(""))
+        .and_then(|client| client.get_connection())
+        .and_then(|mut raw| what(&mut raw))
+        .expect("a server that answers")
+}
+
+/// A value of `INFO`.
+fn info(server: &Server, name: &str) -> Option<String> {
+    let text: String = say(server, |raw| redis::cmd("INFO").arg("everything").query(raw));
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
