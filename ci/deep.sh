@@ -11,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs pickles stress profile dist bench}"
+parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs fleet pickles stress profile dist bench}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -86,14 +86,16 @@ for name in $parts; do
         greenlets) part greenlets ;;
         jobs)
             JOB_FAULTS_LIMIT="${DEEP_JOBS_LIMIT:-4h}" JOB_FAULTS_SEEDS="${DEEP_JOBS_SEEDS:-10000}" \
+                JOB_FAULTS_REDIS_FAULTS="${DEEP_JOBS_REDIS_FAULTS:-50000}" JOB_FAULTS_KILLS="${DEEP_JOBS_KILLS:-100}" \
                 JOB_FAULTS_SECONDS="${DEEP_JOBS_SECONDS:-3600}" part bash ci/job-faults.sh ;;
+        fleet) FLEET_LIMIT="${DEEP_FLEET_LIMIT:-1h}" FLEET_SECONDS="${DEEP_FLEET_SECONDS:-900}" part bash ci/fleet.sh ;;
         pickles) RQ_LIMIT="${DEEP_RQ_LIMIT:-4h}" RQ_PICKLES="${DEEP_PICKLES:-100000000}" part bash ci/rq.sh ;;
         processes) part processes ;;
         stress) part stress ;;
         profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
         dist) part bash ci/dist.sh ;;
         bench) part bench ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, pickles, stress, profile, dist and bench, not $name" >&2; exit 2 ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, fleet, pickles, stress, profile, dist and bench, not $name" >&2; exit 2 ;;
     esac
 done
 

@@ -19,9 +19,9 @@ fi
 # Spans around tasks are a feature of the library.
 cargo test -p ropewalk --features tracing --test spans 2>&1 | tee -a "$log"
 # The commands of the job queue are a feature of the command.
-cargo test -p ropewalk-cli --features jobs --test jobs 2>&1 | tee -a "$log"
+cargo test -p ropewalk-cli --features redis --test jobs --test lab_redis 2>&1 | tee -a "$log"
 # So is Redis. Tests with a server of their own (redis-server), all in one process each.
 cargo test -p ropewalk-jobs --features redis --test brokers -- redis 2>&1 | tee -a "$log"
-cargo test -p ropewalk-jobs --features redis --test redis 2>&1 | tee -a "$log"
+cargo test -p ropewalk-jobs --features redis --test redis --test tls 2>&1 | tee -a "$log"
 figure tests "$(passed_in "$log")"
 rm -f "$log"

@@ -76,7 +76,8 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
             }
             let packages = install::npm("node", &sources().join("package.json"))?;
             let peer = sources().join("jobs.mjs").display().to_string();
-            let program = Program::new("bullmq", "node").arg(peer).env("ROPEWALK_BENCH_NODE", packages.display().to_string());
+            let program =
+                Program::new("bullmq", "node").arg(peer).env("ROPEWALK_BENCH_NODE", packages.display().to_string());
             join_shared(&program.env(redis::VARIABLE, redis_of("node")?), jobs)?;
         }
         Language::Redis => return Ok(false),

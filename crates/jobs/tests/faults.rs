@@ -653,12 +653,7 @@ fn on_redis(seconds: u64, faults: u64, seed: u64) {
         network::add(&mut sum, seen);
     }
     assert!(by_python > 0, "python-rq has run nothing");
-    let kills = number("ROPEWALK_FAULT_KILLS").unwrap_or(2) as usize;
-    for how in [losses::How::Always, losses::How::Everysec, losses::How::Failover] {
-        let losses = losses::measure(how, kills, seed);
-        println!("losses: {how:?}: {losses:?}");
-        assert!(how != losses::How::Always || losses.lost == 0, "what was answered was lost: {losses:?}");
-    }
+    tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(2) as usize, seed);
     let recovered = [by_default, shortly].map(|thread| thread.join().expect("a job that ran again"));
     println!(
         "recovered: {:.1?} with the lease there is by default, {:.1?} with one of 1 s",
@@ -672,6 +667,17 @@ fn on_redis(seconds: u64, faults: u64, seed: u64) {
         sum.runs,
         sum.again
     );
+}
+
+/// What a server and a worker of python-rq take along.
+#[cfg(feature = "redis")]
+fn tell_losses(kills: usize, seed: u64) {
+    for how in [losses::How::Always, losses::How::Everysec, losses::How::Failover] {
+        let losses = losses::measure(how, kills, seed);
+        println!("losses: {how:?}: {losses:?}");
+        assert!(how != losses::How::Always || losses.lost == 0, "what was answered was lost: {losses:?}");
+    }
+    println!("losses: a worker of python-rq on two queues: {:?}", losses::measure_pops(kills, seed));
 }
 
 /// By ci/fleet.sh.
@@ -707,6 +713,8 @@ fn main() {
         ["worker"] => be_a_worker(&place(), LEASE),
         #[cfg(all(feature = "redis", target_os = "linux"))]
         ["fleet"] => on_several_machines(),
+        #[cfg(feature = "redis")]
+        ["losses"] => tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(30) as usize, 1),
         ["worker", seconds] => be_a_worker(&place(), Duration::from_secs(seconds.parse().expect("a number"))),
         ["producer", name, from, to] => {
             be_a_producer(&place(), name, from.parse().expect("a number"), to.parse().expect("a number"));

@@ -1,4 +1,4 @@
-"""A worker of python-rq beside the Rust workers of the fault test: `beside.py simple|fork SOCKET`.
+"""A worker of python-rq beside the Rust workers of the fault test: `beside.py simple|fork SOCKET QUEUE..`.
 
 It runs the test's function under the same name as they do, and writes the same history. What its own kind keeps for minutes is
 kept for seconds here: how long its executions count without a sign of life.
@@ -52,10 +52,10 @@ class Fork(Quick, rq.Worker):
 
 
 def main():
-    kind, socket = sys.argv[1:]
+    kind, socket, *names = sys.argv[1:]
     connection = redis.Redis(unix_socket_path=socket)
-    queue = rq.Queue("default", connection=connection, serializer=JSONSerializer)
-    worker = {"simple": Simple, "fork": Fork}[kind]([queue], connection=connection, serializer=JSONSerializer)
+    queues = [rq.Queue(name, connection=connection, serializer=JSONSerializer) for name in names]
+    worker = {"simple": Simple, "fork": Fork}[kind](queues, connection=connection, serializer=JSONSerializer)
     worker.work(logging_level="CRITICAL")
 
 

@@ -66,13 +66,18 @@ impl Machine {
         Process::of(&place.0, command)
     }
 
-    /// Its link, seen from the Redis: what is sent through it while it is down is gone.
-    fn link(&self, up: bool) {
-        let state = if up { "up" } else { "down" };
-        let status = Command::new("nsenter")
-            .args(["-t", &variable("FLEET_MIDDLE"), "-n", "ip", "link", "set", self.name, state])
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "the link to {} cannot be set {state}", self.name);
+    /// Its link: what is sent while it is cut is gone. Pulled out, both ends see that. Otherwise nobody does: the other end does
+    /// not answer to its address any more.
+    fn link(&self, up: bool, pulled: bool) {
+        let network = format!("{}/24", self.redis.trim_start_matches("redis://").trim_end_matches('/'));
+        let words: &[&str] = match (pulled, up) {
+            (true, true) => &["link", "set", self.name, "up"],
+            (true, false) => &["link", "set", self.name, "down"],
+            (false, true) => &["addr", "add", &network, "dev", self.name],
+            (false, false) => &["addr", "del", &network, "dev", self.name],
+        };
+        let status = Command::new("nsenter").args(["-t", &variable("FLEET_MIDDLE"), "-n", "ip"]).args(words).status();
+        assert!(status.is_ok_and(|status| status.success()), "ip {}: the link to {}", words.join(" "), self.name);
     }
 }
 
@@ -115,10 +120,10 @@ pub(super) fn drive(length: Duration, seed: u64) -> Report {
             2 => machines.iter().collect(),
             n => vec![&machines[n]],
         };
-        let cut = true_now().millis();
-        which.iter().for_each(|machine| machine.link(false));
+        let (cut, pulled) = (true_now().millis(), cuts.len() % 2 == 0);
+        which.iter().for_each(|machine| machine.link(false, pulled));
         thread::sleep(Duration::from_millis(rng.u64(500..3_500)));
-        which.iter().for_each(|machine| machine.link(true));
+        which.iter().for_each(|machine| machine.link(true, pulled));
         cuts.push((which.iter().map(|machine| machine.name).collect(), cut, true_now().millis()));
         let healed = true_now().millis();
         wait_until("those that were cut off work again", CALM_MAX, || {

@@ -10,13 +10,17 @@
 //! | `failover` | a replica, which was made the primary by hand when the primary was killed |
 //!
 //! `always` may lose nothing: that is a promise. The others are measured and told.
+//!
+//! And what python-rq itself loses ([`measure_pops`]): a worker of it that serves several queues pops a job and only then writes down
+//! that it has it.
 
-use super::network::ALWAYS;
+use super::network::{self, ALWAYS};
 use super::redis_server::Server;
-use super::{CALM_MAX, Place, wait_until};
+use super::{CALM_MAX, Place, WORK, open, peer, prefix_of, redis_url, wait_until};
 use ropewalk_jobs::broker::Filter;
-use ropewalk_jobs::{Broker as _, JobId, NewJob, RedisBroker};
+use ropewalk_jobs::{Broker as _, JobId, NewJob, RedisBroker, State};
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,6 +58,44 @@ pub(super) fn measure(how: How, kills: usize, seed: u64) -> Losses {
         losses.worst = losses.worst.max(lost);
     }
     assert!(losses.acknowledged > kills * 10, "nothing was tried: {losses:?}");
+    losses
+}
+
+/// So many workers of python-rq on two queues that are killed in the middle of their work: how many jobs are in no list any more,
+/// and nobody runs them.
+pub(super) fn measure_pops(kills: usize, seed: u64) -> Losses {
+    const JOBS: usize = 400;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut losses = Losses::default();
+    let python = peer::venv(network::RQ);
+    for n in 0..kills {
+        let place = Place::new(&format!("pops-{n}"));
+        let url = redis_url(&place.0);
+        let socket = url.trim_start_matches("redis+unix://").trim_end_matches('?').to_owned();
+        let broker = open(&place.0);
+        let jobs: Vec<NewJob> = (0..JOBS).map(|_| NewJob::new(WORK, "[0, 0]")).collect();
+        broker.enqueue(&jobs).expect("room for jobs");
+        let worker = network::beside(&python, &place.0, "simple", Path::new(&socket), &["default", "other"]);
+        wait_until("it works", CALM_MAX, || !place.lines("runs").is_empty()).expect("a worker of python-rq");
+        thread::sleep(Duration::from_micros(rng.u64(..300_000)));
+        drop(worker);
+        let list: HashSet<String> = redis::Client::open(url)
+            .and_then(|client| client.get_connection())
+            .and_then(|mut raw| {
+                let list = format!("{}:queue:default", prefix_of(&place.0));
+                redis::cmd("LRANGE").arg(list).arg(0).arg(-1).query(&mut raw)
+            })
+            .expect("a server that answers");
+        let is_lost = |job: &&NewJob| {
+            let state = broker.job(&job.id).expect("a look").expect("a job that was acknowledged").state;
+            state == State::Ready && !list.contains(job.id.as_str())
+        };
+        let lost = jobs.iter().filter(is_lost).count();
+        losses.kills += 1;
+        losses.acknowledged += JOBS;
+        losses.lost += lost;
+        losses.worst = losses.worst.max(lost);
+    }
     losses
 }
 

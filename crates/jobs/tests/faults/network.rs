@@ -26,7 +26,7 @@ pub(super) const ADDRESS: &str = "address";
 /// What was written before it was answered survives the end of the server.
 pub(super) const ALWAYS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 /// The version of rq that stands beside.
-const RQ: &str = "3.0.0";
+pub(super) const RQ: &str = "3.0.0";
 /// One of so many steps is struck at.
 const ONE_IN: u32 = 40;
 /// One of so many faults kills a worker of Python, which needs half a second to start.
@@ -48,10 +48,10 @@ fn through(world: &World, place: &Path, role: &[&str]) -> Process {
 }
 
 /// A worker of python-rq.
-fn beside(python: &Path, place: &Path, worker: &str, socket: &Path) -> Process {
+pub(super) fn beside(python: &Path, place: &Path, worker: &str, socket: &Path, queues: &[&str]) -> Process {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
     let mut command = Command::new(python);
-    command.arg(here.join("beside.py")).arg(worker).arg(socket);
+    command.arg(here.join("beside.py")).arg(worker).arg(socket).args(queues);
     command.env("RQ_KEY_PREFIX", prefix_of(place)).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", here);
     Process::of(place, command)
 }
@@ -150,7 +150,7 @@ pub(super) fn random(length: Duration, seed: u64) -> (Faults, Seen, usize) {
         through(&world, &place.0, &["producer", "r", &done, "999996"])
     };
     let worker = || through(&world, &place.0, &["worker"]);
-    let rq = |which: usize| beside(&python, &place.0, ["simple", "fork"][which], &socket);
+    let rq = |which: usize| beside(&python, &place.0, ["simple", "fork"][which], &socket, &["default"]);
     let mut fleet: Vec<Process> = (0..4).map(|_| worker()).collect();
     fleet.push(producer());
     let mut theirs = [rq(0), rq(1)];
