@@ -27,9 +27,10 @@ else
 fi
 
 # As ci/job-faults.sh builds it.
-case "${JOB_FAULTS_PROFILE:-release}" in
+case "${JOB_FAULTS_PROFILE:-dev}" in
+    dev) profile=(--config 'profile.dev.package.ropewalk-jobs.opt-level=2') ;;
     release) profile=(--release) ;;
-    *) profile=() ;;
+    *) echo "JOB_FAULTS_PROFILE is dev or release, not $JOB_FAULTS_PROFILE" >&2; exit 2 ;;
 esac
 program="$(cargo test -p ropewalk-jobs "${profile[@]}" --features __crash_points,redis --test faults --no-run --message-format=json |
     python3 -c '

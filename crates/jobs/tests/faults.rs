@@ -714,7 +714,18 @@ fn main() {
         #[cfg(all(feature = "redis", target_os = "linux"))]
         ["fleet"] => on_several_machines(),
         #[cfg(feature = "redis")]
-        ["losses"] => tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(30) as usize, 1),
+        ["losses"] => {
+            let kills = number("ROPEWALK_FAULT_KILLS").unwrap_or(30) as usize;
+            tell_losses(kills, 1);
+            for options in [network::ALWAYS, losses::EVERYSEC] {
+                let cuts = losses::measure_power_cuts(options, kills, 1);
+                println!("losses: power cut, {}: {cuts:?}", options[3]);
+                assert!(
+                    options != network::ALWAYS || cuts.is_none_or(|cuts| cuts.lost == 0),
+                    "what was answered was lost: {cuts:?}"
+                );
+            }
+        }
         ["worker", seconds] => be_a_worker(&place(), Duration::from_secs(seconds.parse().expect("a number"))),
         ["producer", name, from, to] => {
             be_a_producer(&place(), name, from.parse().expect("a number"), to.parse().expect("a number"));

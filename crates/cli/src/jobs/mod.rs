@@ -66,8 +66,7 @@ impl Which {
     }
 }
 
-/// Whether this names a Redis.
-pub fn is_redis(text: &str) -> bool {
+fn is_redis(text: &str) -> bool {
     ["redis://", "rediss://", "redis+unix://", "unix://"].iter().any(|scheme| text.starts_with(scheme))
 }
 

@@ -59,8 +59,8 @@ pub struct Options {
     /// Add the row jobs-redis: a job for each unit, on this Redis
     ///
     /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`. All keys of
-    /// it begin with rq:lab- and are removed afterwards. Needs a build with the
-    /// feature `redis`.
+    /// it begin with rq:lab- and are removed afterwards, if the user of the
+    /// address may SCAN and UNLINK. Needs a build with the feature `redis`.
     #[arg(long, value_name = "BROKER", verbatim_doc_comment)]
     pub broker: Option<String>,
 
@@ -259,12 +259,7 @@ fn check(options: &Options) -> Result<(), Expected> {
 /// Whether a row on that broker can be.
 #[cfg(all(unix, feature = "redis"))]
 fn check_broker(broker: &str) -> Result<(), Expected> {
-    if !crate::jobs::is_redis(broker) {
-        return Err(Expected::Usage(
-            "--broker of the lab is a Redis, as in `--broker redis://127.0.0.1/`; the row jobs-sqlite is there without it".to_owned(),
-        ));
-    }
-    ropewalk_jobs::RedisBroker::open(broker).map(drop).map_err(crate::jobs::refused)
+    ropewalk_jobs::RedisBroker::open(broker).map(drop).map_err(|error| Expected::Queue(error.to_string()))
 }
 
 #[cfg(not(all(unix, feature = "redis")))]

@@ -3,7 +3,7 @@
 //! A new way is one file below `model/` with one [`Model`] in it, and one line in [`all`]. It gets plain data and returns
 //! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
 //!
-//! One that needs something outside of this machine's reach (a broker) is there when the user names it ([`elsewhere`]).
+//! One that needs something beside this program (a server) is there when the user names that ([`elsewhere`]).
 
 mod greenlets;
 #[cfg(all(unix, feature = "jobs"))]

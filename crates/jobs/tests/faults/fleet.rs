@@ -120,7 +120,7 @@ pub(super) fn drive(length: Duration, seed: u64) -> Report {
             2 => machines.iter().collect(),
             n => vec![&machines[n]],
         };
-        let (cut, pulled) = (true_now().millis(), cuts.len() % 2 == 0);
+        let (cut, pulled) = (true_now().millis(), cuts.len().is_multiple_of(2));
         which.iter().for_each(|machine| machine.link(false, pulled));
         thread::sleep(Duration::from_millis(rng.u64(500..3_500)));
         which.iter().for_each(|machine| machine.link(true, pulled));

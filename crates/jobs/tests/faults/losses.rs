@@ -11,6 +11,9 @@
 //!
 //! `always` may lose nothing: that is a promise. The others are measured and told.
 //!
+//! A power cut takes what the disk did not have ([`measure_power_cuts`]): there the disk is a file of its own, and a copy of that file is
+//! what there is after the cut. This needs root, for `mount -o loop`.
+//!
 //! And what python-rq itself loses ([`measure_pops`]): a worker of it that serves several queues pops a job and only then writes down
 //! that it has it.
 
@@ -19,14 +22,17 @@ use super::redis_server::Server;
 use super::{CALM_MAX, Place, WORK, open, peer, prefix_of, redis_url, wait_until};
 use ropewalk_jobs::broker::Filter;
 use ropewalk_jobs::{Broker as _, JobId, NewJob, RedisBroker, State};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 const PRODUCERS: usize = 8;
+pub(super) const EVERYSEC: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum How {
@@ -107,7 +113,7 @@ fn once(place: &Place, how: How, after: Duration) -> (usize, usize) {
     let fails_over = how == How::Failover;
     let options: Vec<&str> = match how {
         How::Always => ALWAYS.to_vec(),
-        How::Everysec => vec!["--appendonly", "yes", "--appendfsync", "everysec"],
+        How::Everysec => EVERYSEC.to_vec(),
         // No wait between the first word of a replica and the copy.
         How::Failover => {
             vec!["--port", &port, "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
@@ -116,13 +122,29 @@ fn once(place: &Place, how: How, after: Duration) -> (usize, usize) {
     let mut primary = Server::start(&first, &options);
     let replica = fails_over.then(|| Server::start(&second, &["--replicaof", &format!("127.0.0.1 {port}")]));
     if let Some(replica) = &replica {
-        let follows = || {
-            info(replica, "master_link_status").as_deref() == Some("up")
-                && info(&primary, "slave0").is_some_and(|slave| slave.contains("state=online"))
-        };
+        // The stream begins a while after both say that it does.
+        say(&primary, |raw| redis::cmd("SET").arg("mark").arg(1).exec(raw));
+        let follows = || say(replica, |raw| redis::cmd("EXISTS").arg("mark").query::<bool>(raw));
         wait_until("the replica follows", CALM_MAX, follows).expect("a replica");
     }
     let broker = reach(&primary);
+    let acknowledged = produce(&broker, after, || primary.kill());
+    drop(broker);
+    let survivor = match replica {
+        Some(replica) => {
+            // What had reached its machine is read before that is seen.
+            let is_down = || info(&replica, "master_link_status").as_deref() == Some("down");
+            wait_until("the replica sees the end", CALM_MAX, is_down).expect("a replica");
+            say(&replica, |raw| redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(raw));
+            replica
+        }
+        None => Server::start(&first, &options),
+    };
+    (acknowledged.len(), missing(&survivor, &acknowledged))
+}
+
+/// Enqueues from many threads until something happens, after that time: the jobs whose enqueue was answered.
+fn produce(broker: &RedisBroker, after: Duration, happens: impl FnOnce()) -> Vec<JobId> {
     let (acknowledged, over) = (Mutex::new(Vec::<JobId>::new()), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..PRODUCERS {
@@ -139,25 +161,73 @@ fn once(place: &Place, how: How, after: Duration) -> (usize, usize) {
             });
         }
         thread::sleep(after);
-        primary.kill();
+        happens();
         over.store(true, Ordering::Release);
     });
-    drop(broker);
-    let survivor = match replica {
-        Some(replica) => {
-            // What had reached its machine is read before that is seen.
-            let is_down = || info(&replica, "master_link_status").as_deref() == Some("down");
-            wait_until("the replica sees the end", CALM_MAX, is_down).expect("a replica");
-            say(&replica, |raw| redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(raw));
-            replica
-        }
-        None => Server::start(&first, &options),
-    };
-    let broker = reach(&survivor);
+    acknowledged.into_inner().unwrap()
+}
+
+/// How many of these a server does not have.
+fn missing(server: &Server, acknowledged: &[JobId]) -> usize {
     let all = Filter { limit: usize::MAX, ..Filter::default() };
-    let there: HashSet<JobId> = broker.jobs(&all).expect("a look").into_iter().map(|job| job.id).collect();
-    let acknowledged = acknowledged.into_inner().unwrap();
-    (acknowledged.len(), acknowledged.iter().filter(|id| !there.contains(*id)).count())
+    let jobs = reach(server).jobs(&all).expect("a look");
+    let there: HashSet<JobId> = jobs.into_iter().map(|job| job.id).collect();
+    acknowledged.iter().filter(|id| !there.contains(*id)).count()
+}
+
+/// A file system in a file.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(image: &Path, at: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&at).expect("a directory of the place");
+        run("mount", &[Path::new("-o"), Path::new("loop"), image, &at]).then_some(Self(at))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &[Path::new("-l"), &self.0]);
+    }
+}
+
+fn run(program: &str, arguments: &[&Path]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// So many power cuts, with these options of the server; nothing where a disk cannot be had.
+pub(super) fn measure_power_cuts(options: &[&str], cuts: usize, seed: u64) -> Option<Losses> {
+    const DISK_BYTES: u64 = 64 << 20;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut losses = Losses::default();
+    for n in 0..cuts {
+        let place = Place::new(&format!("power-{n}"));
+        let (image, after_the_cut) = (place.0.join("disk"), place.0.join("disk-after"));
+        std::fs::File::create(&image).and_then(|file| file.set_len(DISK_BYTES)).expect("a file of the place");
+        if !run("mkfs.ext4", &[Path::new("-q"), Path::new("-F"), &image]) {
+            return None;
+        }
+        let disk = Disk::mount(&image, place.0.join("first"))?;
+        let mut server = Server::start(&disk.0, options);
+        let pid = info(&server, "process_id").and_then(|pid| Pid::from_raw(pid.parse().ok()?)).expect("a process");
+        let broker = reach(&server);
+        // Longer than a second, in which `everysec` waits for the disk once.
+        let acknowledged = produce(&broker, Duration::from_millis(rng.u64(1_200..3_000)), || {
+            // It answers nobody any more while its disk is looked at.
+            kill_process(pid, Signal::STOP).expect("a process of ours");
+            std::fs::copy(&image, &after_the_cut).expect("room for a copy");
+            server.kill();
+        });
+        drop((broker, server, disk));
+        let disk = Disk::mount(&after_the_cut, place.0.join("second"))?;
+        let lost = missing(&Server::start(&disk.0, options), &acknowledged);
+        losses.kills += 1;
+        losses.acknowledged += acknowledged.len();
+        losses.lost += lost;
+        losses.worst = losses.worst.max(lost);
+    }
+    Some(losses)
 }
 
 /// It may still read what it has kept.

@@ -75,7 +75,7 @@ impl Model for JobsRedis {
         let opening = ropewalk_jobs::RedisBroker::at(self.url.clone()).prefix(prefix);
         let broker = opening.open().unwrap_or_else(|error| panic!("{error}"));
         let done = run_on(broker.clone(), units);
-        // It can fail only as the row itself could; whatever stays has a time to live.
+        // A user who may not do that leaves them, as `--help` says: the row is right all the same.
         let _ = broker.remove_all();
         done
     }
