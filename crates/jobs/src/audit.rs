@@ -126,12 +126,7 @@ impl Audit {
     /// When the address is none, the server cannot be reached, or it does not let us read.
     pub fn read(url: &str, prefix: Option<&str>, registry: &Registry) -> Result<Self, BrokerError> {
         let keys = prefix.map_or_else(|| Ok(Keys::default()), Keys::with_prefix)?;
-        let client = redis::Client::open(url).map_err(|error| {
-            BrokerError::new(
-                ErrorKind::Refused,
-                format!("this is no address of Redis: {error}; write redis://HOST:PORT/DB, or rediss:// for TLS"),
-            )
-        })?;
+        let (client, _) = crate::broker::redis::client(url)?;
         let mut server = Server(client.get_connection_with_timeout(ANSWER_MAX).map_err(trouble)?);
         server.0.set_read_timeout(Some(ANSWER_MAX)).map_err(trouble)?;
 

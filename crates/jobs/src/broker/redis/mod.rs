@@ -49,6 +49,7 @@ mod watch;
 mod wire;
 
 pub use opening::Opening;
+pub(crate) use opening::client;
 pub use wire::ANSWER_MAX;
 
 use super::{
@@ -148,7 +149,8 @@ impl Drop for Inner {
 
 impl RedisBroker {
     /// The queues in this Redis: `redis://127.0.0.1:6379/0`, `rediss://` for TLS, `redis+unix:///path`. User and password may stand
-    /// in the address, as rq has it.
+    /// in the address, as rq has it, and so may `?ssl_ca_certs=FILE` for an authority of one's own, and `ssl_certfile` and
+    /// `ssl_keyfile` for a certificate of ours.
     ///
     /// # Errors
     ///
@@ -181,16 +183,25 @@ impl RedisBroker {
     }
 
     fn look_at_the_clock(&self) -> Result<(), BrokerError> {
+        let asked = Instant::now();
         let answers = self.inner.wire.ask(Request::look(&[redis::cmd("TIME")]))?;
         let time = items_of(answers.into_iter().next().unwrap_or_default());
         let part = |at: usize| time.get(at).and_then(number_of).unwrap_or(0);
-        self.set_time(part(0) * 1_000 + part(1) / 1_000);
+        self.set_time(part(0) * 1_000 + part(1) / 1_000, asked);
         Ok(())
     }
 
-    fn set_time(&self, millis: i64) {
-        let since = i64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.inner.offset.store(millis.saturating_sub(since), Ordering::Relaxed);
+    /// The server has said what time it is, at some moment between the question and now. What is known and may be true stays: an
+    /// answer that was long on its way says little. Otherwise the latest that it can be, so that nothing is due early.
+    fn set_time(&self, millis: i64, asked: Instant) {
+        let offset_at = |said: Instant| {
+            let since = said.saturating_duration_since(self.inner.begun);
+            millis.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        };
+        let (earliest, latest) = (offset_at(Instant::now()), offset_at(asked).saturating_add(1));
+        if !(earliest..=latest).contains(&self.inner.offset.load(Ordering::Relaxed)) {
+            self.inner.offset.store(latest, Ordering::Relaxed);
+        }
     }
 
     fn server_time(&self) -> Time {
@@ -501,11 +512,12 @@ impl Broker for RedisBroker {
             });
             command.arg(running.id.as_str()).arg(running.exec.to_string()).arg(progress);
         }
+        let asked = Instant::now();
         let mut answers = self.step(Step::Heartbeat, &command, true)?;
         if self.inner.clock.is_none()
             && let Some(now) = answers.last().and_then(number_of)
         {
-            self.set_time(now);
+            self.set_time(now, asked);
         }
         answers.truncate(beat.running.len());
         answers
@@ -574,6 +586,7 @@ impl Broker for RedisBroker {
     fn tick(&self) -> Result<Ticked, BrokerError> {
         let mut command = self.command(Step::Tick);
         command.arg(TICK_JOBS_MAX).arg(SCHEDULER);
+        let asked = Instant::now();
         let answers = self.step(Step::Tick, &command, true)?;
         let [due, recovered, ended, forgotten, more, next_due, now, owed] = &answers[..] else {
             return Err(self.strange("tick"));
@@ -581,7 +594,7 @@ impl Broker for RedisBroker {
         if self.inner.clock.is_none()
             && let Some(now) = number_of(now)
         {
-            self.set_time(now);
+            self.set_time(now, asked);
         }
         self.maintain()?;
         if number_of(owed).is_some_and(|owed| owed > 0) {
