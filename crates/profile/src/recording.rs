@@ -64,6 +64,8 @@ pub struct Noted {
     pub until_ns: u64,
     /// Notes that were lost because they came faster than they were fetched.
     pub lost: u64,
+    /// Nanoseconds on a processor, of all that was noted.
+    pub run_ns: u64,
     /// What ran, the longest first.
     pub programs: Vec<Ran>,
     /// How long anything ran, in one stretch after another.

@@ -409,10 +409,11 @@ impl Tally {
         }
         let mut programs: Vec<Ran> = self.ran.into_iter().map(|(name, ran)| Ran { name, ..ran }).collect();
         programs.sort_by(|a, b| (b.run_ns, &a.name).cmp(&(a.run_ns, &b.name)));
+        let run_ns = programs.iter().map(|ran| ran.run_ns).sum();
         programs.truncate(LISTED_MAX);
         let mut busy = self.stretches;
         busy.iter_mut().for_each(|b| b.at_ns = b.at_ns.saturating_sub(begun));
-        (Noted { until_ns: self.now.saturating_sub(begun), lost, programs, busy }, self.places)
+        (Noted { until_ns: self.now.saturating_sub(begun), lost, run_ns, programs, busy }, self.places)
     }
 }
 

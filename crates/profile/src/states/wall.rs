@@ -126,7 +126,7 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
         }
     }
     let facts = Facts::of(recording, lanes);
-    let noted = noted(recording, count, width);
+    let noted = noted(recording, lanes, count, width);
     let mix = if noted.is_some() { 1.0 } else { union(recording, &cells, width) };
     let (mut busy_all, mut busy_alone, mut cpu_time) = (0.0, 0.0, 0.0);
     let (mut flights, mut flying, mut in_sets) = (0.0, 0.0, 0.0);
@@ -220,10 +220,16 @@ impl NotedCell {
     }
 }
 
+/// Less of the time on processors that was seen than this, and what the kernel noted was not all: it leaves a program alone
+/// that runs with the rights of another user.
+const NOTED_MIN: f64 = 0.9;
+
 /// What the kernel noted, by cell; `None` unless it noted everything.
-fn noted(recording: &Recording, count: usize, width: f64) -> Option<Vec<NotedCell>> {
+fn noted(recording: &Recording, lanes: &[Lane], count: usize, width: f64) -> Option<Vec<NotedCell>> {
     let noted = recording.noted.as_ref()?;
-    if noted.lost > 0 || noted.until_ns < recording.wall_ns || noted.busy.is_empty() {
+    let seen: f64 = lanes.iter().map(|l| l.run).sum();
+    let all = noted.lost == 0 && noted.until_ns >= recording.wall_ns && noted.run_ns as f64 / 1e9 >= NOTED_MIN * seen;
+    if !all || noted.busy.is_empty() {
         return None;
     }
     let mut cells = vec![NotedCell::default(); count];
