@@ -133,7 +133,8 @@ fn the_function_that_computes_is_named() {
     let said = json(&output);
     if noted(&said) {
         // Unoptimized, the loop calls a function of the library for each step: it is among those that are named.
-        let names: Vec<&str> = said["functions"].as_array().expect("a list").iter().filter_map(|f| f["name"].as_str()).collect();
+        let names: Vec<&str> =
+            said["functions"].as_array().expect("a list").iter().filter_map(|f| f["name"].as_str()).collect();
         assert!(names.iter().any(|n| n.contains("counts_for_a_while") || n.contains("core::")), "{names:?}");
         assert!(names.iter().all(|n| !n.contains("17h")), "as they were written: {names:?}");
     }

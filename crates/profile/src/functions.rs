@@ -11,7 +11,8 @@ const RUN_MIN: f64 = 0.2;
 /// One sentence; empty when nothing is known, or nothing worth a word was computed.
 pub fn sentence(recording: &Recording, finding: &Finding) -> String {
     let [first, rest @ ..] = recording.functions.as_slice() else { return String::new() };
-    let run = recording.threads.iter().find(|t| t.tid == first.tid).and_then(|t| t.samples.last()).map_or(0, |s| s.run_ns);
+    let run =
+        recording.threads.iter().find(|t| t.tid == first.tid).and_then(|t| t.samples.last()).map_or(0, |s| s.run_ns);
     if (run as f64) < RUN_MIN * recording.wall_ns as f64 {
         return String::new();
     }

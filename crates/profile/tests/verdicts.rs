@@ -6,9 +6,7 @@ mod made;
 use made::Does::{Ready, Run, Wait};
 use made::{file, futex, net, pipe, poll, process, recording, thread};
 use ropewalk_profile::judge;
-use ropewalk_profile::recording::{
-    Busy, Call, Function, Mode, Noted, Process, Ran, Recording, Totals, Verb, Watched,
-};
+use ropewalk_profile::recording::{Busy, Call, Function, Mode, Noted, Process, Ran, Recording, Totals, Verb, Watched};
 use ropewalk_profile::states::Kind;
 use ropewalk_profile::verdict::{Class, Language, Sure};
 
@@ -562,7 +560,11 @@ fn the_function_is_said_with_what_an_interpreter_hides() {
     let (stripped, _) = of("/opt/program", "", "/opt/program");
     assert!(stripped.contains("not stripped"), "{stripped}");
     r.redact();
-    assert_eq!(ropewalk_profile::functions::sentence(&r, &judge(&r).finding), "", "the inside of a program stays inside");
+    assert_eq!(
+        ropewalk_profile::functions::sentence(&r, &judge(&r).finding),
+        "",
+        "the inside of a program stays inside"
+    );
     // One that hardly ran has no say.
     let mut waits = one("/opt/program", 3000, &[Run(1), Wait(9, net("10.0.0.1:80"))]);
     waits.functions = vec![Function { pid: 100, tid: 100, name: "f".to_owned(), share: 1.0, ..Function::default() }];

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ropewalk_profile::{Judgement, functions};
 use ropewalk_profile::picture::lanes::{self, Lanes};
 use ropewalk_profile::picture::report::{MORE_OF_THE_SAME, times};
 use ropewalk_profile::picture::{human, terminal};
 use ropewalk_profile::predict::Range;
 use ropewalk_profile::recording::Recording;
 use ropewalk_profile::verdict::{Class, Part, percent};
+use ropewalk_profile::{Judgement, functions};
 
 use crate::output::{Out, wrap};
 

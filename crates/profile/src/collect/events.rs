@@ -349,8 +349,12 @@ impl Tally {
 
     /// A thread makes its process another program, and is the only thread of that. It runs, from now on if not before.
     fn exec(&mut self, pid: u32, tid: u32, name: String) {
-        let others: Vec<u32> =
-            self.threads.iter().filter(|(other, task)| task.pid == pid && **other != tid).map(|(other, _)| *other).collect();
+        let others: Vec<u32> = self
+            .threads
+            .iter()
+            .filter(|(other, task)| task.pid == pid && **other != tid)
+            .map(|(other, _)| *other)
+            .collect();
         for other in others {
             self.off(other, false);
             self.threads.remove(&other);

@@ -65,11 +65,10 @@ pub(super) fn asks(name: &str) -> Asks {
         "sync" | "syncfs" | "msync" => Asks::Files(Verb::Sync),
         // Its first argument names a queue of requests, which are to files.
         "io_getevents" | "io_pgetevents" => Asks::Files(Verb::Read),
-        "openat" | "openat2" | "statx" | "newfstatat" | "fstatat" | "unlinkat" | "mkdirat" | "renameat" | "renameat2" | "linkat"
-        | "symlinkat" | "readlinkat" | "faccessat" | "faccessat2" | "fchmodat" | "execve" | "execveat" | "open" | "stat"
-        | "lstat" | "access" | "unlink" | "mkdir" | "rmdir" | "rename" | "link" | "symlink" | "readlink" | "creat" => {
-            Asks::Files(Verb::Name)
-        }
+        "openat" | "openat2" | "statx" | "newfstatat" | "fstatat" | "unlinkat" | "mkdirat" | "renameat"
+        | "renameat2" | "linkat" | "symlinkat" | "readlinkat" | "faccessat" | "faccessat2" | "fchmodat" | "execve"
+        | "execveat" | "open" | "stat" | "lstat" | "access" | "unlink" | "mkdir" | "rmdir" | "rename" | "link"
+        | "symlink" | "readlink" | "creat" => Asks::Files(Verb::Name),
         "flock" | "fcntl" => Asks::FileLock,
         "semop" | "semtimedop" | "msgrcv" | "msgsnd" => Asks::SystemV,
         _ => Asks::Else,
@@ -135,9 +134,13 @@ mod tests {
         let new: Vec<&str> = aarch64::Sysno::iter().map(|call| call.name()).filter(|n| asks(n) != Asks::Else).collect();
         assert_eq!((old.len(), new.len()), (KNOWN_OLD, KNOWN_NEW), "{old:?}\n{new:?}");
         // What the newer one lacks, it has under a name that is known too.
-        for (gone, instead) in
-            [("poll", "ppoll"), ("select", "pselect6"), ("epoll_wait", "epoll_pwait"), ("open", "openat"), ("fork", "clone")]
-        {
+        for (gone, instead) in [
+            ("poll", "ppoll"),
+            ("select", "pselect6"),
+            ("epoll_wait", "epoll_pwait"),
+            ("open", "openat"),
+            ("fork", "clone"),
+        ] {
             assert!(!new.contains(&gone) && new.contains(&instead), "{gone}");
         }
     }

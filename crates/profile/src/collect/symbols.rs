@@ -106,7 +106,8 @@ impl Symbols {
     }
 
     fn name(&self, offset: u64) -> Option<String> {
-        let (from, _, address) = self.segments.iter().find(|(from, bytes, _)| (*from..from + bytes).contains(&offset))?;
+        let (from, _, address) =
+            self.segments.iter().find(|(from, bytes, _)| (*from..from + bytes).contains(&offset))?;
         let address = address + (offset - from);
         let after = self.functions.partition_point(|(start, ..)| *start <= address);
         let (start, bytes, name) = self.functions.get(after.checked_sub(1)?)?;

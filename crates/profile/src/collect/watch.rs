@@ -147,7 +147,8 @@ impl Watch {
         identify(&mut process);
         self.seen.processes.push(process);
         let index = self.seen.processes.len() - 1;
-        self.processes.insert(pid, Live { index, born, first: Instant::now(), listed: None, pipes_known: 0, mapped: None });
+        self.processes
+            .insert(pid, Live { index, born, first: Instant::now(), listed: None, pipes_known: 0, mapped: None });
         self.find_threads(pid);
     }
 
@@ -284,9 +285,9 @@ impl Watch {
                         self.seen.ends.push(end);
                     }
                 }
-                Link::Anonymous(kind) if kind == "[io_uring]" => self.miss(
-                    "a program does I/O through io_uring: that it waits for a ring is seen, and not what for",
-                ),
+                Link::Anonymous(kind) if kind == "[io_uring]" => {
+                    self.miss("a program does I/O through io_uring: that it waits for a ring is seen, and not what for")
+                }
                 _ => {}
             }
         }

@@ -115,7 +115,9 @@ impl Cause {
             Call::Other { name, .. } if name == "io_uring_enter" => {
                 Cause::new(Kind::Unknown, "io_uring, whose ring does not say what for")
             }
-            Call::Other { number, name } if name.is_empty() => Cause::new(Kind::Unknown, format!("system call {number}")),
+            Call::Other { number, name } if name.is_empty() => {
+                Cause::new(Kind::Unknown, format!("system call {number}"))
+            }
             Call::Other { name, .. } => Cause::new(Kind::Unknown, format!("system call {name}")),
             Call::Hidden { function } => hidden(function),
         }
