@@ -12,11 +12,11 @@ command -v redis-server >/dev/null || { echo "ci/rq.sh needs redis-server: apt-g
 
 log="$(mktemp)"
 # The profile of the other tests, which is built already, and checks for overflow.
-cargo test -p ropewalk-jobs --features redis --lib -- rq:: arguments:: audit:: queue::remote 2>&1 | tee "$log"
 ROPEWALK_PICKLE_INPUTS="${RQ_PICKLES:-1000000}" \
-    cargo test -p ropewalk-jobs --features redis --test pickle --test audit --test rq -- --nocapture 2>&1 | tee -a "$log"
+    cargo test "${WHOLE[@]}" --test pickle --test audit --test rq -- --nocapture 2>&1 | tee "$log"
 python="$CARGO_TARGET_DIR/rq/rq-3.0.0/bin/python"
-RQ_EXAMPLE_PYTHON="$python" bash ci/rq_example.sh 2>&1 | tee -a "$log"
+cargo build --quiet "${WHOLE[@]}" --example rq_both_ways
+bash ci/rq_example.sh "$CARGO_TARGET_DIR/debug/examples/rq_both_ways" "$python" 2>&1 | tee -a "$log"
 
 figure tests "$(passed_in "$log")"
 figure pickles "$(grep -oE '^[0-9]+ inputs' "$log" | grep -oE '^[0-9]+' || echo 0)"

@@ -5,6 +5,7 @@
 //! | Go | `go` | all; where each sample is a process of its own also `go:1p` (`GOMAXPROCS=1`) |
 //! | Python | `cpython` | those in which the systems share a process: one peer for the whole run |
 //! | Python | `gevent asyncio uvloop` | those in which each sample is a process of its own |
+//! | Python | `multiprocessing loky` | suite `process`, beside `cpython`, which is concurrent.futures |
 //! | Python | `rq-simple rq-fork` | suite `jobs`; each is a process for the whole run, with a Redis server of its own |
 
 use std::cell::RefCell;
@@ -46,7 +47,7 @@ impl Language {
 /// Lets the peers in `language` take part in the works that they know. False when it has none in these.
 pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
     let (jobs, works): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.suite == "jobs");
-    let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.into_iter().partition(|work| work.drive.is_none());
+    let (mut shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.into_iter().partition(|work| work.drive.is_none());
     match language {
         Language::Go => {
             let go = build_go()?;
@@ -54,6 +55,7 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
             join_own(&[Program::new("go", &go), Program::new("go:1p", &go).env("GOMAXPROCS", "1")], own)?;
         }
         Language::Python => {
+            join_process_pools(&mut shared)?;
             if !shared.is_empty() {
                 let peer = sources().join("peer.py").display().to_string();
                 join_shared(&Program::new("cpython", "python3").arg(peer), shared).map_err(without_python)?;
@@ -83,6 +85,24 @@ fn join_rq(mut works: Vec<&mut Work>) -> Result<(), String> {
         let peer = sources().join("jobs.py").display().to_string();
         let program = Program::new(system, &python).arg(peer).arg(worker);
         join_shared(&program, works.iter_mut().map(|work| &mut **work).collect())?;
+    }
+    Ok(())
+}
+
+/// What else Python has for work in processes.
+fn join_process_pools(works: &mut [&mut Work]) -> Result<(), String> {
+    let mut works: Vec<&mut Work> =
+        works.iter_mut().map(|work| &mut **work).filter(|work| work.suite == "process").collect();
+    if works.is_empty() {
+        return Ok(());
+    }
+    let python = install::venv("processes", &sources().join("requirements-processes.txt"))?.join("bin/python");
+    for system in ["multiprocessing", "loky"] {
+        let peer = sources().join("processes.py").display().to_string();
+        join_shared(
+            &Program::new(system, &python).arg(peer).arg(system),
+            works.iter_mut().map(|work| &mut **work).collect(),
+        )?;
     }
     Ok(())
 }
