@@ -97,6 +97,11 @@ impl Events {
         Ok(Events { rings, waiting: Vec::new(), tally: Tally::new(now), came: 0, counted_from: now, lost: 0 })
     }
 
+    /// How many rings there are.
+    pub(super) fn rings(&self) -> usize {
+        self.rings.len()
+    }
+
     /// Takes what has come. `last` says that nothing comes any more.
     pub(super) fn fetch(&mut self, last: bool) {
         if self.rings.is_empty() {

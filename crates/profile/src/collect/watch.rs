@@ -104,6 +104,8 @@ impl Watch {
 
     /// Takes what the kernel notes as well.
     pub(super) fn note(&mut self, events: Events) {
+        // Each ring is a descriptor.
+        self.spare = self.spare.saturating_sub(events.rings());
         self.events = Some(events);
     }
 
