@@ -1,6 +1,6 @@
 //! A first look at what python-rq keeps in a Redis: per function, whether a program of ours could run its jobs. Writes nothing.
 //!
-//! It has a connection of its own and sends `SMEMBERS`, `LRANGE`, `LLEN`, `ZREVRANGE`, `ZCARD` and `HMGET`, so it needs no more
+//! It has a connection of its own and sends `SMEMBERS`, `LRANGE`, `LLEN`, `ZRANGE`, `ZCARD` and `HMGET`, so it needs no more
 //! than the rights to read: a user made by
 //!
 //! ```text
@@ -189,7 +189,7 @@ impl Audit {
             keys.scheduled(queue),
             keys.canceled(queue),
         ] {
-            let members: Vec<String> = server.ask(redis::cmd("ZREVRANGE").arg(&registry).arg(0).arg(last))?;
+            let members: Vec<String> = server.ask(redis::cmd("ZRANGE").arg(&registry).arg(0).arg(last).arg("REV"))?;
             // In `wip` an execution stands behind the job.
             ids.extend(members.into_iter().map(|member| member.split(':').next().unwrap_or_default().to_owned()));
             let listed: u64 = server.ask(redis::cmd("ZCARD").arg(&registry))?;

@@ -4,6 +4,8 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
+#[path = "redis/ends.rs"]
+mod ends;
 #[path = "redis/clock.rs"]
 mod clock;
 #[allow(dead_code, reason = "what other tests use of it")]

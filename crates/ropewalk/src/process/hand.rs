@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub(super) const INITIALIZER: &str = "its initializer failed";
 /// Why a worker is ended that has done, or grown, enough.
 pub(super) const DONE_ENOUGH: &str = "it has done enough";
+/// Why a worker is ended that does not even look at what it was sent.
+pub(super) const DEAF: &str = "it took nothing out of its ring";
 const NONSENSE: &str = "it wrote what makes no sense into its ring";
 
 /// What a worker was sent, or will be.
@@ -164,7 +166,6 @@ impl Worker {
             return None;
         }
         match task.nth {
-            // Nothing of it is in the ring.
             // Nothing of it is in the ring. A context that it brings is counted on by those behind it.
             None if task.sent.as_ref()?.frame.brings_context() => None,
             None => self.under_way.remove(place)?.sent,

@@ -1,7 +1,7 @@
 //! The thread that looks after the pool: it takes replies, learns of deaths, passes on cancels and time limits. Workers are started
 //! by another one, the *starter*, so that nothing waits for that.
 
-use super::hand::{DONE_ENOUGH, INITIALIZER, Worker};
+use super::hand::{DEAF, DONE_ENOUGH, INITIALIZER, Worker};
 use super::output::Heard;
 use super::pool::{Pool, Queued, Settled, State, error_of, settle};
 use super::start::{Running, Starter};
@@ -146,10 +146,24 @@ impl Keeper {
         }
         state.queue_deadline.into_iter().for_each(&mut at);
         for worker in &mut state.workers {
+            if state.is_killed && !worker.under_way.is_empty() {
+                worker.condemned.get_or_insert("the pool was shut down");
+            }
             let mut place = 0;
             while place < worker.under_way.len() {
                 let task = &worker.under_way[place];
                 let Some(sent) = &task.sent else {
+                    // The one at the front has only to be skipped.
+                    if place == 0 {
+                        let task = &mut worker.under_way[0];
+                        task.kill_at = task.kill_at.or(now.checked_add(settings.grace));
+                        match task.kill_at {
+                            Some(kill_at) if kill_at <= now => {
+                                worker.condemned.get_or_insert(DEAF);
+                            }
+                            kill_at => kill_at.into_iter().for_each(&mut at),
+                        }
+                    }
                     place += 1;
                     continue;
                 };
@@ -161,6 +175,7 @@ impl Keeper {
                 let late = deadline.filter(|deadline| *deadline <= now).map(|_| Reason::Deadline);
                 if let Some(reason) = raised.or(late) {
                     if let Some(sent) = worker.take_back(place) {
+                        state.counts.taken_back += 1;
                         settled.push((sent.entry, Err(error_of(reason))));
                         continue;
                     }
@@ -169,7 +184,7 @@ impl Keeper {
                     deadline.into_iter().for_each(&mut at);
                 }
                 let kill_at = worker.under_way[place].kill_at;
-                if state.is_killed || kill_at.is_some_and(|kill_at| kill_at <= now) {
+                if kill_at.is_some_and(|kill_at| kill_at <= now) {
                     worker.condemned.get_or_insert("its task did not stop when it was asked to");
                 } else {
                     kill_at.into_iter().for_each(&mut at);

@@ -192,6 +192,8 @@ pub struct Counts {
     pub retired: u64,
     /// Tasks that ended, however.
     pub settled: u64,
+    /// Tasks that were taken back from the worker they had been sent to: it was long with another, or they were cancelled.
+    pub taken_back: u64,
 }
 
 pub(super) struct Pool {
@@ -455,6 +457,7 @@ impl State {
                 }
             }
         }
+        self.counts.taken_back += back.len() as u64;
         back.sort_unstable_by_key(|(number, _)| *number);
         self.queue.extend(back.into_iter().map(|(_, queued)| queued));
         self.queue_deadline = self.queue.iter().filter_map(|queued| queued.entry.deadline()).min();
