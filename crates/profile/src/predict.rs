@@ -36,7 +36,7 @@ const LONG_DIVIDED: f64 = 1.3;
 /// A range at one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Range {
-    /// Requests in flight, or workers.
+    /// Requests in flight, or workers; on as many processors where all that there are compute already: see [`unit`].
     pub in_flight: usize,
     /// Seconds at best.
     pub low_s: f64,
@@ -65,6 +65,14 @@ impl Prediction {
     /// The range at the best setting.
     pub fn at_best(&self) -> Option<Range> {
         self.ranges.iter().copied().find(|r| Some(r.in_flight) == self.best)
+    }
+}
+
+/// What the settings of a prediction count.
+pub fn unit(class: Class) -> &'static str {
+    match class {
+        Class::CpuAllCores | Class::CpuOversubscribed => "processors",
+        _ => "at once",
     }
 }
 
