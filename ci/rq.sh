@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# python-rq beside us: rq of two versions in both directions on a real Redis, the audit that must write nothing, and pickles,
-# CPython's and broken ones. Needs redis-server, python3 with venv and, the first time, PyPI.
+# python-rq beside us: rq of two versions in both directions on a real Redis, with rq-dashboard; the commands that it sends, the audit
+# that must write nothing, and pickles, CPython's and broken ones. Needs redis-server, python3 with venv and, the first time, PyPI.
 #
 #   ci/rq.sh
 #   RQ_PICKLES=100000000 RQ_LIMIT=4h ci/rq.sh
 #   ROPEWALK_WRITE_MATRIX=1 ci/rq.sh            # writes crates/jobs/tests/rq/matrix.md anew
+#   ROPEWALK_WRITE_TRANSCRIPTS=1 ci/rq.sh       # and crates/jobs/tests/rq/transcripts
 source "$(dirname "$0")/common.sh"
 job rq "${RQ_LIMIT:-8m}" "$@"
 

@@ -8,12 +8,12 @@ log="$(mktemp)"
 
 if has_nextest; then
     # Tests on Redis share a server, which lives as long as their process: nextest would start one for each.
-    redis='package(ropewalk-jobs) and (binary(redis) or (binary(brokers) and test(/^redis/)))'
+    redis='binary(redis) or binary(jobs_redis) or (binary(brokers) and test(/^redis/))'
     elsewhere='package(ropewalk-jobs) and (binary(pickle) or binary(audit) or binary(rq))'
     cargo nextest run "${WHOLE[@]}" --profile ci \
         -E "(not package(ropewalk-examples) or binary(tidy)) and not ($redis) and not ($elsewhere)" 2>&1 | tee "$log"
     cargo test "${WHOLE[@]}" --test brokers -- redis 2>&1 | tee -a "$log"
-    cargo test "${WHOLE[@]}" --test redis 2>&1 | tee -a "$log"
+    cargo test "${WHOLE[@]}" --test redis --test jobs_redis 2>&1 | tee -a "$log"
 else
     echo "cargo-nextest is not installed: cargo test instead, without a time limit per test"
     targets=(--lib --bins --test tidy)

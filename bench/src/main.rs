@@ -49,9 +49,9 @@ suites: sync pool sizing greenlet process subprocess jobs profile
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
   --rounds N         rounds to take the median of (9; with --quick 5)
   --quick            short samples: every work in a few seconds, wider spread
-  --with LIST        peers in other languages: go,python (node and redis have no peer in these suites). Go and, for works
-                     among greenlets, gevent and uvloop, and for jobs rq (on a redis-server that is there) are installed from
-                     PyPI beside this program when they are missing
+  --with LIST        peers in other languages: go,python,node (redis has no peer in these suites). Go and, for works
+                     among greenlets, gevent and uvloop, and for jobs rq are installed from PyPI, and BullMQ for jobs from
+                     npm, beside this program when they are missing. Those for jobs need a redis-server
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)
   --svg DIR          with suite sizing alone: instead of measuring, runs each of its eight jobs once on a pool that sizes itself

@@ -14,6 +14,7 @@ mod sync;
 use crate::harness::Work;
 
 pub use greenlet::{answer_for, load};
+pub use jobs::server as redis;
 #[cfg(feature = "ours")]
 pub use jobs::work_as_told;
 #[cfg(all(feature = "ours", target_os = "linux"))]
