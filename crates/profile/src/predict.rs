@@ -7,13 +7,10 @@
 //! thread computes alone stays as long as it was measured to be (Amdahl's law). What cannot be known is refused: how a disk takes concurrent flushes, what a
 //! lock lets through after it was changed, what memory can deliver.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::recording::{Mode, Recording};
 use crate::states::{Cause, Kind, States};
-use crate::timeline::human;
 use crate::verdict::{Class, Finding, Language, in_round_trips, percent};
 
 /// Numbers in flight that are asked about; ten is one that people use.
@@ -411,9 +408,9 @@ fn more_processors(recording: &Recording, states: &States) -> Prediction {
         ranges,
         best: Some(best.in_flight),
         assumption: format!(
-            "a machine has so many processors like these, the program starts as many workers, and memory keeps up; the {} in \
+            "a machine has so many processors like these, the program starts as many workers, and memory keeps up; the {:.2} s in \
              which one thread computes alone ({}) stay{}",
-            human(Duration::from_secs_f64(scaled.alone)),
+            scaled.alone,
             percent(share),
             if share > 0.1 { ", and are what to divide next" } else { "" }
         ),
