@@ -127,8 +127,10 @@ pub fn join(mut work: Work) -> Work {
 }
 
 fn fill(broker: &dyn Broker, jobs: u64) {
-    for _ in 0..jobs / BATCH.min(jobs) {
-        let batch: Vec<NewJob> = (0..BATCH.min(jobs)).map(|_| NewJob::new(noop::NAME, PAYLOAD)).collect();
+    let mut left = jobs;
+    while left > 0 {
+        let batch: Vec<NewJob> = (0..left.min(BATCH)).map(|_| NewJob::new(noop::NAME, PAYLOAD)).collect();
+        left -= batch.len() as u64;
         broker.enqueue(&batch).expect("room for jobs");
     }
 }
