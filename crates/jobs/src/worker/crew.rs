@@ -486,6 +486,7 @@ impl Main<'_> {
                 attempt: lease.attempt(),
                 due: limit.map(|limit| (self.shared.broker.now() + limit).millis()),
                 payload: lease.payload.clone(),
+                memory_max: lease.options.memory_max,
                 ear: ear.path(),
             };
             let at = Arc::new(Mutex::new(None));

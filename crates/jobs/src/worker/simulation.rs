@@ -13,8 +13,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Filter, Held, MemoryBroker, QueueCounts,
-    Running, Ticked, Topic, VirtualClock, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Control, ErrorKind, Fault, Held, MemoryBroker, Running, Ticked, Topic,
+    VirtualClock,
 };
 use crate::dependency::{Need, When};
 use crate::job::{

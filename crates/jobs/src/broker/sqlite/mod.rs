@@ -6,7 +6,7 @@
 //! | `writer` | the one thread of a process that writes, and its group commits |
 //! | `turn` | whose turn it is among the processes |
 //! | `bell` | how one process wakes another |
-//! | `steps`, `upkeep` | the steps of the trait, in SQL |
+//! | `steps`, `leases`, `upkeep` | the steps of the trait, in SQL |
 //! | `row`, `error` | rows as jobs; what SQLite says, in words |
 //!
 //! # What holds
@@ -27,6 +27,7 @@
 #[expect(unsafe_code, reason = "maps a file; see its head")]
 mod bell;
 mod error;
+mod leases;
 mod row;
 mod schema;
 mod steps;

@@ -1,4 +1,4 @@
-//! The steps of workers and of those who enqueue, inside a transaction of the writer.
+//! The steps by which a job comes and ends, inside a transaction of the writer.
 //!
 //! A row is read, the pure rules say where it goes, and one of three statements writes it back: to a lease, to an end, or back
 //! among the open ones. Each names only the columns that change there, because every column that an index has costs.
@@ -10,14 +10,14 @@
 //! statement anew with every value.
 
 use super::row::{self, Small};
-use crate::broker::{Beat, BrokerError, Claim, Enqueued, Held, Topic};
+use crate::broker::{BrokerError, Enqueued, Topic};
 use crate::crash::crash_point;
 use crate::dependency::When;
-use crate::job::{End, ExecId, Failure, JobId, Lease, NewJob, Options, Outcome, Time, millis_up};
+use crate::job::{End, Failure, JobId, NewJob, Options, Outcome, Time};
 use crate::state::{self, Event, Settled, State};
 use crate::unique;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -43,11 +43,6 @@ pub(super) struct Tx<'c> {
 
 pub(super) fn sql_time(time: Time) -> i64 {
     i64::try_from(time.millis()).unwrap_or(i64::MAX)
-}
-
-/// A lease that begins now and holds for so long, by the clock of leases. Rounded up, so that none ends early.
-fn lease_until(steady: i64, lease: Duration) -> i64 {
-    steady.saturating_add(i64::try_from(millis_up(lease)).unwrap_or(i64::MAX))
 }
 
 impl<'c> Tx<'c> {
@@ -200,132 +195,6 @@ impl<'c> Tx<'c> {
             self.prepare("DELETE FROM taken WHERE key = ?1 AND id = ?2")?.execute([key, id.as_str()])?;
         }
         Ok(())
-    }
-
-    pub(super) fn claim(&mut self, claim: &Claim) -> rusqlite::Result<Said<Vec<Lease>>> {
-        let mut leases = Vec::new();
-        if self.is_suspended("")? {
-            return Ok(Ok(leases));
-        }
-        let mut running: HashMap<String, u32> = HashMap::new();
-        for queue in &claim.queues {
-            if leases.len() >= claim.max || self.is_suspended(queue)? {
-                continue;
-            }
-            let found = self.candidates(queue, claim, claim.max - leases.len(), &mut running)?;
-            crash_point!("claim.selected");
-            let until = lease_until(self.steady, claim.lease);
-            let to = moved(State::Ready, Event::Claim).code();
-            let mut lease = self.prepare(
-                "UPDATE jobs SET state = ?2, exec = ?3, worker = ?4, lease_until = ?5, started = ?6, progress = NULL
-                 WHERE seq = ?1",
-            )?;
-            for (seq, job) in found {
-                lease.execute(params![
-                    seq,
-                    to,
-                    row::exec_bytes(job.exec),
-                    claim.worker.as_str(),
-                    until,
-                    sql_time(self.now)
-                ])?;
-                leases.push(job);
-                crash_point!("claim.leased");
-            }
-        }
-        Ok(Ok(leases))
-    }
-
-    fn is_suspended(&self, queue: &str) -> rusqlite::Result<bool> {
-        self.prepare("SELECT 1 FROM suspended WHERE queue = ?1")?.exists([queue])
-    }
-
-    /// The first ready jobs of a queue that no limit forbids.
-    fn candidates(
-        &self,
-        queue: &str,
-        claim: &Claim,
-        max: usize,
-        running: &mut HashMap<String, u32>,
-    ) -> rusqlite::Result<Vec<(i64, Lease)>> {
-        let mut found = Vec::new();
-        let mut select = self.prepare(&CANDIDATES)?;
-        let mut rows = select.query([queue])?;
-        while found.len() < max
-            && let Some(row) = rows.next()?
-        {
-            if !claim.wants(row.get_ref(2)?.as_str()?) {
-                continue;
-            }
-            if let Some(key) = row.get_ref(7)?.as_str_or_null()? {
-                let at_once: u32 = row.get(8)?;
-                let count = match running.get_mut(key) {
-                    Some(count) => count,
-                    None => {
-                        let count = self.prepare(&RUNNING)?.query_row([key], |row| row.get(0))?;
-                        running.entry(key.to_owned()).or_insert(count)
-                    }
-                };
-                if *count >= at_once {
-                    continue;
-                }
-                *count += 1;
-            }
-            let lease = Lease {
-                id: row::id(row, 1)?,
-                exec: ExecId::random(),
-                queue: queue.to_owned(),
-                task: row.get(2)?,
-                payload: row.get(3)?,
-                failures: row.get(4)?,
-                crashes: row.get(5)?,
-                options: row::options(row, 6)?,
-            };
-            found.push((row.get(0)?, lease));
-        }
-        Ok(found)
-    }
-
-    pub(super) fn heartbeat(&mut self, beat: &Beat) -> rusqlite::Result<Said<Vec<Held>>> {
-        let until = lease_until(self.steady, beat.lease);
-        if beat.leaving {
-            self.prepare("DELETE FROM workers WHERE id = ?1")?.execute([beat.worker.as_str()])?;
-        } else {
-            let info = crate::broker::WorkerInfo {
-                id: beat.worker.clone(),
-                queues: beat.queues.clone(),
-                concurrency: beat.concurrency,
-                running: beat.running.len(),
-                seen: self.now,
-            };
-            self.prepare("INSERT OR REPLACE INTO workers (id, until, info) VALUES (?1, ?2, ?3)")?.execute(params![
-                beat.worker.as_str(),
-                until,
-                row::json(&info)
-            ])?;
-        }
-        let mut held = Vec::with_capacity(beat.running.len());
-        let mut extend = self.prepare(&EXTEND)?;
-        for running in &beat.running {
-            let stop: Option<bool> = extend
-                .query_row(
-                    params![
-                        running.id.as_str(),
-                        row::exec_bytes(running.exec),
-                        until,
-                        running.progress.as_ref().map(row::json),
-                    ],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            held.push(match stop {
-                None => Held::Lost,
-                Some(true) => Held::Stop,
-                Some(false) => Held::Held,
-            });
-            crash_point!("heartbeat.extended");
-        }
-        Ok(Ok(held))
     }
 
     pub(super) fn settle(&mut self, outcomes: &[Outcome]) -> rusqlite::Result<Said<Vec<Settled>>> {
@@ -551,28 +420,6 @@ static END_PLAINLY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// How many jobs of a limit run.
-static RUNNING: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT count(*) FROM jobs WHERE limit_key = ?1 AND state = {}", State::Leased.code()));
-
-/// A sign of life.
-static EXTEND: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "UPDATE jobs SET lease_until = ?3, progress = coalesce(?4, progress)
-         WHERE id = ?1 AND exec = ?2 AND state = {} RETURNING stop",
-        State::Leased.code()
-    )
-});
-
-/// The ready jobs of a queue, the first first.
-static CANDIDATES: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT seq, id, task, payload, failures, crashes, options, limit_key, limit_max FROM jobs
-         WHERE state = {} AND queue = ?1 ORDER BY priority DESC, place",
-        State::Ready.code()
-    )
-});
-
-fn moved(from: State, event: Event) -> State {
+pub(super) fn moved(from: State, event: Event) -> State {
     state::next(from, event).unwrap_or_else(|| panic!("{event:?} happened to a job that is {from}"))
 }
