@@ -18,6 +18,12 @@ export CARGO_TERM_COLOR=never
 export CARGO_INCREMENTAL=0
 export CI=true
 
+# The whole workspace with whatever a test needs. Every job that builds it builds just this: cargo would build the crates
+# anew for each other choice of packages or features.
+WHOLE=(--workspace --features ropewalk/tracing,ropewalk-jobs/redis,ropewalk-cli/redis,ropewalk-examples/redis)
+# For tests that build something themselves.
+export ROPEWALK_WHOLE="${WHOLE[*]}"
+
 FIGURES=""
 
 figure() {

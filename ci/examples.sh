@@ -5,13 +5,13 @@ job examples 6m "$@"
 
 log="$(mktemp)"
 if has_nextest; then
-    cargo nextest run -p ropewalk-examples --profile ci -E 'not binary(tidy)' 2>&1 | tee "$log"
+    cargo nextest run "${WHOLE[@]}" --profile ci -E 'package(ropewalk-examples) and not binary(tidy)' 2>&1 | tee "$log"
 else
     targets=()
     for file in examples/tests/*.rs; do
         targets+=(--test "$(basename "$file" .rs)")
     done
-    cargo test -p ropewalk-examples "${targets[@]}" 2>&1 | tee "$log"
+    cargo test "${WHOLE[@]}" "${targets[@]}" 2>&1 | tee "$log"
 fi
 figure tests "$(passed_in "$log")"
 figure examples "$(grep -c '^\[\[example\]\]' examples/Cargo.toml || true)"

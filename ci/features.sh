@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The library compiles without its features and with each of them alone, and without a warning; the core compiles alone.
+# The library compiles without its features and with each of them alone, the queue and the command with some, and without a
+# warning; the core compiles alone.
 source "$(dirname "$0")/common.sh"
 job features 6m "$@"
 
@@ -17,12 +18,14 @@ check() {
     [[ -z "$said" ]] || { printf '%s\n' "$said" "no warnings, please" >&2; return 1; }
 }
 
-checks=5
+checks=7
 check -p ropewalk-core
 check -p ropewalk-jobs --no-default-features
 check -p ropewalk-jobs --no-default-features --features redis
 check -p ropewalk-jobs --no-default-features --features cron,metrics
 check -p ropewalk --no-default-features
+check -p ropewalk-cli
+check -p ropewalk-cli --features jobs
 for feature in $features; do
     check -p ropewalk --no-default-features --features "$feature"
     checks=$((checks + 1))

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 jobs=("$@")
-[[ $# -gt 0 ]] || jobs=(lint test examples guide features interop loom shuttle job-faults rq bench_check profile-truth first_light)
+[[ $# -gt 0 ]] || jobs=(lint test examples guide features interop loom shuttle job-faults fleet rq bench_check profile-truth first_light)
 
 logs="$(mktemp -d)"
 trap 'rm -rf "$logs"' EXIT

@@ -2,7 +2,8 @@
 # The job queue loses nothing: simulated hours with everything that can go wrong, then real processes that are killed and stopped
 # at each crash point and at random, with a checker outside of them.
 #
-# On SQLite, and on a Redis that is started here (redis-server, with its log on the disk).
+# On SQLite, and on a Redis that is started here (redis-server, with its log on the disk), which is killed too, as are connections to
+# it, with workers of python-rq (python3 with venv and, once, PyPI) beside ours.
 #
 #   ci/job-faults.sh
 #   JOB_FAULTS_SEEDS=10000 JOB_FAULTS_FAULTS=50000 JOB_FAULTS_JOBS=1000000 JOB_FAULTS_PROFILE=release JOB_FAULTS_LIMIT=4h ci/job-faults.sh
@@ -31,7 +32,8 @@ simulating=$!
 status=0
 ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="$seed" \
     ROPEWALK_FAULTS="${JOB_FAULTS_FAULTS:-0}" ROPEWALK_FAULT_JOBS="${JOB_FAULTS_JOBS:-0}" "$faults" 2>&1 | tee "$log" || status=$?
-ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" "$faults" 2>&1 |
+ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" \
+    ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
     sed 's/^faults:/faults-redis:/' | tee -a "$log" || status=$?
 wait "$simulating" || status=$?
 cat "$log.sim"
@@ -50,5 +52,7 @@ figure runs_again "$(after faults again)"
 figure redis_directed "$(after faults-redis directed)"
 figure redis_random "$(after faults-redis random)"
 figure redis_jobs "$(after faults-redis jobs)"
+figure redis_runs_again "$(after faults-redis again)"
+figure redis_runs_by_python "$(after faults-redis python)"
 rm -f "$log" "$log.sim"
 exit "$status"

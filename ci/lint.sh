@@ -8,12 +8,11 @@ cargo fmt --all --check --manifest-path bench/Cargo.toml
 cargo fmt --all --check --manifest-path interop/Cargo.toml
 
 # What ships is held to clippy.toml (no hidden sleeps and exits); tests and examples may sleep.
-cargo clippy --workspace --lib --bins --quiet -- -D warnings
-cargo clippy --workspace --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
-cargo clippy -p ropewalk-cli -p ropewalk-jobs --features ropewalk-cli/redis,ropewalk-jobs/redis --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
+cargo clippy "${WHOLE[@]}" --lib --bins --quiet -- -D warnings
+cargo clippy "${WHOLE[@]}" --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 cargo clippy --manifest-path bench/Cargo.toml --all-targets --quiet -- -D warnings -A clippy::disallowed_methods
 
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features ropewalk-jobs/redis --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc "${WHOLE[@]}" --no-deps --quiet
 
 if cargo deny --version >/dev/null 2>&1; then
     cargo deny --offline check bans licenses sources

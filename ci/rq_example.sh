@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Runs the example `rq_both_ways` against a Redis of its own and holds what it prints; by ci/rq.sh, which knows a Python with rq.
+# Runs the example `rq_both_ways` against a Redis of its own and holds what it prints; by ci/rq.sh, which has built it and knows a
+# Python with rq.
+#
+#   ci/rq_example.sh EXAMPLE PYTHON
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python="${RQ_EXAMPLE_PYTHON:?an interpreter with rq}"
+example="${1:?the example as a program}"
+python="${2:?an interpreter with rq}"
 home="$(mktemp -d)"
 redis-server --port 0 --unixsocket "$home/redis.sock" --save '' --dir "$home" --logfile "$home/log" &
 server=$!
@@ -13,6 +17,6 @@ for _ in $(seq 200); do
     sleep 0.05
 done
 
-printed="$(cargo run -q -p ropewalk-jobs --features redis --example rq_both_ways -- "unix://$home/redis.sock" "$python")"
+printed="$("$example" "unix://$home/redis.sock" "$python")"
 echo "$printed"
 [[ "$printed" == $'Python got: picture 7 at 200 pixels\nRust got: 3' ]] || { echo "the example printed something else" >&2; exit 1; }

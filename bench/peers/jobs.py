@@ -1,16 +1,13 @@
 """python-rq at suite `jobs`: one line for each line it reads (the protocol is told in src/peer.rs).
 
 `jobs.py simple` works with SimpleWorker, `jobs.py fork` with Worker, which forks for each job. Both with the defaults of their
-documentation, on a Redis server that this program starts for itself: on a Unix socket, without persistence, gone at the end.
+documentation, on the Redis server of the run.
 """
 
-import atexit
 import logging
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 import redis
@@ -25,42 +22,45 @@ def noop(path, width, height, options):
     pass
 
 
+def nap(millis):
+    time.sleep(millis / 1000)
+
+
 # By the name under which a worker finds it.
 NOOP = "jobs.noop"
+NAP = "jobs.nap"
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["PYTHONPATH"] = sys.path[0]
 
 
 class Server:
-    def __init__(self):
-        program = shutil.which("redis-server")
-        if program is None:
-            raise SystemExit("there is no redis-server on PATH: `apt install redis-server`, or leave `python` out of --with")
-        self.place = tempfile.mkdtemp(prefix="ropewalk-bench-redis-")
-        self.socket = os.path.join(self.place, "redis.sock")
-        options = ["--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no", "--dir", self.place]
-        self.process = subprocess.Popen([program, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        atexit.register(self.end)
-        self.client = redis.Redis(unix_socket_path=self.socket)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.client.ping()
-                return
-            except redis.exceptions.ConnectionError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise SystemExit("redis-server does not answer")
-                time.sleep(0.01)
+    """The Redis of the run, which ROPEWALK_BENCH_REDIS names."""
 
-    def end(self):
-        self.process.terminate()
-        self.process.wait()
-        shutil.rmtree(self.place, ignore_errors=True)
+    def __init__(self):
+        self.address = os.environ["ROPEWALK_BENCH_REDIS"]
+        self.client = redis.Redis.from_url(self.address)
 
     def figures(self):
-        """Commands it was sent so far, and its CPU time in seconds."""
+        """Commands that it ran so far, and its CPU time in seconds."""
         cpu = self.client.info("cpu")
         return self.client.info("stats")["total_commands_processed"], cpu["used_cpu_user"] + cpu["used_cpu_sys"]
+
+
+class Trips:
+    """How often this process sent something to the server: commands in a pipeline go together."""
+
+    count = 0
+
+    @classmethod
+    def watch(cls):
+        base = redis.connection.AbstractConnection
+        send = base.send_packed_command
+
+        def counted(self, *rest, **options):
+            cls.count += 1
+            return send(self, *rest, **options)
+
+        base.send_packed_command = counted
 
 
 class Figure:
@@ -99,25 +99,34 @@ def enqueue_batch(server, worker, quick):
     return Figure(count / wall, wall, cpu)
 
 
+def burst(server, worker, count, function, args):
+    queue = rq.Queue(connection=server.client)
+    queue.enqueue_many([rq.Queue.prepare_data(function, args) for _ in range(count)])
+    (commands, spent), trips = server.figures(), Trips.count
+    wall, cpu = timed(lambda: worker([queue], connection=server.client).work(burst=True))
+    trips, (after, spent_after) = Trips.count - trips, server.figures()
+    assert queue.finished_job_registry.count == count and len(queue) == 0
+    # What processes of its own send is not seen here.
+    seen = {"roundtrips": trips / count} if worker is rq.SimpleWorker else {}
+    return Figure(
+        count / wall, wall, cpu, commands=(after - commands) / count, broker_cpu=(spent_after - spent) / count * 1e6, **seen
+    )
+
+
 def work(server, worker, quick):
     full = 600 if worker is rq.SimpleWorker else 150
-    count = full // 5 if quick else full
-    queue = rq.Queue(connection=server.client)
-    queue.enqueue_many([rq.Queue.prepare_data(NOOP, PAYLOAD) for _ in range(count)])
-    commands, spent = server.figures()
-    wall, cpu = timed(lambda: worker([queue], connection=server.client).work(burst=True))
-    after, spent_after = server.figures()
-    assert queue.finished_job_registry.count == count and len(queue) == 0
-    return Figure(
-        count / wall, wall, cpu, roundtrips=(after - commands) / count, broker_cpu=(spent_after - spent) / count * 1e6
-    )
+    return burst(server, worker, full // 5 if quick else full, NOOP, PAYLOAD)
+
+
+def sleep(millis, full, few):
+    return lambda server, worker, quick: burst(server, worker, few if quick else full, NAP, (millis,))
 
 
 def started(server, worker):
     """A worker in a process of its own, ready."""
     of = f"import sys, rq, redis, logging; logging.disable(logging.CRITICAL); rq.{worker.__name__}" \
-         f"(['default'], connection=redis.Redis(unix_socket_path=sys.argv[1])).work()"
-    process = subprocess.Popen([sys.executable, "-c", of, server.socket], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+         f"(['default'], connection=redis.Redis.from_url(sys.argv[1])).work()"
+    process = subprocess.Popen([sys.executable, "-c", of, server.address], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not rq.Worker.count(connection=server.client):
         time.sleep(0.01)
         assert process.poll() is None
@@ -172,6 +181,8 @@ WORKS = {
     "enqueue.batch": enqueue_batch,
     "noop.c1": work,
     "noop.c50": work,
+    "sleep.5ms": sleep(5, 150, 30),
+    "sleep.200ms": sleep(200, 15, 4),
     "latency": latency,
     "idle.cpu": idle_cpu,
 }
@@ -183,6 +194,7 @@ def main():
     worker = {"simple": rq.SimpleWorker, "fork": rq.Worker}[sys.argv[1]]
     names = [name for name in WORKS if worker is rq.SimpleWorker or name not in ONLY_SIMPLE]
     server = None
+    Trips.watch()
     for line in sys.stdin:
         work, effort = line.split()
         if work == "works":

@@ -5,7 +5,9 @@
 //! | Go | `go` | all; where each sample is a process of its own also `go:1p` (`GOMAXPROCS=1`) |
 //! | Python | `cpython` | those in which the systems share a process: one peer for the whole run |
 //! | Python | `gevent asyncio uvloop` | those in which each sample is a process of its own |
-//! | Python | `rq-simple rq-fork` | suite `jobs`; each is a process for the whole run, with a Redis server of its own |
+//! | Python | `multiprocessing loky` | suite `process`, beside `cpython`, which is concurrent.futures |
+//! | Python | `rq-simple rq-fork` | suite `jobs`; each is a process for the whole run, on the run's Redis |
+//! | Node.js | `bullmq` | the same |
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,6 +18,7 @@ use std::rc::Rc;
 use crate::harness::Work;
 use crate::install;
 use crate::peer::Program;
+use crate::suites::redis;
 
 /// A language that `--with` can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub enum Language {
     Go,
     /// CPython, and what runs on it; systems `cpython`, `gevent`, `asyncio` and `uvloop`.
     Python,
-    /// Node.js; no peer in the suites there are.
+    /// Node.js; system `bullmq`.
     Node,
     /// A Redis server; no peer in the suites there are.
     Redis,
@@ -46,7 +49,7 @@ impl Language {
 /// Lets the peers in `language` take part in the works that they know. False when it has none in these.
 pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
     let (jobs, works): (Vec<&mut Work>, Vec<&mut Work>) = works.iter_mut().partition(|work| work.suite == "jobs");
-    let (shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.into_iter().partition(|work| work.drive.is_none());
+    let (mut shared, own): (Vec<&mut Work>, Vec<&mut Work>) = works.into_iter().partition(|work| work.drive.is_none());
     match language {
         Language::Go => {
             let go = build_go()?;
@@ -54,6 +57,7 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
             join_own(&[Program::new("go", &go), Program::new("go:1p", &go).env("GOMAXPROCS", "1")], own)?;
         }
         Language::Python => {
+            join_process_pools(&mut shared)?;
             if !shared.is_empty() {
                 let peer = sources().join("peer.py").display().to_string();
                 join_shared(&Program::new("cpython", "python3").arg(peer), shared).map_err(without_python)?;
@@ -68,7 +72,17 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
                 join_own(&[of("gevent"), of("asyncio"), of("uvloop")], own)?;
             }
         }
-        Language::Node | Language::Redis => return Ok(false),
+        Language::Node => {
+            if jobs.is_empty() {
+                return Ok(false);
+            }
+            let packages = install::npm("node", &sources().join("package.json"))?;
+            let peer = sources().join("jobs.mjs").display().to_string();
+            let program =
+                Program::new("bullmq", "node").arg(peer).env("ROPEWALK_BENCH_NODE", packages.display().to_string());
+            join_shared(&program.env(redis::VARIABLE, redis_of("node")?), jobs)?;
+        }
+        Language::Redis => return Ok(false),
     }
     Ok(true)
 }
@@ -78,11 +92,38 @@ fn join_rq(mut works: Vec<&mut Work>) -> Result<(), String> {
     if works.is_empty() {
         return Ok(());
     }
+    let server = redis_of("python")?;
     let python = install::venv("rq", &sources().join("requirements-rq.txt"))?.join("bin/python");
     for (system, worker) in [("rq-simple", "simple"), ("rq-fork", "fork")] {
         let peer = sources().join("jobs.py").display().to_string();
-        let program = Program::new(system, &python).arg(peer).arg(worker);
+        let program = Program::new(system, &python).arg(peer).arg(worker).env(redis::VARIABLE, server.clone());
         join_shared(&program, works.iter_mut().map(|work| &mut **work).collect())?;
+    }
+    Ok(())
+}
+
+/// The address of the run's server.
+fn redis_of(language: &str) -> Result<String, String> {
+    let server = redis::shared().map(redis::Server::address);
+    server.ok_or_else(|| {
+        format!("there is no redis-server on PATH: `apt install redis-server`, or leave `{language}` out of --with")
+    })
+}
+
+/// What else Python has for work in processes.
+fn join_process_pools(works: &mut [&mut Work]) -> Result<(), String> {
+    let mut works: Vec<&mut Work> =
+        works.iter_mut().map(|work| &mut **work).filter(|work| work.suite == "process").collect();
+    if works.is_empty() {
+        return Ok(());
+    }
+    let python = install::venv("processes", &sources().join("requirements-processes.txt"))?.join("bin/python");
+    for system in ["multiprocessing", "loky"] {
+        let peer = sources().join("processes.py").display().to_string();
+        join_shared(
+            &Program::new(system, &python).arg(peer).arg(system),
+            works.iter_mut().map(|work| &mut **work).collect(),
+        )?;
     }
     Ok(())
 }

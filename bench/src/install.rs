@@ -1,4 +1,4 @@
-//! What peers in other languages need: found, or installed from PyPI into a virtual environment beside this program.
+//! What peers in other languages need: found, or installed from PyPI or npm into a virtual environment beside this program.
 //!
 //! Nothing is installed before `--with` asks for it, nothing outside the build directory, and a second run finds what
 //! the first one installed.
@@ -55,6 +55,47 @@ pub fn venv(name: &str, requirements: &Path) -> Result<PathBuf, String> {
     Ok(place)
 }
 
+/// The oldest Node.js that runs our peer.
+const NODE_MAJOR_MIN: u32 = 18;
+
+/// A directory in which the packages are installed that this `package.json` names.
+pub fn npm(name: &str, package: &Path) -> Result<PathBuf, String> {
+    let version = Command::new("node").arg("--version").stderr(Stdio::null()).output();
+    let major = version.ok().and_then(|output| node_major(&String::from_utf8_lossy(&output.stdout)));
+    if major.is_none_or(|major| major < NODE_MAJOR_MIN) {
+        return Err(format!(
+            "there is no Node.js {NODE_MAJOR_MIN} or newer on PATH: `apt install nodejs npm`, or https://nodejs.org/, or leave              `{name}` out of --with."
+        ));
+    }
+    let place = beside_us("ropewalk-bench-peers")?.join(name);
+    let wanted = std::fs::read_to_string(package).map_err(|error| format!("{}: {error}", package.display()))?;
+    // Written last, so an installation that was interrupted is done again.
+    let stamp = place.join("installed.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(place);
+    }
+    eprintln!("# installing what {} names into {}", package.display(), place.display());
+    // No package runs anything of its own when it is installed.
+    let install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error"];
+    std::fs::create_dir_all(&place)
+        .and_then(|()| std::fs::write(place.join("package.json"), &wanted))
+        .map_err(|error| error.to_string())
+        .and_then(|()| run(Command::new("npm").args(install).current_dir(&place)))
+        .and_then(|()| std::fs::write(&stamp, &wanted).map_err(|error| error.to_string()))
+        .map_err(|error| {
+            format!(
+                "{error}. `--with {name}` installs BullMQ from npm into {}: that needs npm (`apt install npm`) and a connection,                  once. Or leave `{name}` out of --with.",
+                place.display()
+            )
+        })?;
+    Ok(place)
+}
+
+/// 20 of `v20.20.2`.
+fn node_major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// A path in the directory of this program.
 pub fn beside_us(name: &str) -> Result<PathBuf, String> {
     let here = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
@@ -80,5 +121,7 @@ mod tests {
         assert_eq!(go_minor("go version go1.27.3 linux/amd64\n"), Some(27));
         assert_eq!(go_minor("go version go1.28rc1 linux/amd64\n"), Some(28));
         assert_eq!(go_minor("bash: go: command not found"), None);
+        assert_eq!(node_major("v20.20.2\n"), Some(20));
+        assert_eq!(node_major("node: not found"), None);
     }
 }

@@ -108,6 +108,9 @@ const GEVENT: &[&str] = &["gevent"];
 /// Claim and finish on SQLite and nothing else, and python-rq's faster worker.
 const BARE: &[&str] = &["bare"];
 const RQ: &[&str] = &["rq-simple"];
+/// Its default worker, which forks for each job.
+const RQ_FORK: &[&str] = &["rq-fork"];
+const BULLMQ: &[&str] = &["bullmq"];
 /// Where servers are measured, all of Go is on one core.
 const GO_SERVER: &[&str] = &["go"];
 /// Our echo server: on our own sockets once there are any.
@@ -191,6 +194,18 @@ pub const LIMITS: &[Limit] = &[
     at_least_best_of("noop.c50", "ropewalk:sqlite", 30.0, RQ),
     best_of("latency.p50", "ropewalk:sqlite", 0.35, RQ),
     at_most("idle.cpu", "ropewalk:sqlite", 0.5),
+    at_least_best_of("enqueue.batch", "ropewalk:redis", 4.0, RQ),
+    at_least_best_of("noop.c50", "ropewalk:redis", 20.0, RQ),
+    at_least_best_of("noop.c50", "ropewalk:redis", 100.0, RQ_FORK),
+    at_least_best_of("noop.c50", "ropewalk:redis", 0.8, BULLMQ),
+    best_of("latency.p50", "ropewalk:redis", 0.35, RQ),
+    at_most("roundtrips", "ropewalk:redis", 3.0),
+    at_most("idle.cpu", "ropewalk:redis", 0.5),
+    at_most("overhead.10threads.upper", "ropewalk", 3.0),
+    at_most("overhead.1000threads.upper", "ropewalk", 3.0),
+    at_most("own-cpu.100threads", "ropewalk", 2.5),
+    at_most("share-error", "ropewalk", 2.0),
+    at_least("verdicts", "ropewalk", 90.0),
     best_of("echo.50.cpu", SERVER, 1.25, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 0.95, TOKIO),
     at_least_best_of("echo.50.rate", SERVER, 1.1, GO_SERVER),

@@ -43,15 +43,15 @@ const ROUNDS_QUICK: usize = 5;
 const USAGE: &str = "\
 usage: ropewalk-bench SUITE… [options]
 
-suites: sync pool sizing greenlet process subprocess jobs
+suites: sync pool sizing greenlet process subprocess jobs profile
 
   --json             one JSON object a line instead of tables
   --work NAME        only this work, this row of one (`echo.50.p99`), or this family (`queue`); may be repeated
   --rounds N         rounds to take the median of (9; with --quick 5)
   --quick            short samples: every work in a few seconds, wider spread
-  --with LIST        peers in other languages: go,python (node and redis have no peer in these suites). Go and, for works
-                     among greenlets, gevent and uvloop, and for jobs rq (on a redis-server that is there) are installed from
-                     PyPI beside this program when they are missing
+  --with LIST        peers in other languages: go,python,node (redis has no peer in these suites). Go and, for works
+                     among greenlets, gevent and uvloop, and for jobs rq are installed from PyPI, and BullMQ for jobs from
+                     npm, beside this program when they are missing. Those for jobs need a redis-server
   --systems LIST     only these systems, e.g. ropewalk,std,kanal
   --markdown FILE    also rewrite the marked section of each suite in FILE (whole suites only)
   --svg DIR          with suite sizing alone: instead of measuring, runs each of its eight jobs once on a pool that sizes itself
@@ -61,7 +61,9 @@ suites: sync pool sizing greenlet process subprocess jobs
 for scripts (instructions.sh):
   --strands SYSTEM                     answers `WORK quick|full|COUNT` on its input, for systems of suite greenlet
   --load PORT CONNECTIONS REQUESTS     the client of the echo works, until it has that many answers
-  --job-worker ADDRESS N burst|serve   a worker of suite jobs, when it is told to begin";
+  --job-worker ADDRESS N burst|serve   a worker of suite jobs, when it is told to begin
+  --profiled KIND AMOUNT FILE          a program of suite profile, which writes what its own clocks say
+  --profile PROGRAM ARGUMENT ..        watches a program, and prints what was found as JSON";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -90,6 +92,10 @@ fn main() -> ExitCode {
         ["--load", port, connections, requests] => suites::load(port, connections, requests),
         #[cfg(feature = "ours")]
         ["--job-worker", address, concurrency, how] => suites::work_as_told(address, concurrency, how),
+        #[cfg(all(feature = "ours", target_os = "linux"))]
+        ["--profiled", kind, amount, file] => suites::run_target(kind, amount, file),
+        #[cfg(all(feature = "ours", target_os = "linux"))]
+        ["--profile", ref program @ ..] => suites::watch(program),
         _ => measure_all(&words),
     };
     match done {

@@ -21,7 +21,7 @@ pub struct Program {
     pub system: &'static str,
     file: PathBuf,
     args: Vec<String>,
-    env: Vec<(&'static str, &'static str)>,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Program {
@@ -37,15 +37,15 @@ impl Program {
     }
 
     /// With a variable in its environment.
-    pub fn env(mut self, name: &'static str, value: &'static str) -> Program {
-        self.env.push((name, value));
+    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Program {
+        self.env.push((name, value.into()));
         self
     }
 
     /// Starts it.
     pub fn start(&self) -> Result<Peer, String> {
         let mut command = Command::new(&self.file);
-        command.args(&self.args).envs(self.env.iter().copied());
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

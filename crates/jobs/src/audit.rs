@@ -1,6 +1,6 @@
 //! A first look at what python-rq keeps in a Redis: per function, whether a program of ours could run its jobs. Writes nothing.
 //!
-//! It has a connection of its own and sends `SMEMBERS`, `LRANGE`, `LLEN`, `ZREVRANGE`, `ZCARD` and `HMGET`, so it needs no more
+//! It has a connection of its own and sends `SMEMBERS`, `LRANGE`, `LLEN`, `ZRANGE`, `ZCARD` and `HMGET`, so it needs no more
 //! than the rights to read: a user made by
 //!
 //! ```text
@@ -126,12 +126,7 @@ impl Audit {
     /// When the address is none, the server cannot be reached, or it does not let us read.
     pub fn read(url: &str, prefix: Option<&str>, registry: &Registry) -> Result<Self, BrokerError> {
         let keys = prefix.map_or_else(|| Ok(Keys::default()), Keys::with_prefix)?;
-        let client = redis::Client::open(url).map_err(|error| {
-            BrokerError::new(
-                ErrorKind::Refused,
-                format!("this is no address of Redis: {error}; write redis://HOST:PORT/DB, or rediss:// for TLS"),
-            )
-        })?;
+        let (client, _) = crate::broker::redis::client(url)?;
         let mut server = Server(client.get_connection_with_timeout(ANSWER_MAX).map_err(trouble)?);
         server.0.set_read_timeout(Some(ANSWER_MAX)).map_err(trouble)?;
 
@@ -194,7 +189,7 @@ impl Audit {
             keys.scheduled(queue),
             keys.canceled(queue),
         ] {
-            let members: Vec<String> = server.ask(redis::cmd("ZREVRANGE").arg(&registry).arg(0).arg(last))?;
+            let members: Vec<String> = server.ask(redis::cmd("ZRANGE").arg(&registry).arg(0).arg(last).arg("REV"))?;
             // In `wip` an execution stands behind the job.
             ids.extend(members.into_iter().map(|member| member.split(':').next().unwrap_or_default().to_owned()));
             let listed: u64 = server.ask(redis::cmd("ZCARD").arg(&registry))?;

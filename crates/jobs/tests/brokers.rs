@@ -41,6 +41,9 @@ macro_rules! conforms {
             conforms!(@tests $open, people: wrong_state_is_said, requeue_gives_all_tries_again, requeue_against_a_taken_key,
                 deleted_is_gone_and_breaks_its_dependents, emptied_queue, suspended_queue_gives_nothing, results_are_forgotten_in_time,
                 workers_come_and_go, progress_is_seen);
+            conforms!(@tests $open, kept: only_whoever_holds_the_lease_is_heard, end_of_a_long_log_is_kept,
+                log_is_forgotten_with_its_job, slot_is_passed_once, slot_whose_job_is_refused_is_not_passed,
+                settled_and_claimed_in_one_go);
         }
     };
     (@tests $open:path, $suite:ident: $($hazard:ident),+) => {
@@ -57,17 +60,3 @@ conforms!(memory, crate::subject::memory);
 conforms!(sqlite, crate::subject::sqlite);
 #[cfg(feature = "redis")]
 conforms!(redis, crate::subject::redis);
-
-/// What a broker may leave out.
-macro_rules! keeps {
-    ($name:ident, $open:path) => {
-        mod $name {
-            conforms!(@tests $open, kept: only_whoever_holds_the_lease_is_heard, end_of_a_long_log_is_kept,
-                log_is_forgotten_with_its_job, slot_is_passed_once, slot_whose_job_is_refused_is_not_passed,
-                settled_and_claimed_in_one_go);
-        }
-    };
-}
-
-keeps!(memory_keeps, crate::subject::memory);
-keeps!(sqlite_keeps, crate::subject::sqlite);

@@ -36,8 +36,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+#[cfg(all(feature = "redis", target_os = "linux"))]
+#[path = "faults/fleet.rs"]
+mod fleet;
+#[cfg(feature = "redis")]
+#[path = "faults/losses.rs"]
+mod losses;
+#[cfg(feature = "redis")]
+#[path = "faults/network.rs"]
+mod network;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "what other tests use of it")]
+#[path = "rq/peer.rs"]
+mod peer;
+#[cfg(feature = "redis")]
+#[path = "faults/proxy.rs"]
+mod proxy;
 #[cfg(feature = "redis")]
 #[allow(dead_code, reason = "what other tests use of it")]
 #[path = "brokers/redis.rs"]
@@ -65,7 +81,7 @@ const POINTS_SQLITE: &[(&str, bool)] = &[
     ("tick.forgotten", false),
 ];
 
-/// Those of the Redis broker. (Its steps run in the server, which is killed in `tests/redis.rs`.)
+/// Those of the Redis broker. (Its steps run in the server: what happens to that, and on the way to it, is in `network`.)
 const POINTS_REDIS: &[(&str, bool)] = &[("redis.taken", true), ("redis.sent", true), ("redis.answered", true)];
 
 /// Those of a worker on any broker.
@@ -90,17 +106,32 @@ const FATE_MAX: Duration = Duration::from_secs(15);
 /// Most of a case is a wait for leases to run out.
 const CASES_AT_ONCE: usize = 12;
 /// How long faults happen to one store.
-const ROUND: Duration = Duration::from_secs(120);
+const ROUND: Duration = Duration::from_secs(60);
 /// How many jobs a producer enqueues at once.
 const BATCH: usize = 12;
 
 #[ropewalk::task]
 fn work(job: &JobContext, millis: u64, fail_until: u32) -> Result<u32, std::fmt::Error> {
     let id = job.id().expect("a job");
-    note("runs", &format!("{id} {} {}", job.attempt(), Time::from(SystemTime::now()).millis()));
+    let side = std::env::var("FAULTS_SIDE").unwrap_or_else(|_| HERE.to_owned());
+    note("runs", &format!("{id} {} {} {side}", job.attempt(), true_now().millis()));
     // Off the clock of ropewalk on purpose: as foreign code does.
     thread::sleep(Duration::from_millis(millis));
     if job.attempt() < fail_until { Err(std::fmt::Error) } else { Ok(job.attempt()) }
+}
+
+/// Where a run was that says nothing else, and one of python-rq's (`faults/beside.py`).
+const HERE: &str = "here";
+const PYTHON: &str = "python";
+/// The name of [`work`] in every language.
+const WORK: &str = "beside.work";
+/// How long after its enqueue a job of that sort is due.
+const DELAY: Duration = Duration::from_millis(300);
+
+/// The time of day of this machine, also in a process that is told another one (`fleet`): asked of the kernel itself.
+fn true_now() -> Time {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Time::of_millis(now.tv_sec.unsigned_abs() * 1_000 + now.tv_nsec.unsigned_abs() / 1_000_000)
 }
 
 /// Appends a line in one write, so that processes never mix theirs.
@@ -114,12 +145,13 @@ fn is_on_redis() -> bool {
     std::env::var("ROPEWALK_FAULT_BROKER").is_ok_and(|broker| broker == "redis")
 }
 
-/// The server of this test: started by it, and named to the processes that it starts.
+/// The server of this place, or of this test: started by it, and named to the processes that it starts.
 #[cfg(feature = "redis")]
-fn redis_url() -> String {
+fn redis_url(place: &Path) -> String {
     use std::sync::OnceLock;
     static SERVER: OnceLock<(redis_server::Server, Place)> = OnceLock::new();
-    std::env::var("FAULTS_REDIS").unwrap_or_else(|_| {
+    let own = || std::fs::read_to_string(place.join(network::ADDRESS));
+    std::env::var("FAULTS_REDIS").or_else(|_| own()).unwrap_or_else(|_| {
         let (server, _) = SERVER.get_or_init(|| {
             let place = Place::new("redis");
             (redis_server::Server::start(&place.0, &["--appendonly", "yes", "--appendfsync", "always"]), place)
@@ -129,10 +161,21 @@ fn redis_url() -> String {
 }
 
 #[cfg(feature = "redis")]
+fn prefix_of(place: &Path) -> String {
+    format!("rq:{}", place.file_name().expect("a directory").to_string_lossy())
+}
+
+#[cfg(feature = "redis")]
 fn open_redis(place: &Path) -> Arc<dyn Broker> {
-    let name = place.file_name().expect("a directory").to_string_lossy();
-    let opening = ropewalk_jobs::RedisBroker::at(redis_url()).prefix(format!("rq:{name}"));
-    Arc::new(opening.open().expect("the server of the queue"))
+    let until = Instant::now() + CALM_MAX;
+    loop {
+        match ropewalk_jobs::RedisBroker::at(redis_url(place)).prefix(prefix_of(place)).open() {
+            Ok(broker) => return Arc::new(broker),
+            // It may be on its way up again, or something may have happened to this connection.
+            Err(error) => assert!(error.is_passing() && Instant::now() < until, "the server of the queue: {error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[cfg(not(feature = "redis"))]
@@ -141,7 +184,7 @@ fn open_redis(_: &Path) -> Arc<dyn Broker> {
 }
 
 #[cfg(not(feature = "redis"))]
-fn redis_url() -> String {
+fn redis_url(_: &Path) -> String {
     String::new()
 }
 
@@ -152,25 +195,27 @@ fn open(place: &Path) -> Arc<dyn Broker> {
     Arc::new(SqliteBroker::open(place.join("jobs.db")).expect("the file of the queue"))
 }
 
-fn be_a_worker(place: &Path) {
-    let worker = Worker::new(open(place)).register::<work>().concurrency(4).lease(LEASE).on_notice(|_| {});
+fn be_a_worker(place: &Path, lease: Duration) {
+    #[cfg(all(feature = "redis", target_os = "linux"))]
+    fleet::note_the_clock();
+    let worker = Worker::new(open(place)).register_as::<work>(WORK).concurrency(4).lease(lease).on_notice(|_| {});
     worker.run().expect("signals");
 }
 
 /// Jobs of all sorts, decided by their number.
-fn job(name: &str, n: usize) -> NewJob {
+fn job(name: &str, n: usize, now: Time) -> NewJob {
     let id = |n: usize| -> JobId { format!("{name}-{n:06}").parse().expect("an id") };
     let (millis, fail_until) = match n % 12 {
         3 => (LEASE.as_millis() / 2, 0),
         5 | 6 => (0, 2),
         _ => (0, 0),
     };
-    let mut job = NewJob { id: id(n), ..NewJob::new("faults::work", format!("[{millis}, {fail_until}]")) };
+    let mut job = NewJob { id: id(n), ..NewJob::new(WORK, format!("[{millis}, {fail_until}]")) };
     job.options.retry = Retry::times(20).base(Duration::from_millis(10));
     // A storm of kills is no fault of the job.
     job.options.crashes_max = Some(1_000_000);
     match n % 12 {
-        4 => job.due = Some(Time::from(SystemTime::now() + Duration::from_millis(300))),
+        4 => job.due = Some(now + DELAY),
         7 => job.needs = vec![Need { id: id(n - 1), when: When::Done }],
         8 => job.needs = vec![Need { id: id(n - 1), when: When::Ended }, Need { id: id(n - 5), when: When::Ended }],
         9 => job.options.result_ttl_ms = Some(1),
@@ -181,15 +226,24 @@ fn job(name: &str, n: usize) -> NewJob {
 
 /// Enqueues batches, each again until it is answered; goes on where the one before it was killed.
 fn be_a_producer(place: &Path, name: &str, from: usize, to: usize) {
+    let pace = std::env::var("FAULTS_PACE_MS").ok().map(|text| Duration::from_millis(text.parse().expect("a number")));
     let broker = open(place);
     for first in (from..to).step_by(BATCH) {
-        let jobs: Vec<_> = (first..first + BATCH).map(|n| job(name, n)).collect();
-        while broker.enqueue(&jobs).is_err() {}
+        let asked = true_now();
+        let now = broker.now();
+        let jobs: Vec<_> = (first..first + BATCH).map(|n| job(name, n, now)).collect();
+        note("asked", &format!("{} {}", jobs[4].id, (asked + DELAY).millis()));
+        while broker.enqueue(&jobs).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
         let ids: Vec<_> = jobs.iter().map(|job| job.id.as_str()).collect();
         note("acked", &ids.join(" "));
         // Somebody changes their mind: it never begins, or is stopped, or has ended.
         let _ = broker.control(&Control::End(jobs[10].id.clone()));
         note("progress", &(first + BATCH).to_string());
+        if let Some(pace) = pace {
+            thread::sleep(pace);
+        }
     }
 }
 
@@ -198,14 +252,19 @@ struct Process(Child);
 impl Process {
     fn start(place: &Path, role: &[&str], crash: Option<&str>) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this test"));
-        command.args(role).env("FAULTS_PLACE", place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(role);
         if is_on_redis() {
-            command.env("FAULTS_REDIS", redis_url());
+            command.env("FAULTS_REDIS", redis_url(place));
         }
         match crash {
             Some(plan) => command.env("ROPEWALK_CRASH", plan),
             None => command.env_remove("ROPEWALK_CRASH"),
         };
+        Self::of(place, command)
+    }
+
+    fn of(place: &Path, mut command: Command) -> Self {
+        command.env("FAULTS_PLACE", place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().expect("a process"))
     }
 
@@ -291,6 +350,16 @@ fn wait_until(what: &str, limit: Duration, mut is: impl FnMut() -> bool) -> Resu
     Ok(())
 }
 
+/// The job when it has ended, or after a long while.
+fn last_word(broker: &dyn Broker, id: &JobId) -> Option<ropewalk_jobs::Job> {
+    let mut job = None;
+    let _ = wait_until("it has ended", CALM_MAX, || {
+        job = broker.job(id).expect("a look");
+        job.as_ref().is_none_or(|job| job.state.is_ended())
+    });
+    job
+}
+
 /// Everything that was acknowledged has ended, and the histories and the store agree.
 fn check(place: &Place) -> Result<Seen, String> {
     let broker = open(&place.0);
@@ -302,10 +371,24 @@ fn check(place: &Place) -> Result<Seen, String> {
         !queues.iter().any(open)
     })?;
     let mut runs: HashMap<JobId, Vec<(u32, u64)>> = HashMap::new();
+    // python-rq has another way to count attempts, and no fence.
+    let mut by_python: HashMap<JobId, usize> = HashMap::new();
+    let mut asked: HashMap<JobId, u64> = HashMap::new();
+    for line in place.lines("asked") {
+        if let Some((id, due)) = line.split_once(' ')
+            && let (Ok(id), Ok(due)) = (id.parse(), due.parse())
+        {
+            // Said again, it is the first one that counts.
+            asked.entry(id).or_insert(due);
+        }
+    }
     for line in place.lines("runs") {
         let mut words = line.split(' ');
         let mut next = || words.next().ok_or_else(|| format!("a torn line of history: {line}"));
         let (id, attempt, at) = (next()?, next()?, next()?);
+        if next()? == PYTHON {
+            *by_python.entry(id.parse().map_err(|_| format!("a torn line of history: {line}"))?).or_default() += 1;
+        }
         let number = |text: &str| text.parse::<u64>().map_err(|_| format!("a torn line of history: {line}"));
         runs.entry(id.parse().map_err(|_| format!("a torn line of history: {line}"))?)
             .or_default()
@@ -320,7 +403,16 @@ fn check(place: &Place) -> Result<Seen, String> {
     for id in &acked {
         let number: usize = id.as_str().rsplit('-').next().expect("a number").parse().expect("a number");
         let ran = runs.get(id).map_or(&[][..], Vec::as_slice);
-        let Some(job) = jobs.get(id) else {
+        // A look at all of Redis is no picture of one moment: one that moved meanwhile is looked at by itself.
+        let later;
+        let job = match jobs.get(id) {
+            Some(job) if job.state.is_ended() => Some(job),
+            _ => {
+                later = last_word(&*broker, id);
+                later.as_ref()
+            }
+        };
+        let Some(job) = job else {
             // Its result was kept for a millisecond: then it has run.
             if number % 12 == 9 && !ran.is_empty() {
                 continue;
@@ -331,13 +423,14 @@ fn check(place: &Place) -> Result<Seen, String> {
             return Err(format!("{id} was acknowledged and is {}", job.state));
         }
         let attempts = job.failures + job.crashes + 1;
-        if job.state == State::Done {
+        let theirs = by_python.get(id).copied().unwrap_or(0);
+        if job.state == State::Done && theirs == 0 {
             let counts: u32 = job.result.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
             if counts != attempts {
                 return Err(format!("{id}: attempt {counts} was recorded, and attempt {attempts} held the lease"));
             }
         }
-        if ran.len() > attempts as usize {
+        if ran.len() > attempts as usize + theirs {
             return Err(format!(
                 "{id} ran {} times with {} failures and {} crashes",
                 ran.len(),
@@ -350,6 +443,11 @@ fn check(place: &Place) -> Result<Seen, String> {
             && *at < due.millis()
         {
             return Err(format!("{id} ran at {at} and was due at {}", due.millis()));
+        }
+        if let (Some(due), Some((1, at))) = (asked.get(id), ran.first())
+            && at < due
+        {
+            return Err(format!("{id} ran at {at} and was asked for not before {due}"));
         }
         for on in match number % 12 {
             7 => vec![number - 1],
@@ -565,16 +663,95 @@ fn controls() {
         std::fs::write(&path, before).expect("a history");
     };
     finds("acked", "p-000099".into(), "is lost");
-    finds("runs", "p-000000 1 9999999999999".into(), "ran 2 times");
+    finds("runs", "p-000000 1 9999999999999 here".into(), "ran 2 times");
     let runs = place.lines("runs");
     let kept = runs.iter().filter(|line| !line.starts_with("p-000007") && !line.starts_with("p-000004"));
     std::fs::write(place.0.join("runs"), kept.map(|line| format!("{line}\n")).collect::<String>()).expect("a history");
-    finds("runs", "p-000007 1 5".into(), "p-000006 ended at");
-    finds("runs", "p-000004 1 5".into(), "and was due at");
+    finds("runs", "p-000007 1 5 here".into(), "p-000006 ended at");
+    finds("runs", "p-000004 1 5 here".into(), "and was due at");
+    finds("asked", "p-000000 9999999999999".into(), "was asked for not before");
     let broker = rusqlite::Connection::open(place.0.join("jobs.db")).expect("the file");
     broker.execute("UPDATE jobs SET crashes = 1 WHERE id = 'p-000001'", []).expect("a row");
     drop(broker);
     assert!(check(&place).expect_err("a superseded settle").contains("held the lease"));
+}
+
+/// The same on Redis, with what happens to that and on the way to it.
+#[cfg(feature = "redis")]
+fn on_redis(seconds: u64, faults: u64, seed: u64) {
+    let began = Instant::now();
+    // It mostly waits.
+    let (by_default, shortly) = (thread::spawn(|| network::recovery(30)), thread::spawn(|| network::recovery(1)));
+    let (cases, mut sum) = all_directed();
+    println!("directed: {cases} cases, {sum:?} after {:.0?}", began.elapsed());
+    let (at_steps, seen) = network::all_directed();
+    sum.add(seen);
+    println!("directed at steps: {at_steps} cases, {seen:?} after {:.0?}", began.elapsed());
+    let random = Instant::now();
+    let (mut all, mut by_python) = (0, 0);
+    for seed in seed.. {
+        let left = Duration::from_secs(seconds).saturating_sub(random.elapsed());
+        if left.is_zero() && all >= faults as usize {
+            break;
+        }
+        let (faults, seen, python) = network::random(if left.is_zero() { ROUND } else { left.min(ROUND) }, seed);
+        println!("random: seed {seed}: {faults:?}, {seen:?}, {python} by python-rq after {:.0?}", began.elapsed());
+        assert!(faults.processes > 100 && faults.network > 20 && seen.jobs > 100, "nothing was tried");
+        all += faults.all();
+        by_python += python;
+        sum.add(seen);
+    }
+    assert!(by_python > 0, "python-rq has run nothing");
+    tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(2) as usize, seed);
+    let recovered = [by_default, shortly].map(|thread| thread.join().expect("a job that ran again"));
+    println!(
+        "recovered: {:.1?} with the lease there is by default, {:.1?} with one of 1 s",
+        recovered[0], recovered[1]
+    );
+    assert!(recovered[0] <= network::RECOVERED_MAX, "a job waited for {:?}", recovered[0]);
+    println!(
+        "faults: directed {} random {all} jobs {} runs {} again {} python {by_python} violations 0",
+        cases + at_steps,
+        sum.jobs,
+        sum.runs,
+        sum.again
+    );
+}
+
+/// What a server and a worker of python-rq take along.
+#[cfg(feature = "redis")]
+fn tell_losses(kills: usize, seed: u64) {
+    for how in [losses::How::Always, losses::How::Everysec, losses::How::Failover] {
+        let losses = losses::measure(how, kills, seed);
+        println!("losses: {how:?}: {losses:?}");
+        assert!(how != losses::How::Always || losses.lost == 0, "what was answered was lost: {losses:?}");
+    }
+    println!("losses: a worker of python-rq on two queues: {:?}", losses::measure_pops(kills, seed));
+}
+
+/// By ci/fleet.sh.
+#[cfg(all(feature = "redis", target_os = "linux"))]
+fn on_several_machines() {
+    let seconds = number("ROPEWALK_FAULT_SECONDS").unwrap_or(15);
+    let report = fleet::drive(Duration::from_secs(seconds), number("ROPEWALK_FAULT_SEED").unwrap_or(1));
+    let ms = |of: &[u64]| match of {
+        [] => "none".to_owned(),
+        of => format!("{} ms at best, {} in the middle, {} at worst", of[0], of[of.len() / 2], of[of.len() - 1]),
+    };
+    println!("worked again after the heal: {}", ms(&report.healed));
+    println!("taken over after the cut: {}", ms(&report.taken_over));
+    println!(
+        "fleet: jobs {} runs {} again {} cuts {} healed_ms {} violations 0",
+        report.jobs,
+        report.runs,
+        report.again,
+        report.cuts,
+        report.healed.last().unwrap_or(&0)
+    );
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 fn main() {
@@ -582,26 +759,42 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let place = || PathBuf::from(std::env::var_os("FAULTS_PLACE").expect("set by the test"));
     match words[..] {
-        ["worker"] => be_a_worker(&place()),
+        ["worker"] => be_a_worker(&place(), LEASE),
+        #[cfg(all(feature = "redis", target_os = "linux"))]
+        ["fleet"] => on_several_machines(),
+        #[cfg(feature = "redis")]
+        ["losses"] => {
+            let kills = number("ROPEWALK_FAULT_KILLS").unwrap_or(30) as usize;
+            tell_losses(kills, 1);
+            for options in [network::ALWAYS, losses::EVERYSEC] {
+                let cuts = losses::measure_power_cuts(options, kills, 1);
+                println!("losses: power cut, {}: {cuts:?}", options[3]);
+                assert!(
+                    options != network::ALWAYS || cuts.is_none_or(|cuts| cuts.lost == 0),
+                    "what was answered was lost: {cuts:?}"
+                );
+            }
+        }
+        ["worker", seconds] => be_a_worker(&place(), Duration::from_secs(seconds.parse().expect("a number"))),
         ["producer", name, from, to] => {
             be_a_producer(&place(), name, from.parse().expect("a number"), to.parse().expect("a number"));
         }
         _ => {
-            let number = |name: &str, otherwise| {
-                std::env::var(name).map_or(otherwise, |text| text.parse::<u64>().expect("a number"))
-            };
-            let began = Instant::now();
             if !is_on_redis() {
                 controls();
             }
+            let seconds = number("ROPEWALK_FAULT_SECONDS").unwrap_or(20);
+            let seed = number("ROPEWALK_FAULT_SEED").unwrap_or(1);
+            #[cfg(feature = "redis")]
+            if is_on_redis() {
+                return on_redis(seconds, number("ROPEWALK_FAULTS").unwrap_or(0), seed);
+            }
+            let began = Instant::now();
             let (cases, directed) = all_directed();
             println!("directed: {cases} cases, {directed:?} after {:.0?}", began.elapsed());
-            let goal = Goal {
-                seconds: number("ROPEWALK_FAULT_SECONDS", 20),
-                faults: number("ROPEWALK_FAULTS", 0) as usize,
-                jobs: number("ROPEWALK_FAULT_JOBS", 0) as usize,
-            };
-            let (faults, random) = random(goal, number("ROPEWALK_FAULT_SEED", 1));
+            let least = |name: &str| number(name).unwrap_or(0) as usize;
+            let goal = Goal { seconds, faults: least("ROPEWALK_FAULTS"), jobs: least("ROPEWALK_FAULT_JOBS") };
+            let (faults, random) = random(goal, seed);
             assert!(random.jobs > 100 && faults > 100, "nothing was tried");
             println!(
                 "faults: directed {cases} random {faults} jobs {} runs {} again {} violations 0",

@@ -3,10 +3,15 @@
 //! A cell is one thing that can happen to a job, enqueued by one side and run by the other. What cannot be is in the table with
 //! its reason, and the table is committed: `rq/matrix.md`. Set `ROPEWALK_WRITE_MATRIX` to write it anew.
 //!
+//! What rq sends for the common things is committed too, `rq/transcripts`: a version that sends something else is noticed there before it
+//! is noticed by a job. Set `ROPEWALK_WRITE_TRANSCRIPTS` to write them anew.
+//!
 //! rq is installed by the test, into the build directory: it needs `python3` with `venv`, and PyPI once.
 
 #![cfg(unix)]
 
+#[path = "rq/agree.rs"]
+mod agree;
 #[path = "rq/cells.rs"]
 mod cells;
 #[path = "rq/peer.rs"]
@@ -57,6 +62,7 @@ fn every() -> impl Iterator<Item = (Direction, &'static Cell)> {
     [Direction::ToRust, Direction::ToPython]
         .into_iter()
         .flat_map(|direction| CELLS.iter().map(move |cell| (direction, cell)))
+        .filter(|(direction, cell)| cell.run(*direction).is_some())
 }
 
 /// What one version of rq and one serializer gave.
@@ -71,7 +77,7 @@ fn column(python: &Path, version: &str, serializer: &str) -> Column {
     let mut failed = Vec::new();
     let cells = every()
         .map(|(direction, cell)| {
-            match cell.reason(direction, version).map_or_else(|| run(&house, cell, direction), Ok) {
+            match cell.reason(direction, version, serializer).map_or_else(|| run(&house, cell, direction), Ok) {
                 Ok(said) => said.to_owned(),
                 Err(why) => {
                     failed.push(format!("rq {version}, {serializer}, {}, {}: {why}", direction.words(), cell.name));
@@ -126,11 +132,38 @@ fn every_cell_is_green_or_has_its_reason() {
     assert_eq!(made, committed, "the table is not what ran: look at it, then write it with ROPEWALK_WRITE_MATRIX=1");
 }
 
+/// The alarm: our scripts are written after these commands.
+#[test]
+fn commands_of_rq_are_those_that_were_read() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rq");
+    let write = std::env::var_os("ROPEWALK_WRITE_TRANSCRIPTS").is_some();
+    for version in VERSIONS {
+        let directory = std::env::temp_dir().join(format!("ropewalk-transcript-{}-{version}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let server = redis_server::Server::start(&directory, &[]);
+        let output = std::process::Command::new(venv(version))
+            .arg(here.join("transcript.py"))
+            .arg(&server.socket)
+            .arg(here.join(format!("transcripts/rq-{version}.txt")))
+            .args(write.then_some("write"))
+            .env("PYTHONPATH", &here)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        drop(server);
+        let _ = std::fs::remove_dir_all(&directory);
+        let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        assert!(
+            output.status.success(),
+            "rq {version} sends other commands than the scripts were written after. Look at what changed, at the scripts in \
+             src/broker/redis, then write it with ROPEWALK_WRITE_TRANSCRIPTS=1:\n{}",
+            said.join("\n")
+        );
+    }
+}
+
 fn run(house: &House, cell: &Cell, direction: Direction) -> Result<&'static str, String> {
-    let run = match direction {
-        Direction::ToRust => cell.to_rust,
-        Direction::ToPython => cell.to_python,
-    };
+    let run = cell.run(direction).expect("only those that are");
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(house).map(|()| "ok"))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())

@@ -12,6 +12,7 @@
 pub mod advice;
 #[cfg(target_os = "linux")]
 pub mod collect;
+pub mod functions;
 pub mod headroom;
 #[cfg(target_os = "linux")]
 pub mod measure;
@@ -73,6 +74,14 @@ pub struct Summary<'a> {
     pub totals: Figures,
     /// Seconds of all threads added up, by kind of wait, with `cpu` and `ready`.
     pub thread_seconds: BTreeMap<String, f64>,
+    /// Where the busiest thread computed, where that could be seen.
+    pub functions: &'a [recording::Function],
+    /// Every program that ran, processes too short to see included, where the kernel noted that.
+    pub programs: Vec<ProgramFigures<'a>>,
+    /// Seconds for which the kernel noted every start and switch; all of them, unless it noted nothing or there was too much.
+    pub noted_s: f64,
+    /// Why the kernel noted nothing; empty when it did, or was not asked to.
+    pub not_noted: &'a str,
     /// How it ended.
     pub status: Option<recording::Status>,
     /// Threads, those that matter most first.
@@ -121,6 +130,17 @@ pub struct Figures {
     pub looks: usize,
     /// Processor time of the watcher.
     pub own_cpu_s: f64,
+}
+
+/// All processes that ran one program, in a [`Summary`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProgramFigures<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// So many processes ended as it.
+    pub count: u64,
+    /// Their seconds on a processor.
+    pub cpu_s: f64,
 }
 
 /// A thread in a [`Summary`], in seconds.
@@ -199,6 +219,15 @@ impl Judgement {
                 own_cpu_s: recording.own_cpu_ns as f64 / 1e9,
             },
             thread_seconds: self.thread_seconds(),
+            functions: &recording.functions,
+            programs: recording
+                .noted
+                .iter()
+                .flat_map(|noted| &noted.programs)
+                .map(|ran| ProgramFigures { name: &ran.name, count: ran.count, cpu_s: ran.run_ns as f64 / 1e9 })
+                .collect(),
+            noted_s: recording.noted.as_ref().map_or(0.0, |noted| noted.until_ns.min(recording.wall_ns) as f64 / 1e9),
+            not_noted: &recording.not_noted,
             status: recording.status,
             threads: threads.collect(),
         }

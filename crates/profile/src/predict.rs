@@ -3,14 +3,18 @@
 //! Pure functions. Waits overlap (Little's law) until the processors, or the one thread of a runtime with a global lock, are
 //! busy all the time: that bound is the short end. The long end is what a closed queue with random service does (mean value
 //! analysis), plus starting the workers and the last round, which is not full. Work that divides is spread over the
-//! processors that were measured. What cannot be known is refused: how a disk takes concurrent flushes, what a
+//! processors that were measured. What keeps all of them busy is held against a machine with more, where the part in which one
+//! thread computes alone stays as long as it was measured to be (Amdahl's law). What cannot be known is refused: how a disk takes concurrent flushes, what a
 //! lock lets through after it was changed, what memory can deliver.
+
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::recording::{Mode, Recording};
 use crate::states::{Cause, Kind, States};
-use crate::verdict::{Class, Finding, Language, in_round_trips};
+use crate::timeline::human;
+use crate::verdict::{Class, Finding, Language, in_round_trips, percent};
 
 /// Numbers in flight that are asked about; ten is one that people use.
 const ASKED: [usize; 8] = [2, 4, 8, 10, 16, 32, 64, 128];
@@ -71,7 +75,14 @@ const ATTACHED: &str = "it was watched for a while and not from its start to its
 /// Predicts for what was found.
 pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Prediction {
     match finding.class {
-        Class::Network | Class::Mixed | Class::CpuSerial | Class::SingleRunner if recording.mode == Mode::Attached => {
+        Class::Network
+        | Class::Mixed
+        | Class::CpuSerial
+        | Class::SingleRunner
+        | Class::CpuAllCores
+        | Class::CpuOversubscribed
+            if recording.mode == Mode::Attached =>
+        {
             Prediction::refused(ATTACHED)
         }
         Class::Network | Class::Mixed => overlap(recording, states, finding),
@@ -89,9 +100,7 @@ pub fn predict(recording: &Recording, states: &States, finding: &Finding) -> Pre
         Class::Pipeline => Prediction::refused(
             "it becomes as fast as its second slowest stage, whose speed is not known while it waits",
         ),
-        Class::CpuAllCores | Class::CpuOversubscribed => {
-            Prediction::refused("the processors are busy: only less work, or more processors, shortens it")
-        }
+        Class::CpuAllCores | Class::CpuOversubscribed => more_processors(recording, states),
         Class::CpuStarved => {
             Prediction::refused("other programs have the processors: nothing in this program changes that")
         }
@@ -145,6 +154,7 @@ pub fn at(recording: &Recording, states: &States, finding: &Finding, in_flight: 
         _ if recording.mode == Mode::Attached => None,
         Class::Network | Class::Mixed => Overlap::of(recording, states, finding).ok()?.range(in_flight),
         Class::CpuSerial | Class::SingleRunner => Divided::of(recording, states, finding).ok()?.range(in_flight),
+        Class::CpuAllCores | Class::CpuOversubscribed => Scaled::of(recording, states).range(in_flight),
         _ => None,
     }
 }
@@ -296,7 +306,8 @@ impl Divided {
         let cpu = wall.cpu_seen + wall.cpu_unseen;
         if finding.class == Class::CpuSerial && cpu > 1.2 * wall.length {
             return Err(
-                "part of it runs on several processors already: how much of the rest could be divided is to be read in the program",
+                "part of it runs on several processors already; the time in which one thread computes alone is the least it can \
+                 take, unless that part can be divided as well, which is to be read in the program",
             );
         }
         // Starting interpreters is computing that is done once by each worker.
@@ -337,6 +348,67 @@ fn divide(recording: &Recording, states: &States, finding: &Finding) -> Predicti
         best: Some(best.in_flight),
         assumption: "the work divides into parts that do not need each other, and does not wait for memory more than for the processor"
             .to_owned(),
+        refused: String::new(),
+    }
+}
+
+/// The same program on more processors than it has here (Amdahl's law): all that a range is made of.
+struct Scaled {
+    /// Seconds in which one thread computed alone, which no number of processors shortens.
+    alone: f64,
+    /// Processor seconds of the rest, and seconds of neither.
+    divided: f64,
+    other: f64,
+    available: usize,
+    wall: f64,
+}
+
+impl Scaled {
+    fn of(recording: &Recording, states: &States) -> Scaled {
+        let wall = &states.wall;
+        let cpu = wall.cpu_seen + wall.cpu_unseen;
+        let alone = (wall.alone * wall.cpu).min(cpu);
+        Scaled {
+            alone,
+            divided: cpu - alone,
+            other: (wall.length - wall.cpu).max(0.0),
+            available: recording.machine.cores.max(1),
+            wall: wall.length,
+        }
+    }
+
+    fn range(&self, processors: usize) -> Option<Range> {
+        if processors <= self.available {
+            return None;
+        }
+        let rest = self.divided / processors as f64;
+        let low_s = (self.alone + rest + 0.5 * self.other) * SHORT;
+        let high_s = (self.alone + rest * LONG_DIVIDED + self.other).max(1.1 * low_s);
+        worth(Range { in_flight: processors, low_s, high_s }, self.wall)
+    }
+}
+
+fn more_processors(recording: &Recording, states: &States) -> Prediction {
+    let scaled = Scaled::of(recording, states);
+    let asked = [2, 4, 8].map(|times| times * scaled.available);
+    let ranges: Vec<Range> = asked.into_iter().filter_map(|n| scaled.range(n)).collect();
+    let Some(first) = ranges.first().copied() else {
+        return Prediction::refused(
+            "the processors are busy, and more of them would gain little beside what one thread computes alone",
+        );
+    };
+    let best = ranges.iter().fold(first, |best, r| if r.high_s < CLEARLY * best.high_s { *r } else { best });
+    let share = scaled.alone / scaled.wall.max(1e-9);
+    Prediction {
+        ranges,
+        best: Some(best.in_flight),
+        assumption: format!(
+            "a machine has so many processors like these, the program starts as many workers, and memory keeps up; the {} in \
+             which one thread computes alone ({}) stay{}",
+            human(Duration::from_secs_f64(scaled.alone)),
+            percent(share),
+            if share > 0.1 { ", and are what to divide next" } else { "" }
+        ),
         refused: String::new(),
     }
 }

@@ -46,6 +46,70 @@ pub struct Recording {
     pub missing: Vec<String>,
     /// Processor time of the watcher itself.
     pub own_cpu_ns: u64,
+    /// What the kernel noted by itself, where it does.
+    #[serde(default)]
+    pub noted: Option<Noted>,
+    /// Why it noted nothing; empty when it did, or was not asked to.
+    #[serde(default)]
+    pub not_noted: String,
+    /// Where the busiest thread computed, the function it was met in most first.
+    #[serde(default)]
+    pub functions: Vec<Function>,
+}
+
+/// What the kernel noted of every start, end and switch of a program's threads: also of those that no look met.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// Until when: to the end, unless there was too much to note.
+    pub until_ns: u64,
+    /// Notes that were lost because they came faster than they were fetched.
+    pub lost: u64,
+    /// Nanoseconds on a processor, of all that was noted.
+    pub run_ns: u64,
+    /// What ran, the longest first.
+    pub programs: Vec<Ran>,
+    /// How long anything ran, in one stretch after another.
+    pub busy: Vec<Busy>,
+}
+
+/// All processes that ran one program.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// Its name, as the kernel shortens it; empty for several.
+    pub name: String,
+    /// So many processes ended as this program, or were it at the end.
+    pub count: u64,
+    /// Their nanoseconds on a processor.
+    pub run_ns: u64,
+}
+
+/// A stretch of time, from the end of the one before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// Its end.
+    #[serde(rename = "t")]
+    pub at_ns: u64,
+    /// Nanoseconds in which some thread was on a processor, pushed from one, or without one since it began.
+    #[serde(rename = "a")]
+    pub any_ns: u64,
+    /// In which one was, and no other.
+    #[serde(rename = "o")]
+    pub alone_ns: u64,
+}
+
+/// A function of a program, in which a thread was met computing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// The process.
+    pub pid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its name as a person writes it; empty when the file does not tell.
+    pub name: String,
+    /// The file that it is in; empty for code that was made while the program ran.
+    pub file: String,
+    /// Share of the times that the thread was met computing.
+    pub share: f64,
 }
 
 /// How a program was watched.
@@ -222,6 +286,9 @@ pub enum Call {
     Other {
         /// The number.
         number: i64,
+        /// Its name where it was recorded, if that is known.
+        #[serde(default)]
+        name: String,
     },
     /// Not to be seen; with the kernel's own word for it where there is one.
     Hidden {
@@ -345,6 +412,9 @@ impl Recording {
         if !self.ticks.is_sorted() || self.ticks.last().is_some_and(|last| *last > self.wall_ns) {
             return Err(ReadError::Contradictory("its looks are not in order"));
         }
+        if self.noted.as_ref().is_some_and(|n| !n.busy.is_sorted_by_key(|b| b.at_ns)) {
+            return Err(ReadError::Contradictory("the kernel's notes are not in order"));
+        }
         for thread in &self.threads {
             let ordered = thread
                 .samples
@@ -406,6 +476,14 @@ impl Recording {
                 thread.name = name.to_owned();
             }
             process.name = name.to_owned();
+        }
+        // Names of functions are the program's inside.
+        self.functions.clear();
+        for (number, ran) in self.noted.iter_mut().flat_map(|n| &mut n.programs).enumerate() {
+            // An `exec` names a program by its file, which is among those above, or lived too short for that.
+            if !self.processes.iter().any(|p| p.exe.starts_with(&ran.name)) && !ran.name.is_empty() {
+                ran.name = format!("program-{}", number + 1);
+            }
         }
         self.command.truncate(1);
         if let Some(command) = self.command.first_mut() {

@@ -41,6 +41,9 @@ const ROUND_TRIP_S: f64 = 0.001;
 const OTHERS_MIN: f64 = 0.25;
 /// Processors that were stolen, or went to interrupts, from which that is worth a word.
 const STOLEN_MIN: f64 = 0.1;
+/// Programs too short to see that are named, and the share of their time from which one is.
+const BRIEF_MAX: usize = 3;
+const BRIEF_MIN: f64 = 0.05;
 /// Causes that are listed.
 const CAUSES_MAX: usize = 6;
 
@@ -416,7 +419,7 @@ impl<'a> Seen<'a> {
         let queued = if wanted > 0.0 { w.ready / wanted } else { 0.0 };
         let cores = self.cores;
         let unseen = if w.cpu_unseen > 0.3 * (w.cpu_seen + w.cpu_unseen) {
-            format!(" {:.1} s of it in processes too short to see.", w.cpu_unseen)
+            format!(" {:.1} s of it in processes too short to see{}.", w.cpu_unseen, brief(self.recording, self.states))
         } else {
             String::new()
         };
@@ -621,7 +624,13 @@ impl<'a> Seen<'a> {
         let mut missing = self.recording.missing.clone();
         let w = &self.states.wall;
         if w.cpu_unseen > 0.1 * (w.cpu_seen + w.cpu_unseen) && w.cpu_unseen > 0.05 {
-            missing.push(format!("{:.2} s of processor time went to processes too short to see", w.cpu_unseen));
+            let names = brief(self.recording, self.states);
+            let unseen = format!("{:.2} s of processor time went to processes too short to see{names}", w.cpu_unseen);
+            missing.push(if names.is_empty() && !self.recording.not_noted.is_empty() {
+                format!("{unseen}, and {}", self.recording.not_noted)
+            } else {
+                unseen
+            });
         }
         if self.recording.machine.others > 0.3 && self.recording.mode != Mode::Inside {
             missing.push(format!(
@@ -651,6 +660,32 @@ impl<'a> Seen<'a> {
         };
         Confidence { level, looks, unexplained, missing }
     }
+}
+
+/// Which programs the processes too short to see were, as far as the kernel noted it: `: gzip (25 times), sh (3 times)`.
+fn brief(recording: &Recording, states: &States) -> String {
+    let Some(noted) = &recording.noted else { return String::new() };
+    let seen = |name: &str| -> f64 {
+        let of = |pid: u32| recording.processes.iter().any(|p| p.pid == pid && shortened(&p.name) == name);
+        states.lanes.iter().filter(|lane| of(lane.pid)).map(|lane| lane.run).sum()
+    };
+    let mut unseen: Vec<(&str, u64, f64)> = noted
+        .programs
+        .iter()
+        .filter(|ran| !ran.name.is_empty() && ran.count > 0)
+        .map(|ran| (ran.name.as_str(), ran.count, ran.run_ns as f64 / 1e9 - seen(&ran.name)))
+        .filter(|(.., s)| *s > BRIEF_MIN * states.wall.cpu_unseen)
+        .collect();
+    unseen.sort_by(|a, b| b.2.total_cmp(&a.2));
+    unseen.truncate(BRIEF_MAX);
+    let times = |n: u64| if n == 1 { "once".to_owned() } else { format!("{n} times") };
+    let list: Vec<String> = unseen.iter().map(|(name, count, _)| format!("{name} ({})", times(*count))).collect();
+    if list.is_empty() { String::new() } else { format!(": {}", list.join(", ")) }
+}
+
+/// A name as far as the kernel keeps it.
+fn shortened(name: &str) -> &str {
+    name.get(..15).unwrap_or(name)
 }
 
 fn waits(by: &BTreeMap<Cause, f64>, whole: f64) -> Vec<Part> {

@@ -1,9 +1,13 @@
 //! Pictures of timelines that a careless drawing would get wrong: well-formed, inside the paper, and never huge.
 
+mod made;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
+use made::Does::{Run, Wait as In};
 use ropewalk_profile::picture::curves::{self, Curve, Curves, PoolLook};
-use ropewalk_profile::picture::{Comparison, Strip, html, svg, terminal};
+use ropewalk_profile::picture::{Comparison, Strip, html, svg, terminal, trace};
 use ropewalk_profile::timeline::{Cause, Timeline, Unit, Wait};
 
 fn us(n: u64) -> Duration {
@@ -164,4 +168,37 @@ fn long_queue_does_not_press_the_workers_onto_the_axis() {
     for label in [">12<", ">6<", ">1598<", ">799<"] {
         assert!(picture.contains(label), "no {label} in {picture}");
     }
+}
+
+#[test]
+fn slices_of_a_trace_are_in_order_named_and_never_overlap() {
+    let mut r = made::recording(3000);
+    made::process(&mut r, 100, 1, "/opt/program");
+    made::process(&mut r, 200, 100, "/opt/other");
+    made::thread(&mut r, 100, 100, &[Run(30), In(170, made::net("10.0.0.7:80"))]);
+    made::thread(&mut r, 100, 101, &[Run(33), In(41, made::futex(0x1000)), Run(10)]);
+    made::thread(&mut r, 200, 200, &[In(77, made::file("/var/x")), Run(29)]);
+    let text = trace::json(&r, &ropewalk_profile::judge(&r).states);
+    let trace: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("a list");
+    let (mut ends, mut slices) = (HashMap::new(), 0);
+    for event in events {
+        let number = |key: &str| event[key].as_f64().unwrap_or_else(|| panic!("{key} of {event}"));
+        match event["ph"].as_str().expect("a kind of event") {
+            "X" => {
+                slices += 1;
+                let end = ends.insert((event["pid"].as_u64(), event["tid"].as_u64()), number("ts") + number("dur"));
+                assert!(number("dur") >= 0.0 && end.is_none_or(|end| end <= number("ts")), "{event} after {end:?}");
+                assert!(number("ts") >= 0.0 && number("ts") + number("dur") <= 3_000_001.0);
+                assert!(event["name"].as_str().is_some_and(|n| !n.is_empty()));
+            }
+            "M" => assert!(event["args"]["name"].as_str().is_some_and(|n| !n.is_empty()), "{event}"),
+            "C" => assert!(number("ts") >= 0.0 && event["args"]["threads"].as_f64() >= Some(0.0), "{event}"),
+            other => panic!("no viewer was tried with {other}"),
+        }
+    }
+    assert_eq!(ends.len(), 3, "each thread has a track");
+    assert!(slices > 100, "{slices}");
+    let names = |what: &str| events.iter().filter(|e| e["ph"] == "M" && e["name"] == what).count();
+    assert_eq!((names("process_name"), names("thread_name")), (2, 3));
 }

@@ -6,7 +6,7 @@ mod made;
 use made::Does::{Ready, Run, Wait};
 use made::{file, futex, net, pipe, poll, process, recording, thread};
 use ropewalk_profile::judge;
-use ropewalk_profile::recording::{Call, Mode, Process, Recording, Verb, Watched};
+use ropewalk_profile::recording::{Busy, Call, Function, Mode, Noted, Process, Ran, Recording, Totals, Verb, Watched};
 use ropewalk_profile::states::Kind;
 use ropewalk_profile::verdict::{Class, Language, Sure};
 
@@ -441,4 +441,141 @@ fn an_event_loop_is_judged_by_its_own_process() {
     thread(&mut r, 200, 200, &[Run(50), Wait(50, net("127.0.0.1:8000"))]);
     let j = judge(&r);
     assert_eq!(j.finding.class, Class::EventLoop, "{}", j.finding.sentence);
+}
+
+/// The kernel's notes of a recording: each stretch of ten milliseconds with so many busy, and so many of one alone.
+fn noted(r: &mut Recording, any_ms: u64, alone_ms: u64, programs: &[(&str, u64, u64)]) {
+    let (any_ns, alone_ns) = (any_ms * 1_000_000, alone_ms * 1_000_000);
+    let busy = (1..=r.wall_ns / 10_000_000).map(|i| Busy { at_ns: i * 10_000_000, any_ns, alone_ns }).collect();
+    let programs: Vec<Ran> = programs
+        .iter()
+        .map(|(name, count, ms)| Ran { name: (*name).to_owned(), count: *count, run_ns: ms * 1_000_000 })
+        .collect();
+    let run_ns = programs.iter().map(|p| p.run_ns).sum();
+    r.noted = Some(Noted { until_ns: r.wall_ns, lost: 0, run_ns, programs, busy });
+}
+
+#[test]
+fn processes_that_no_look_met_are_named_where_the_kernel_noted_them() {
+    // A shell that waits for a child most of the time, and no look meets one.
+    let mut r = one("/bin/sh", 3000, &[Wait(9, Call::Child), Run(1)]);
+    r.totals = Some(Totals { user_ns: 3_000_000_000, ..Totals::default() });
+    let before = judge(&r);
+    noted(&mut r, 10, 10, &[("gzip", 250, 2_600), ("sh", 1, 300), ("env", 5, 20)]);
+    let after = judge(&r);
+    for j in [&before, &after] {
+        assert_eq!(j.finding.class, Class::CpuSerial, "{}", j.finding.sentence);
+        assert!(j.finding.sentence.contains("in processes too short to see"), "{}", j.finding.sentence);
+    }
+    assert!(!before.finding.sentence.contains("gzip"));
+    assert!(after.finding.sentence.contains(": gzip (250 times)."), "{}", after.finding.sentence);
+    let summary = after.summary(&r);
+    assert_eq!((summary.programs[0].name, summary.programs[0].count), ("gzip", 250));
+    assert!((summary.noted_s - 3.0).abs() < 1e-9);
+    // Refused, that is said where it would have told something.
+    r.noted = None;
+    r.not_noted = "the kernel is asked in vain".to_owned();
+    let refused = judge(&r);
+    assert!(refused.finding.confidence.missing.iter().any(|m| m.contains("asked in vain")));
+    assert_eq!(refused.summary(&r).programs, []);
+}
+
+#[test]
+fn two_threads_in_turn_are_no_two_at_once_where_the_kernel_noted_it() {
+    let turns = || {
+        let mut r = recording(3000);
+        process(&mut r, 100, 1, "/opt/program");
+        thread(&mut r, 100, 101, &[Run(5), Wait(5, Call::Sleep)]);
+        thread(&mut r, 100, 102, &[Wait(5, Call::Sleep), Run(5)]);
+        r
+    };
+    let mut r = turns();
+    noted(&mut r, 10, 10, &[("program", 1, 3000)]);
+    let wall = judge(&r).states.wall;
+    assert!((wall.cpu - 3.0).abs() < 0.05 && wall.alone > 0.98, "{} {}", wall.cpu, wall.alone);
+    // The same counters, and the kernel says that they ran together.
+    noted(&mut r, 5, 0, &[("program", 1, 3000)]);
+    let wall = judge(&r).states.wall;
+    assert!((wall.cpu - 1.5).abs() < 0.05 && wall.alone < 0.02, "{} {}", wall.cpu, wall.alone);
+    // What is not whole is not relied on.
+    for spoil in [
+        |n: &mut Noted| n.lost = 1,
+        |n: &mut Noted| n.until_ns -= 1,
+        |n: &mut Noted| n.run_ns /= 2,
+        |n: &mut Noted| n.busy.clear(),
+    ] {
+        let mut spoiled = r.clone();
+        spoil(spoiled.noted.as_mut().expect("just noted"));
+        assert_eq!(judge(&spoiled).states.wall, judge(&turns()).states.wall);
+    }
+}
+
+#[test]
+fn more_processors_leave_what_one_thread_computes_alone() {
+    let mut r = recording(4000);
+    process(&mut r, 100, 1, "/opt/program");
+    // A fifth alone, the rest on both processors.
+    thread(&mut r, 100, 101, &[Run(100)]);
+    thread(&mut r, 100, 102, &[Wait(20, Call::Sleep), Run(80)]);
+    let j = judge(&r);
+    assert_eq!(j.finding.class, Class::CpuAllCores, "{}", j.finding.sentence);
+    let p = &j.prediction;
+    assert!(p.ranges.iter().all(|r| r.in_flight > 2 && r.low_s > 0.7), "{:?}", p.ranges);
+    let four = p.ranges.iter().find(|r| r.in_flight == 4).expect("twice as many are asked about");
+    // 0.8 s alone, and a quarter of 6.4 s.
+    assert!((four.low_s..=four.high_s).contains(&2.4), "{four:?}");
+    assert!(p.ranges.iter().all(|r| r.high_s <= r.low_s * 1.3 / 0.7 + 1e-9));
+    assert!(p.assumption.contains("one thread computes alone (20 %)"), "{}", p.assumption);
+    // Of a while of it, nothing.
+    r.mode = Mode::Attached;
+    assert!(judge(&r).prediction.ranges.is_empty());
+}
+
+#[test]
+fn a_ring_is_named_and_not_guessed_at() {
+    let ring = Call::Other { number: 426, name: "io_uring_enter".to_owned() };
+    let j = judge(&one("/opt/program", 3000, &[Run(1), Wait(9, ring)]));
+    assert_eq!(j.finding.class, Class::Unclear, "{}", j.finding.sentence);
+    assert!(j.finding.causes[0].what.contains("io_uring"), "{:?}", j.finding.causes);
+    let named = Call::Other { number: 437, name: "some_call".to_owned() };
+    let j = judge(&one("/opt/program", 3000, &[Run(1), Wait(9, named)]));
+    assert!(j.finding.causes[0].what.contains("system call some_call"), "{:?}", j.finding.causes);
+}
+
+#[test]
+fn the_function_is_said_with_what_an_interpreter_hides() {
+    let of = |exe: &str, name: &str, file: &str| {
+        let mut r = one(exe, 3000, &[Run(10)]);
+        let function = Function { pid: 100, tid: 100, name: name.to_owned(), file: file.to_owned(), share: 0.93 };
+        r.functions = vec![function];
+        let j = judge(&r);
+        (ropewalk_profile::functions::sentence(&r, &j.finding), r)
+    };
+    let (native, mut r) = of("/opt/program", "xorshift", "/opt/program");
+    assert_eq!(native, "The busiest thread, `program` (100), computes in `xorshift` of program 93 %.");
+    let (python, _) = of("/usr/bin/python3", "_PyEval_EvalFrameDefault", "/usr/lib/libpython3.so");
+    assert!(python.contains("inside the interpreter") && python.contains("py-spy"), "{python}");
+    let (made, _) = of("/usr/bin/node", "", "");
+    assert!(made.contains("made while it ran") && made.contains("--prof"), "{made}");
+    let (stripped, _) = of("/opt/program", "", "/opt/program");
+    assert!(stripped.contains("not stripped"), "{stripped}");
+    r.redact();
+    assert_eq!(
+        ropewalk_profile::functions::sentence(&r, &judge(&r).finding),
+        "",
+        "the inside of a program stays inside"
+    );
+    // One that hardly ran has no say.
+    let mut waits = one("/opt/program", 3000, &[Run(1), Wait(9, net("10.0.0.1:80"))]);
+    waits.functions = vec![Function { pid: 100, tid: 100, name: "f".to_owned(), share: 1.0, ..Function::default() }];
+    assert_eq!(ropewalk_profile::functions::sentence(&waits, &judge(&waits).finding), "");
+}
+
+#[test]
+fn redacted_notes_name_only_what_is_named_anyway() {
+    let mut r = one("/usr/bin/python3.11", 3000, &[Run(10)]);
+    noted(&mut r, 10, 10, &[("python3", 1, 2990), ("hunter2", 7, 10)]);
+    r.redact();
+    let names: Vec<&str> = r.noted.iter().flat_map(|n| &n.programs).map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["python3", "program-2"]);
 }

@@ -508,6 +508,72 @@ fn window_of_one_keeps_the_others_in_the_queue() {
     assert!(long.join().is_err());
 }
 
+/// So many short tasks that windows are wide.
+fn widen(pool: &ProcessPoolExecutor) {
+    let short: Vec<u32> = pool.map(|n: u32| n + 1, 0..1000).chunk(1).collect();
+    assert_eq!(short[999], 1000);
+}
+
+fn tasks_behind_a_long_one_go_to_a_worker_that_has_nothing_to_do() {
+    let pool = pool(2);
+    let context = pool.with(&vec![1_u32, 2, 3]).unwrap();
+    for round in 0..5 {
+        widen(&pool);
+        let long = pool.spawn(|(): ()| ropewalk::sleep(HANG), ());
+        // Every second one lies behind it, the first of them with the context for all.
+        let short: Vec<_> = (0..20).map(|n| context.spawn(|rope: &Vec<u32>, n: u32| rope[n as usize % 3], n)).collect();
+        for (n, short) in (0..).zip(short) {
+            assert_eq!(joined(short), n % 3 + 1, "round {round}");
+        }
+        assert!(!long.is_finished());
+        long.cancel();
+        assert!(matches!(long.join(), Err(TaskError::Cancelled)));
+        // The worker that was held up has skipped what it had no more, and knows the context.
+        let both: Vec<u32> = context.map(|rope: &Vec<u32>, n: u32| rope[n as usize % 3], 0..99).chunk(1).collect();
+        assert_eq!(both, (0..99).map(|n| n % 3 + 1).collect::<Vec<_>>());
+    }
+    let counts = pool.counts();
+    assert_eq!(counts.died, 0);
+    assert!(counts.taken_back > 0, "nothing lay behind it");
+}
+
+fn cancelled_task_behind_a_long_one_ends_at_once() {
+    let pool = pool(1);
+    widen(&pool);
+    let long = pool.spawn(spin, ());
+    let behind: Vec<_> = (0..10).map(|_| pool.spawn(id, ())).collect();
+    for handle in &behind {
+        handle.cancel();
+    }
+    let late = pool.timeout(Duration::from_millis(5)).submit(weigh::call(rope(), 1.0));
+    for handle in behind {
+        assert!(matches!(handle.join(), Err(TaskError::Cancelled)));
+    }
+    assert!(matches!(late.join(), Err(TaskError::TimedOut)));
+    assert!(!long.is_finished(), "they lay behind the long one");
+    pool.shutdown(Shutdown::Kill);
+    assert!(long.join().is_err());
+}
+
+fn stopped_worker_that_takes_nothing_is_replaced() {
+    let stopped = |pool: &ProcessPoolExecutor| {
+        // It has nothing to do, and so it will begin nothing.
+        let worker = joined(pool.spawn(id, ()));
+        kill_process(rustix::process::Pid::from_raw(worker as i32).unwrap(), Signal::STOP).unwrap();
+        worker
+    };
+    let pool = ProcessPoolExecutor::builder().max_workers(1).grace(Duration::from_millis(20)).build().unwrap();
+    let worker = stopped(&pool);
+    let late = pool.timeout(Duration::from_millis(20)).submit(weigh::call(rope(), 1.0));
+    assert!(matches!(late.join(), Err(TaskError::TimedOut)));
+    assert_ne!(joined(pool.spawn(id, ())), worker);
+    // A pool that is killed waits for nobody.
+    stopped(&pool);
+    let lost = pool.spawn(id, ());
+    pool.shutdown(Shutdown::Kill);
+    assert!(lost.join().is_err());
+}
+
 fn death_tells_what_the_worker_said_last() {
     let pool = ProcessPoolExecutor::builder().max_workers(1).output(Output::Tail).build().unwrap();
     let dies = |lines: u32| -> u32 {
@@ -652,7 +718,8 @@ fn main() -> ExitCode {
         handles_are_waited_for_by_every_strand full_queue_holds_back worker_may_have_a_pool_of_its_own
         program_that_a_worker_starts_is_no_worker preload_runs_once_and_is_shared initializer_runs_first_in_each_worker
         context_goes_to_each_worker_once lines_of_workers_come_before_the_ends_of_their_tasks
-        window_of_one_keeps_the_others_in_the_queue death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
+        window_of_one_keeps_the_others_in_the_queue tasks_behind_a_long_one_go_to_a_worker_that_has_nothing_to_do
+        cancelled_task_behind_a_long_one_ends_at_once stopped_worker_that_takes_nothing_is_replaced death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
         worker_has_the_thread_number_that_the_system_gave_it init_that_comes_too_late_is_told
         output_of_workers_is_that_of_the_program program_that_is_replaced_while_it_runs
         main_attribute_makes_workers_of_the_program pool_is_ended_with_main

@@ -12,7 +12,8 @@ use children::scenario;
 use ropewalk::process::{Bytes, Output};
 use ropewalk::subprocess::{Command, Stdio};
 use ropewalk::{ProcessPoolExecutor, Shutdown, TaskError};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process, kill_process_group};
+use std::io::{BufRead, BufReader};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -181,6 +182,24 @@ fn program_that_is_killed_takes_its_workers_along() {
     }
 }
 
+/// What a terminal sends, it sends to the program's group.
+fn interrupt_of_the_terminal_reaches_the_program_and_not_its_workers() {
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    let program = std::env::current_exe().expect("the path of this test");
+    let mut command = std::process::Command::new(program);
+    command.env("ROPEWALK_SCENARIO", "parent").stdout(std::process::Stdio::piped()).process_group(0);
+    let mut child = command.spawn().expect("this program");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line).expect("a line");
+    let pids: Vec<i32> = line.split_whitespace().map(|pid| pid.parse().expect("a number")).collect();
+    let pid = |number: i32| Pid::from_raw(number).expect("a process");
+    let group = pid(child.id() as i32);
+    assert!(pids.iter().all(|worker| getpgid(Some(pid(*worker))).expect("it is there") != group), "{line}");
+    kill_process_group(group, Signal::INT).expect("it is ours");
+    assert_eq!(child.wait().expect("it is ours").signal(), Some(2));
+    eventually("nobody is left", || pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}/exe")).exists()));
+}
+
 /// Wherever a program is shot while it starts workers, none of them goes on as a program of its own.
 fn program_that_is_killed_while_it_starts_workers_leaves_none() {
     let program = std::env::current_exe().expect("the path of this test");
@@ -254,6 +273,7 @@ fn main() -> ExitCode {
                 frames_that_were_begun_when_the_worker_died_do_no_harm
                 program_that_is_killed_takes_its_workers_along
                 program_that_is_killed_while_it_starts_workers_leaves_none
+                interrupt_of_the_terminal_reaches_the_program_and_not_its_workers
             });
         }
     }

@@ -3,6 +3,7 @@
 //! | file | role |
 //! | --- | --- |
 //! | `ours` | our systems: one line of [`ours::PLACES`] each |
+//! | `server` | the Redis of a run |
 //! | `bare` | the physical limits: claim and finish on the same SQLite and nothing else, and one `fdatasync` after another |
 //!
 //! In `noop.*` the jobs are there before the clock starts, and it stops when the last has ended. `c1` and `c50` are one worker
@@ -11,16 +12,17 @@
 //! percent of an even share. In `latency` the worker is a process of its own, where the store allows that, and there is one
 //! job at a time: from the enqueue to the result. All files lie beside this program, so build it on a disk.
 //!
-//! `ropewalk:redis` takes part where there is a `redis-server`, and starts one for each sample; the peer in Python starts one of its
-//! own. Both are without persistence, as their figures are best. `roundtrips` are commands
-//! that the server is sent for one job of `noop.c1`, `broker.cpu` its CPU time for it: for systems that have a server.
+//! In `sleep.*` each job sleeps, and a worker runs 50 at once, but for python-rq's, which run one at a time.
+//!
+//! `ropewalk:redis` takes part where there is a `redis-server`. It and the peers share one server, which writes nothing to the disk and
+//! is empty at the beginning of each sample. For each job of `noop.c1`, `roundtrips` are what a worker sends and waits for, `commands`
+//! those that the server runs (in scripts too), and `broker.cpu` is its CPU time.
 
 mod bare;
 #[cfg(feature = "ours")]
 mod ours;
+pub mod server;
 
-use std::any::Any;
-use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,9 +42,12 @@ pub fn works() -> Vec<Work> {
         rate("enqueue.batch").by("bare", |effort| bare::enqueue(effort.pick(100_000, 10_000), BATCH)),
         rate("noop.c1")
             .row("roundtrips", "roundtrips", "ops", Better::Lower)
+            .row("commands", "commands", "ops", Better::Lower)
             .row("broker.cpu", "broker.cpu", "us", Better::Lower)
             .by("bare", |effort| bare::work(effort.pick(1_500, 200), 1)),
         rate("noop.c50").by("bare", |effort| bare::work(effort.pick(50_000, 5_000), 50)),
+        rate("sleep.5ms"),
+        rate("sleep.200ms"),
         rate("noop.4procs").aside("fairness", "%", Better::Higher),
         Work::of_rows("jobs", "latency", Judge::AsIs).row("latency.p50", "p50", "us", Better::Lower).row(
             "latency.p99",
@@ -76,10 +81,9 @@ fn percentiles(mut us: Vec<f64>, spent: Spent) -> Sample {
     Sample::of_rows(spent).and("p50", at(0.5)).and("p99", at(0.99))
 }
 
-/// A directory for one sample, gone after it, with whatever was started there.
+/// A directory for one sample, gone after it.
 struct Scratch {
     place: PathBuf,
-    kept: RefCell<Option<Box<dyn Any>>>,
 }
 
 impl Scratch {
@@ -88,28 +92,16 @@ impl Scratch {
         let name = format!("jobs-bench-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let place = install::beside_us(&name).expect("a place beside this program");
         std::fs::create_dir(&place).expect("a directory beside this program");
-        Scratch { place, kept: RefCell::default() }
+        Scratch { place }
     }
 
     fn file(&self) -> PathBuf {
         self.place.join("jobs.db")
     }
-
-    #[cfg(feature = "ours")]
-    fn place(&self) -> &std::path::Path {
-        &self.place
-    }
-
-    /// Ends with this sample.
-    #[cfg(feature = "ours")]
-    fn keep(&self, server: impl Any) {
-        *self.kept.borrow_mut() = Some(Box::new(server));
-    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        drop(self.kept.take());
         let _ = std::fs::remove_dir_all(&self.place);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ropewalk::task::Task as _;
 use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, NewJob, RedisBroker, SqliteBroker, State, Worker};
 
+use super::server::{self, Server};
 use super::{BATCH, PAYLOAD, Scratch, idle_ms, percentiles, rate};
 use crate::harness::{Effort, Sample, Work};
 use crate::measure::timed;
@@ -16,13 +17,25 @@ use crate::measure::timed;
 #[ropewalk::task]
 fn noop(_path: String, _width: u64, _height: u64, _options: serde_json::Value) {}
 
+/// Waits, and does nothing else. By the name that it has in Python.
+#[ropewalk::task(name = "jobs.nap")]
+fn nap(millis: u64) {
+    ropewalk::sleep(Duration::from_millis(millis));
+}
+
 fn call() -> ropewalk::Call<noop, ()> {
     let (path, width, height, options) = serde_json::from_str(PAYLOAD).expect("the arguments of a noop");
     noop::call(path, width, height, options)
 }
 
-/// An empty store, and how another process reaches it, if one can.
-type Store = (Arc<dyn Broker>, Option<String>);
+/// An empty store.
+struct Store {
+    broker: Arc<dyn Broker>,
+    /// How another process reaches it, if one can.
+    address: Option<String>,
+    /// The server of it, and our way to that.
+    server: Option<(&'static Server, RedisBroker)>,
+}
 
 /// Where jobs can be kept.
 struct Place {
@@ -36,64 +49,26 @@ const PLACES: &[Place] = &[
         system: "ropewalk:sqlite",
         open: |scratch| {
             let address = format!("sqlite:{}", scratch.file().display());
-            (reach(&address).expect("a file beside this program"), Some(address))
+            let broker = reach(&address).expect("a file beside this program");
+            Store { broker, address: Some(address), server: None }
         },
     },
     Place {
         system: REDIS,
-        open: |scratch| {
-            let server = Server::start(scratch);
-            let address = server.address.clone();
-            scratch.keep(server);
-            (reach(&address).expect("a server that was started for it"), Some(address))
+        open: |_| {
+            let server = server::shared().expect("takes part where there is one");
+            server.empty();
+            let broker = RedisBroker::open(&server.address()).expect("a server of ours");
+            Store { broker: Arc::new(broker.clone()), address: Some(server.address()), server: Some((server, broker)) }
         },
     },
-    Place { system: "ropewalk:memory", open: |_| (Arc::new(MemoryBroker::new()), None) },
+    Place {
+        system: "ropewalk:memory",
+        open: |_| Store { broker: Arc::new(MemoryBroker::new()), address: None, server: None },
+    },
 ];
 
 const REDIS: &str = "ropewalk:redis";
-
-/// A Redis server for one sample, without persistence as that of the peers.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    const PROGRAM: &str = "redis-server";
-
-    /// Whether there is one to start.
-    fn is_there() -> bool {
-        let version = Command::new(Self::PROGRAM).arg("--version").stdout(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    }
-
-    fn start(scratch: &Scratch) -> Server {
-        // Free now; whoever takes it in between makes the server end, and the wait below say so.
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let child = Command::new(Self::PROGRAM)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-            .arg(scratch.place())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts");
-        let server = Server { child, address: format!("redis://127.0.0.1:{port}/") };
-        let since = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(10), "redis-server does not answer");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The store at this address.
 fn reach(address: &str) -> Result<Arc<dyn Broker>, String> {
@@ -107,14 +82,16 @@ fn reach(address: &str) -> Result<Arc<dyn Broker>, String> {
 /// Lets our systems take part in a work.
 pub fn join(mut work: Work) -> Work {
     for place in PLACES {
-        if place.system == REDIS && !Server::is_there() {
+        if place.system == REDIS && server::shared().is_none() {
             continue;
         }
         match work.name {
             "enqueue.one" => work.add(place.system, |effort| enqueue_one(place, effort)),
             "enqueue.batch" => work.add(place.system, |effort| enqueue_batch(place, effort)),
-            "noop.c1" => work.add(place.system, |effort| burst(place, effort.pick(1_500, 200), 1)),
-            "noop.c50" => work.add(place.system, |effort| burst(place, effort.pick(50_000, 5_000), 50)),
+            "noop.c1" => work.add(place.system, |effort| burst(place, effort.pick(1_500, 200), 1, None)),
+            "noop.c50" => work.add(place.system, |effort| burst(place, effort.pick(50_000, 5_000), 50, None)),
+            "sleep.5ms" => work.add(place.system, |effort| burst(place, effort.pick(5_000, 500), 50, Some(5))),
+            "sleep.200ms" => work.add(place.system, |effort| burst(place, effort.pick(500, 100), 50, Some(200))),
             "noop.4procs" if place.system != "ropewalk:memory" => {
                 work.add(place.system, |effort| fleet(place, effort.pick(40_000, 4_000), 4, 50));
             }
@@ -127,9 +104,13 @@ pub fn join(mut work: Work) -> Work {
 }
 
 fn fill(broker: &dyn Broker, jobs: u64) {
+    fill_with(broker, jobs, noop::NAME, PAYLOAD);
+}
+
+fn fill_with(broker: &dyn Broker, jobs: u64, task: &str, payload: &str) {
     let mut left = jobs;
     while left > 0 {
-        let batch: Vec<NewJob> = (0..left.min(BATCH)).map(|_| NewJob::new(noop::NAME, PAYLOAD)).collect();
+        let batch: Vec<NewJob> = (0..left.min(BATCH)).map(|_| NewJob::new(task, payload)).collect();
         left -= batch.len() as u64;
         broker.enqueue(&batch).expect("room for jobs");
     }
@@ -142,7 +123,7 @@ fn check(broker: &dyn Broker, state: State, jobs: u64) {
 
 fn enqueue_one(place: &Place, effort: Effort) -> Sample {
     let (scratch, jobs) = (Scratch::new(), effort.pick(1_500, 200));
-    let (broker, _) = (place.open)(&scratch);
+    let Store { broker, .. } = (place.open)(&scratch);
     let queue = JobQueue::new(Arc::clone(&broker));
     let ((), spent) = timed(|| (0..jobs).for_each(|_| drop(call().enqueue(&queue).expect("room for a job"))));
     check(&*broker, State::Ready, jobs);
@@ -151,28 +132,41 @@ fn enqueue_one(place: &Place, effort: Effort) -> Sample {
 
 fn enqueue_batch(place: &Place, effort: Effort) -> Sample {
     let (scratch, jobs) = (Scratch::new(), effort.pick(100_000, 10_000));
-    let (broker, _) = (place.open)(&scratch);
+    let Store { broker, .. } = (place.open)(&scratch);
     let ((), spent) = timed(|| fill(&*broker, jobs));
     check(&*broker, State::Ready, jobs);
     rate(jobs, spent)
 }
 
 fn worker(broker: Arc<dyn Broker>, concurrency: usize) -> Worker {
-    Worker::new(broker).concurrency(concurrency).register::<noop>()
+    Worker::new(broker).concurrency(concurrency).register::<noop>().register::<nap>()
 }
 
-/// A worker that ends when nothing is left.
-fn burst(place: &Place, jobs: u64, concurrency: usize) -> Sample {
+/// A worker that ends when nothing is left. Jobs sleep for so many milliseconds, or do nothing.
+fn burst(place: &Place, jobs: u64, concurrency: usize, sleep: Option<u64>) -> Sample {
     let scratch = Scratch::new();
-    let (broker, _) = (place.open)(&scratch);
-    fill(&*broker, jobs);
+    let Store { broker, server, .. } = (place.open)(&scratch);
+    match sleep {
+        Some(millis) => fill_with(&*broker, jobs, nap::NAME, &format!("[{millis}]")),
+        None => fill(&*broker, jobs),
+    }
+    let figures = || server.as_ref().map(|(server, broker)| (server.figures(), broker.traffic().0 as f64));
+    let before = figures();
     let (counts, spent) = timed(|| {
         let worker = worker(Arc::clone(&broker), concurrency).burst().start().expect("threads for a worker");
         worker.join()
     });
+    let after = figures();
     assert_eq!((counts.done, counts.taken), (jobs, jobs));
     check(&*broker, State::Done, jobs);
-    rate(jobs, spent)
+    let sample = rate(jobs, spent);
+    match (before, after) {
+        (Some((before, trips_before)), Some((after, trips))) => sample
+            .and("roundtrips", (trips - trips_before) / jobs as f64)
+            .and("commands", (after.commands - before.commands) / jobs as f64)
+            .and("broker.cpu", (after.cpu_s - before.cpu_s) / jobs as f64 * 1e6),
+        _ => sample,
+    }
 }
 
 /// A worker process, told when to begin.
@@ -236,7 +230,7 @@ pub fn work_as_told(address: &str, concurrency: &str, how: &str) -> Result<(), S
 
 fn fleet(place: &Place, jobs: u64, processes: u64, concurrency: usize) -> Sample {
     let scratch = Scratch::new();
-    let (broker, address) = (place.open)(&scratch);
+    let Store { broker, address, .. } = (place.open)(&scratch);
     let address = address.expect("a store for several processes");
     fill(&*broker, jobs);
     let mut others: Vec<Other> = (0..processes).map(|_| Other::start(&address, concurrency, "burst")).collect();
@@ -252,7 +246,7 @@ fn fleet(place: &Place, jobs: u64, processes: u64, concurrency: usize) -> Sample
 
 fn latency(place: &Place, effort: Effort) -> Sample {
     let (scratch, jobs) = (Scratch::new(), effort.pick(400, 60));
-    let (broker, address) = (place.open)(&scratch);
+    let Store { broker, address, .. } = (place.open)(&scratch);
     // Its end is seen to below, whichever of the two it is.
     let (other, here) = match address {
         Some(address) => {
@@ -281,7 +275,7 @@ fn latency(place: &Place, effort: Effort) -> Sample {
 /// The CPU time of this process while its worker has nothing to do, in percent of a core.
 fn idle(place: &Place, effort: Effort) -> Sample {
     let scratch = Scratch::new();
-    let (broker, _) = (place.open)(&scratch);
+    let Store { broker, .. } = (place.open)(&scratch);
     fill(&*broker, 100);
     let worker = worker(broker, 10).start().expect("threads for a worker");
     std::thread::sleep(Duration::from_millis(500));

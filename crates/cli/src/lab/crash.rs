@@ -74,7 +74,7 @@ pub fn run(options: &Options, calibration: Calibration, out: Out) -> Result<(), 
     let crash = (0..UNITS).filter(|id| crashes(*id)).count() as u64;
     let mut rows = Vec::new();
     for model in model::all() {
-        let request = Request { model: model.name().to_owned(), units: units(bound) };
+        let request = Request { model: model.name().to_owned(), units: units(bound), broker: None };
         let label = format!("crash {}", model.name());
         let (results, ended) = match Child::start(Role::Row.command()?, &label, &request)?.answer::<Played>(|_| {}) {
             Ok(played) => (right(&played, bound), "to the end".to_owned()),

@@ -56,6 +56,14 @@ pub struct Options {
     #[arg(long, value_name = "WHOM", value_enum, value_delimiter = ',', verbatim_doc_comment)]
     pub with: Vec<With>,
 
+    /// Add the row jobs-redis: a job for each unit, on this Redis
+    ///
+    /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`. All keys of
+    /// it begin with rq:lab- and are removed afterwards, if the user of the
+    /// address may SCAN and UNLINK. Needs a build with the feature `redis`.
+    #[arg(long, value_name = "BROKER", verbatim_doc_comment)]
+    pub broker: Option<String>,
+
     /// Add a third experiment: work that waits half of its time
     #[arg(long)]
     pub mixed: bool,
@@ -85,14 +93,14 @@ pub struct Options {
     /// Runs the experiments on a pool about which nothing is said and prints
     /// each change of its size with the reason; with --svg DIR the curves as
     /// sizing-io-bound.svg and sizing-cpu-bound.svg, with --json as numbers.
-    #[arg(long, conflicts_with_all = ["with", "html"], verbatim_doc_comment)]
+    #[arg(long, conflicts_with_all = ["with", "html", "broker"], verbatim_doc_comment)]
     pub explain_sizing: bool,
 
     /// Show how many results each model loses to crashes, instead
     ///
     /// Runs 100 sums on every model, two of which end their process by a
     /// segmentation fault.
-    #[arg(long, conflicts_with_all = ["with", "html", "svg", "mixed", "only", "url", "files", "explain_sizing"], verbatim_doc_comment)]
+    #[arg(long, conflicts_with_all = ["with", "html", "svg", "mixed", "only", "url", "files", "explain_sizing", "broker"], verbatim_doc_comment)]
     pub crash: bool,
 
     /// Make one result wrong, to prove that the lab notices
@@ -178,7 +186,7 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();
     for which in options.experiments() {
         let mut experiment = Experiment::new(which, options, &inputs, calibration, python.as_ref())?;
-        let mut rows = measure(&experiment, python.as_ref(), &mut spins)?;
+        let mut rows = measure(&experiment, options.broker.as_deref(), python.as_ref(), &mut spins)?;
         experiment.close();
         let ideal = experiment.ideal(cores::median(&spins.seen));
         compare(&mut rows, ideal);
@@ -235,6 +243,9 @@ fn check(options: &Options) -> Result<(), Expected> {
             path.display()
         ))
     };
+    if let Some(broker) = &options.broker {
+        check_broker(broker)?;
+    }
     if let Some(directory) = &options.svg {
         std::fs::create_dir_all(directory).map_err(|e| unwritable("--svg", directory, e))?;
     }
@@ -243,6 +254,21 @@ fn check(options: &Options) -> Result<(), Expected> {
         std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(|e| unwritable("--html", file, e))?;
     }
     Ok(())
+}
+
+/// Whether a row on that broker can be.
+#[cfg(all(unix, feature = "redis"))]
+fn check_broker(broker: &str) -> Result<(), Expected> {
+    ropewalk_jobs::RedisBroker::open(broker).map(drop).map_err(|error| Expected::Queue(error.to_string()))
+}
+
+#[cfg(not(all(unix, feature = "redis")))]
+fn check_broker(_: &str) -> Result<(), Expected> {
+    Err(Expected::Usage(
+        "this program was built without Redis: build it with `--features redis`, as in \
+         `cargo run --release -p ropewalk-cli --features redis -- lab --broker redis://127.0.0.1/`"
+            .to_owned(),
+    ))
 }
 
 /// How many processors there were, measured again and again beside the rows.
@@ -258,12 +284,19 @@ impl Spins {
     }
 }
 
-fn measure(experiment: &Experiment, python: Option<&python::Python>, spins: &mut Spins) -> Result<Vec<Row>, Expected> {
+fn measure(
+    experiment: &Experiment,
+    broker: Option<&str>,
+    python: Option<&python::Python>,
+    spins: &mut Spins,
+) -> Result<Vec<Row>, Expected> {
     let mut rows = Vec::new();
     let mut beside = || if experiment.computes() { spins.measure() } else { Ok(()) };
-    for model in model::all() {
+    let elsewhere = broker.and_then(model::elsewhere);
+    let models = model::all().iter().map(|model| (*model, None));
+    for (model, broker) in models.chain(elsewhere.as_deref().map(|model| (model, broker.map(str::to_owned)))) {
         beside()?;
-        let request = Request { model: model.name().to_owned(), units: experiment.units.clone() };
+        let request = Request { model: model.name().to_owned(), units: experiment.units.clone(), broker };
         let command = Role::Row.command()?;
         rows.push(row::run(command, experiment, model.name(), &request, model.switching(), &experiment.expected)?);
     }
@@ -272,7 +305,7 @@ fn measure(experiment: &Experiment, python: Option<&python::Python>, spins: &mut
         let (units, expected) = own.map_or((&experiment.units, &experiment.expected), |(u, e)| (u, e));
         for (model, switching) in python::MODELS {
             beside()?;
-            let request = Request { model: model.to_owned(), units: units.clone() };
+            let request = Request { model: model.to_owned(), units: units.clone(), broker: None };
             let name = format!("{}{model}", python::PREFIX);
             rows.push(
                 row::run(python.command(), experiment, &name, &request, switching, expected).map_err(python::blame)?,

@@ -2,6 +2,8 @@
 //!
 //! A new way is one file below `model/` with one [`Model`] in it, and one line in [`all`]. It gets plain data and returns
 //! plain data; it reads no clock, counts nothing and prints nothing: the units report about themselves.
+//!
+//! One that needs something beside this program (a server) is there when the user names that ([`elsewhere`]).
 
 mod greenlets;
 #[cfg(all(unix, feature = "jobs"))]
@@ -70,6 +72,18 @@ pub fn all() -> &'static [&'static dyn Model] {
         #[cfg(all(unix, feature = "jobs"))]
         &jobs::JobsSqlite,
     ]
+}
+
+/// The model for a broker that the user names.
+#[cfg(all(unix, feature = "redis"))]
+pub fn elsewhere(broker: &str) -> Option<Box<dyn Model>> {
+    Some(Box::new(jobs::JobsRedis { url: broker.to_owned() }))
+}
+
+/// A build without such brokers.
+#[cfg(not(all(unix, feature = "redis")))]
+pub fn elsewhere(_: &str) -> Option<Box<dyn Model>> {
+    None
 }
 
 /// The model that every other is compared with.

@@ -26,6 +26,9 @@ pub struct Request {
     pub model: String,
     /// What to run.
     pub units: Vec<Unit>,
+    /// The broker that the user names, for the model that needs one. (Not in the arguments of a process: it may hold a password.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<String>,
 }
 
 /// What it answers.
@@ -116,7 +119,9 @@ pub struct Row {
 
 /// The child's side: runs the model that `request` names.
 pub fn play(request: Request) -> Result<Played, String> {
-    let model = model::named(&request.model).ok_or_else(|| format!("there is no model called {}", request.model))?;
+    let elsewhere = request.broker.as_deref().and_then(model::elsewhere);
+    let model = elsewhere.as_deref().or_else(|| model::named(&request.model));
+    let model = model.ok_or_else(|| format!("there is no model called {}", request.model))?;
     let total = request.units.len() as u64;
     std::thread::spawn(move || {
         while work::finished() < total {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ropewalk_profile::Judgement;
 use ropewalk_profile::picture::lanes::{self, Lanes};
 use ropewalk_profile::picture::report::{MORE_OF_THE_SAME, times};
 use ropewalk_profile::picture::{human, terminal};
 use ropewalk_profile::predict::Range;
 use ropewalk_profile::recording::Recording;
-use ropewalk_profile::verdict::{Part, percent};
+use ropewalk_profile::verdict::{Class, Part, percent};
+use ropewalk_profile::{Judgement, functions};
 
 use crate::output::{Out, wrap};
 
@@ -30,6 +30,7 @@ pub(super) fn report(recording: &Recording, judgement: &Judgement, out: Out) -> 
     }
     text.push('\n');
     text += &causes(&finding.causes, out);
+    text += &computes_in(recording, judgement);
     text.push('\n');
     let style = terminal::Style { width: WIDTH, lanes: LANES, colour: out.colour, ascii: out.ascii };
     text += &lanes::terminal(&Lanes::of(recording, &judgement.states), style);
@@ -65,6 +66,12 @@ fn causes(parts: &[Part], out: Out) -> String {
     text
 }
 
+/// The functions in which the busiest thread was met, where they say something.
+fn computes_in(recording: &Recording, judgement: &Judgement) -> String {
+    let sentence = functions::sentence(recording, &judgement.finding);
+    if sentence.is_empty() { sentence } else { format!("\n{}\n", wrap(&sentence, WIDTH, 0)) }
+}
+
 fn seconds(s: f64) -> String {
     human(Duration::from_secs_f64(s.max(0.0)))
 }
@@ -87,8 +94,12 @@ fn predicted(judgement: &Judgement, wall_ns: u64, out: Out) -> String {
     }
     let wall = wall_ns as f64 / 1e9;
     let mut text = String::new();
+    let unit = match judgement.finding.class {
+        Class::CpuAllCores | Class::CpuOversubscribed => "processors",
+        _ => "at once",
+    };
     for r in prediction.ranges.iter().take(RANGES_MAX) {
-        let line = format!("{:>4} at once: {}", r.in_flight, range(*r, wall));
+        let line = format!("{:>4} {unit}: {}", r.in_flight, range(*r, wall));
         let best = prediction.best == Some(r.in_flight);
         text += &(if best { out.bold(&format!("{line}   <- more helps little")) } else { line } + "\n");
     }

@@ -254,6 +254,15 @@ pub(crate) fn add_to_log(kept: &mut String, text: &str) {
     }
 }
 
+/// What a worker is told from outside, where the jobs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To end, as by a signal; said again, at once.
+    End,
+    /// To break off what it runs, which has failed then.
+    Kill,
+}
+
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
@@ -380,6 +389,12 @@ pub trait Broker: Send + Sync {
         ))
     }
 
+    /// What this worker was told since the last call: by python-rq's programs, in a broker where they can. News of it is news of
+    /// [`Topic::Stop`].
+    fn commands(&self, _worker: &WorkerId) -> Vec<Command> {
+        Vec::new()
+    }
+
     /// Lets time pass: what is due, what has lost its lease, what was kept long enough.
     ///
     /// - Before: nothing. Anybody may, at any time.
@@ -460,6 +475,24 @@ pub(crate) fn check_batch(jobs: usize) -> Result<(), BrokerError> {
         ));
     }
     Ok(())
+}
+
+/// Whether each of them can be kept, before anybody looks at what they need of each other.
+pub(crate) fn check_jobs(jobs: &[NewJob]) -> Result<(), BrokerError> {
+    check_batch(jobs.len())?;
+    jobs.iter().try_for_each(NewJob::check).map_err(BrokerError::from)
+}
+
+/// The same, where nobody knows what only python-rq has a rule for.
+pub(crate) fn check_without_rq(jobs: &[NewJob]) -> Result<(), BrokerError> {
+    check_jobs(jobs)?;
+    match jobs.iter().find(|job| job.options.rq != crate::job::RqOptions::default()) {
+        Some(job) => Err(BrokerError::new(
+            ErrorKind::Refused,
+            format!("job {} has a repeat or a rate limit of python-rq's: enqueue it to a broker on Redis", job.id),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether these outcomes can be kept.

@@ -7,7 +7,7 @@
 macro_rules! __pass_on {
     (|$this:ident| $to:expr; all) => {
         $crate::__pass_on!(|$this| $to; now, leaves_unknown, enqueue, claim, heartbeat, settle, settle_and_claim, log, logs, pass_slot,
-            tick, control, job, jobs, queues, workers, ended_since, news, wait, ring);
+            commands, tick, control, job, jobs, queues, workers, ended_since, news, wait, ring);
     };
     (|$this:ident| $to:expr; $($method:ident),+) => {
         $($crate::__pass_on!(@$method $this, $to);)+
@@ -74,6 +74,12 @@ macro_rules! __pass_on {
         fn pass_slot(&self, slot: &$crate::broker::Slot) -> Result<$crate::broker::Passed, $crate::BrokerError> {
             let $this = self;
             $to.pass_slot(slot)
+        }
+    };
+    (@commands $this:ident, $to:expr) => {
+        fn commands(&self, worker: &$crate::job::WorkerId) -> Vec<$crate::broker::Command> {
+            let $this = self;
+            $to.commands(worker)
         }
     };
     (@tick $this:ident, $to:expr) => {

@@ -77,6 +77,21 @@ pub struct Options {
     /// Whatever its author wants to see beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<serde_json::Value>,
+    /// What only python-rq has a rule for; a broker in its form keeps it, and others refuse it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub rq: RqOptions,
+}
+
+/// What is kept by python-rq's rules, whoever runs the job: see [`Remote`](crate::Remote).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RqOptions {
+    /// After each end that was good it runs again, so often, each time after so many seconds: the last of them counts for the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<(u32, Vec<u64>)>,
+    /// At most so many with this key are in their queue or run; rq 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<Limit>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -177,6 +192,12 @@ impl NewJob {
             id::check_name("limit key", &limit.key)?;
             if limit.at_once == 0 {
                 return Err(Problem::new(format!("job {} could never run: its limit allows 0 at once", self.id)));
+            }
+        }
+        if let Some(limit) = &self.options.rq.rate_limit {
+            id::check_name("rate limit key", &limit.key)?;
+            if limit.at_once == 0 {
+                return Err(Problem::new(format!("job {} could never run: its rate limit allows 0 at once", self.id)));
             }
         }
         if self.needs.iter().any(|need| need.id == self.id) {

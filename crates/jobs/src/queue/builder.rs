@@ -77,8 +77,10 @@ pub struct JobBuilder<R> {
     job: NewJob,
     /// Its payload could not be written.
     broken: Option<String>,
-    /// Jobs that are enqueued with it, after it.
-    callbacks: Vec<NewJob>,
+    /// How long after its enqueue it is due.
+    delay: Option<Duration>,
+    /// Jobs that are enqueued with it, after it, and their delays.
+    callbacks: Vec<(NewJob, Option<Duration>)>,
     output: PhantomData<fn() -> R>,
 }
 
@@ -99,12 +101,12 @@ impl<R> JobBuilder<R> {
         if options.unique {
             job.unique = Some(Unique::key(arguments_key(name, &job.payload)));
         }
-        Self { job, broken, callbacks: Vec::new(), output: PhantomData }
+        Self { job, broken, delay: None, callbacks: Vec::new(), output: PhantomData }
     }
 
     /// A job of which only the data is there; what it gives is up to its worker.
     pub fn of_data(job: NewJob) -> Self {
-        Self { job, broken: None, callbacks: Vec::new(), output: PhantomData }
+        Self { job, broken: None, delay: None, callbacks: Vec::new(), output: PhantomData }
     }
 
     /// Nothing is enqueued if there is something to say against it.
@@ -138,14 +140,15 @@ impl<R> JobBuilder<R> {
         self.with(|job| job.priority = priority)
     }
 
-    /// Not before `delay` has passed from now on.
+    /// Not before `delay` has passed since its enqueue, by the clock of the broker: how wrong that of this machine is does
+    /// not matter.
     pub fn in_(self, delay: Duration) -> Self {
-        self.with(|job| job.due = Some(Time::from(SystemTime::now()) + delay))
+        Self { delay: Some(delay), ..self }
     }
 
-    /// Not before this time, by the clock of the workers.
+    /// Not before this time, by the clock of the broker.
     pub fn at(self, time: SystemTime) -> Self {
-        self.with(|job| job.due = Some(Time::from(time)))
+        Self { delay: None, ..self.with(|job| job.due = Some(Time::from(time))) }
     }
 
     /// Not before that job has ended well; if it ends otherwise, this one is cancelled.
@@ -224,23 +227,31 @@ impl<R> JobBuilder<R> {
     fn then<C>(mut self, callback: JobBuilder<C>, when: When) -> Self {
         let mut callback = callback.after_when(&self.job.id, when);
         self.broken = self.broken.take().or(callback.broken.take());
-        self.callbacks.push(callback.job);
+        self.callbacks.push((callback.job, callback.delay));
         self.callbacks.append(&mut callback.callbacks);
         self
     }
 
-    /// The job as data, its callbacks behind it.
+    /// The job as data, its callbacks behind it. A delay ([`in_`](Self::in_)) is from now on, by the clock of this machine.
     ///
     /// # Errors
     ///
     /// When the arguments cannot be written as JSON.
     pub fn into_jobs(self) -> Result<Vec<NewJob>, BrokerError> {
+        self.into_jobs_at(SystemTime::now().into())
+    }
+
+    /// The same with delays from that time on.
+    pub(super) fn into_jobs_at(self, now: Time) -> Result<Vec<NewJob>, BrokerError> {
         if let Some(broken) = self.broken {
             return Err(BrokerError::new(ErrorKind::Refused, broken));
         }
-        let mut jobs = vec![self.job];
-        jobs.extend(self.callbacks);
-        Ok(jobs)
+        let all = std::iter::once((self.job, self.delay)).chain(self.callbacks);
+        let due = |(job, delay): (NewJob, Option<Duration>)| match delay {
+            Some(delay) => NewJob { due: Some(now + delay), ..job },
+            None => job,
+        };
+        Ok(all.map(due).collect())
     }
 
     /// Enqueues it; when this returns, the job survives the end of any process.
@@ -260,7 +271,7 @@ impl<R> JobBuilder<R> {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        let enqueued = enqueue_surely(queue.broker(), &self.into_jobs()?)?;
+        let enqueued = enqueue_surely(queue.broker(), &self.into_jobs_at(queue.broker().now())?)?;
         let id = enqueued.first().map(Enqueued::id).expect("an answer for each job").clone();
         Ok(queue.handle(id))
     }
@@ -278,7 +289,7 @@ impl<R> JobBuilder<R> {
     where
         R: DeserializeOwned + Send + 'static,
     {
-        let enqueued = queue.inner.courier.enqueue(self.into_jobs()?).await;
+        let enqueued = queue.inner.courier.enqueue(self.into_jobs_at(queue.broker().now())?).await;
         let ended = |error| {
             BrokerError::uncertain(ErrorKind::Unavailable, format!("the thread of the queue has ended: {error}"))
         };
@@ -356,14 +367,15 @@ impl<R, L> Group<R, L> {
     {
         let mut jobs = Vec::new();
         let mut firsts = Vec::new();
+        let now = queue.broker().now();
         for job in self.jobs {
             firsts.push(jobs.len());
-            jobs.extend(job.into_jobs()?);
+            jobs.extend(job.into_jobs_at(now)?);
         }
         let last = self.last.map(|last| (jobs.len(), last));
         let last = match last {
             Some((at, last)) => {
-                jobs.extend(last.into_jobs()?);
+                jobs.extend(last.into_jobs_at(now)?);
                 Some(at)
             }
             None => None,

@@ -3,9 +3,10 @@
 use super::{JobBuilder, JobHandle, JobQueue};
 use crate::arguments::quoted;
 use crate::broker::BrokerError;
-use crate::job::NewJob;
+use crate::job::{Limit, NewJob, RqOptions, millis_up};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// A call of a function that only its name tells: of another program, or of Python.
 ///
@@ -29,6 +30,7 @@ pub struct Remote {
     function: String,
     args: Vec<String>,
     kwargs: Vec<(String, String)>,
+    rq: RqOptions,
     /// An argument that could not be written.
     broken: Option<String>,
 }
@@ -36,7 +38,7 @@ pub struct Remote {
 impl Remote {
     /// A call of the function of this name: the dotted path of a function in Python, the stable name of a task here.
     pub fn new(function: impl Into<String>) -> Self {
-        Self { function: function.into(), args: Vec::new(), kwargs: Vec::new(), broken: None }
+        Self { function: function.into(), args: Vec::new(), kwargs: Vec::new(), rq: RqOptions::default(), broken: None }
     }
 
     /// With one more argument by position.
@@ -57,6 +59,28 @@ impl Remote {
         self
     }
 
+    /// Runs again after each end that was good, `times` more, each time after one of these waits (whole seconds, rounded up): the last
+    /// counts for the rest, and without one it is at once. That is python-rq's `Repeat`. It is one job: its handle waits for the last run.
+    ///
+    /// By rq's rules, on a broker in its form; others refuse it. For something that goes on for ever there is `Schedule`.
+    pub fn repeat(mut self, times: u32, waits: impl IntoIterator<Item = Duration>) -> Self {
+        let mut waits: Vec<u64> = waits.into_iter().map(|wait| millis_up(wait).div_ceil(1_000)).collect();
+        if waits.is_empty() {
+            waits.push(0);
+        }
+        self.rq.repeat = (times > 0).then_some((times, waits));
+        self
+    }
+
+    /// At most so many with this key are in their queue or run at once: python-rq's `RateLimit`, which its own workers keep as well, from
+    /// version 3 on. (Older ones cannot read a job that such a limit holds back.)
+    ///
+    /// By rq's rules, on a broker in its form; others refuse it. [`JobBuilder::limit`] is kept by our workers alone.
+    pub fn rate_limit(mut self, key: impl Into<String>, at_once: u32) -> Self {
+        self.rq.rate_limit = Some(Limit { key: key.into(), at_once });
+        self
+    }
+
     fn written(&mut self, value: &impl Serialize) -> Option<String> {
         serde_json::to_string(value).map_err(|error| self.broken = Some(error.to_string())).ok()
     }
@@ -72,7 +96,9 @@ impl Remote {
         };
         let broken =
             self.broken.map(|why| format!("an argument of {} cannot be written as JSON: {why}", self.function));
-        JobBuilder::of_data(NewJob::new(self.function, payload)).broken(broken)
+        let mut job = NewJob::new(self.function, payload);
+        job.options.rq = self.rq;
+        JobBuilder::of_data(job).broken(broken)
     }
 
     /// Enqueues it, to the default queue; its result is read as an `R`.
@@ -101,6 +127,18 @@ mod tests {
         assert_eq!(payload(Remote::new("f")), "[]");
         assert_eq!(payload(Remote::new("f").arg(1).arg("a")), r#"[1,"a"]"#);
         assert_eq!(payload(Remote::new("f").kwarg("k", 1).kwarg("k", 2)), r#"{"args":[],"kwargs":{"k":2}}"#);
+    }
+
+    #[test]
+    fn what_only_rq_has_a_rule_for_is_refused_where_nobody_keeps_it() {
+        let queue = JobQueue::new(MemoryBroker::new());
+        let again = Remote::new("app.f").repeat(2, [Duration::from_millis(1_001)]);
+        assert_eq!(again.clone().job::<()>().into_jobs().unwrap()[0].options.rq.repeat, Some((2, vec![2])));
+        for remote in [again, Remote::new("app.f").rate_limit("k", 1)] {
+            let refused = remote.enqueue::<()>(&queue).unwrap_err();
+            assert!(refused.to_string().ends_with("enqueue it to a broker on Redis"), "{refused}");
+        }
+        assert!(Remote::new("app.f").repeat(0, []).enqueue::<()>(&queue).is_ok());
     }
 
     #[test]

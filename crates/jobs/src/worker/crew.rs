@@ -26,7 +26,7 @@ use super::verdict::{self, Asked, Run};
 use super::{Config, Notice, keeper};
 #[cfg(all(target_os = "linux", feature = "process"))]
 use crate::apart::{Ear, Word};
-use crate::broker::{Broker, Held, Topic};
+use crate::broker::{Broker, Command, Held, Topic};
 use crate::crash::crash_point;
 use crate::job::{End, ExecId, Failure, FailureKind, Lease, Outcome};
 use ropewalk::sync::queue::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -610,6 +610,13 @@ fn beat(shared: &Shared) {
                 for (exec, held) in news {
                     let why = if held == Held::Stop { Asked::Stop } else { Asked::Lost };
                     shared.slots.ask(exec, why);
+                }
+                for command in shared.broker.commands(&config.worker) {
+                    shared.notice(&Notice::Told(command));
+                    match command {
+                        Command::End => shared.stop(),
+                        Command::Kill => shared.slots.ask_all(Asked::Kill),
+                    }
                 }
             }
             Err(error) => {

@@ -29,7 +29,7 @@ pub(crate) mod verdict;
 pub use dispatcher::Counts;
 pub use model::Model;
 
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, Command};
 use crate::job::{DEFAULT_QUEUE, Failure, JobId, WorkerId};
 use crate::registry::{Handler, Registry};
 use crew::{Crew, Shared};
@@ -68,6 +68,8 @@ pub enum Notice {
     Doubled(String, JobId),
     /// The processes of this worker died again and again without a job done; it goes on with new ones, or tries to: why.
     Processes(String),
+    /// Somebody told it what to do, through the broker.
+    Told(Command),
     /// The broker refused a step; it is tried again.
     Trouble(BrokerError),
 }
@@ -90,6 +92,8 @@ impl fmt::Display for Notice {
                 write!(f, "a slot of the schedule {schedule} enqueued nothing: job {id} is the same work")
             }
             Self::Processes(why) => write!(f, "the processes that run jobs died again and again: {why}"),
+            Self::Told(Command::End) => f.write_str("told to end, by a command"),
+            Self::Told(Command::Kill) => f.write_str("told to break off what it runs, by a command"),
             Self::Recovered(jobs) => write!(f, "{jobs} job(s) of workers that ended or hung were taken back"),
             Self::Trouble(error) => write!(f, "the broker refused a step, which is tried again: {error}"),
         }
@@ -394,6 +398,11 @@ impl RunningWorker {
     /// Takes no more jobs. Said a second time, those that run are asked to end at once.
     pub fn stop(&self) {
         self.shared.stop();
+    }
+
+    /// Whether it has ended, by [`stop`](Self::stop) or because it was told to through its broker.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Where it tells how it does, if it does so: the port that was found where [`serve_metrics`](Worker::serve_metrics) was given 0.

@@ -10,6 +10,8 @@ pub(crate) enum Asked {
     Stop,
     /// The worker ends.
     Shutdown,
+    /// Somebody breaks off what the worker runs.
+    Kill,
     /// The lease was lost: the outcome does not count.
     Lost,
 }
@@ -42,6 +44,11 @@ pub(crate) fn of(lease: &Lease, run: Run, asked: Option<Asked>, dice: f64) -> Op
         (_, Some(Asked::Stop)) => End::Stopped,
         // An error is how a run gives up that was asked to, and no fault of its own.
         (Run::Cancelled | Run::Returned(Err(_)), Some(Asked::Shutdown)) => End::Release,
+        (_, Some(Asked::Kill)) => after_failure(
+            lease,
+            Failure::new(FailureKind::Crash, "its worker was told to break off what it runs"),
+            dice,
+        ),
         (Run::Returned(Err(failure)) | Run::Unwound(failure), _) => after_failure(lease, failure, dice),
         (Run::Cancelled, _) => {
             after_failure(lease, Failure::new(FailureKind::Error, "the run was cancelled from inside"), dice)

@@ -1,4 +1,4 @@
-//! What a broker may leave out, and those that keep it do alike: what jobs say of themselves, and schedules.
+//! What jobs say of themselves, schedules, and two steps in one go.
 
 use crate::subject::{LEASE, START, Subject, id, job};
 use ropewalk_jobs::broker::{Claim, Control, LOG_BYTES_MAX, Passed, Said, Slot};

@@ -4,7 +4,7 @@
 //! its lease never counts, nothing runs early.
 
 use crate::subject::{LEASE, START, Subject, broken, memory, sqlite};
-use ropewalk_jobs::broker::{Beat, Claim, Control, Enqueued, Filter, Held, Running, Ticked};
+use ropewalk_jobs::broker::{self, Beat, Claim, Control, Enqueued, Filter, Held, Passed, Running, Slot, Ticked};
 use ropewalk_jobs::job::{End, ExecId, Limit, Outcome, WorkerId};
 use ropewalk_jobs::state::{Settled, TABLE};
 use ropewalk_jobs::{Job, JobId, Need, NewJob, State, Unique, When};
@@ -22,6 +22,9 @@ enum Step {
     Pass(Duration),
     Jump(i64),
     Tick,
+    /// What executions say of themselves.
+    Say(Vec<(usize, String)>),
+    Slot(Slot),
 }
 
 /// What a step said, in the same words.
@@ -33,6 +36,9 @@ enum Said {
     Beat(Vec<Held>),
     Controlled(Result<usize, String>),
     Ticked(Ticked),
+    /// The logs of the jobs of those who spoke.
+    Logs(Vec<Option<String>>),
+    Passed(Result<Passed, String>),
     Nothing,
 }
 
@@ -90,6 +96,17 @@ impl Side {
                 Said::Nothing
             }
             Step::Tick => Said::Ticked(broker.tick().unwrap()),
+            Step::Say(words) => {
+                let said = words.iter().map(|(n, text)| {
+                    let (id, exec) = self.given[*n].clone();
+                    broker::Said { id, exec, text: text.clone() }
+                });
+                broker.log(&said.collect::<Vec<_>>()).unwrap();
+                // Whatever waits for its answer comes behind it.
+                broker.tick().unwrap();
+                Said::Logs(words.iter().map(|(n, _)| broker.logs(&self.given[*n].0).unwrap()).collect())
+            }
+            Step::Slot(slot) => Said::Passed(broker.pass_slot(slot).map_err(|error| error.to_string())),
         }
     }
 
@@ -178,7 +195,7 @@ impl Dice {
             let both = vec!["default".to_owned(), "other".to_owned()];
             if order { both } else { both.into_iter().rev().collect() }
         };
-        match self.rng.u8(..24) {
+        match self.rng.u8(..26) {
             0..=4 => Step::Enqueue((0..self.rng.usize(1..6)).map(|_| self.new_job()).collect()),
             5..=9 => Step::Claim(queues(self.rng.bool()), self.rng.usize(..6)),
             10..=14 => {
@@ -189,6 +206,21 @@ impl Dice {
             17 => Step::Pass(Duration::from_millis(self.rng.u64(..40_000))),
             18 => Step::Jump(self.rng.i64(-20_000..20_000)),
             19 | 20 => Step::Tick,
+            24 => {
+                let words = self.some_given(given).into_iter();
+                let said = words.map(|n| (n, format!("{}\n", "ä".repeat(self.rng.usize(..20_000))))).collect();
+                Step::Say(said)
+            }
+            25 => {
+                // Of so few that some know the last one.
+                let (after, slot) = (self.rng.u64(..4), self.rng.u64(1..4));
+                Step::Slot(Slot {
+                    schedule: "s".into(),
+                    after: (after > 0).then(|| START + Duration::from_secs(after)),
+                    at: START + Duration::from_secs(slot),
+                    jobs: (0..self.rng.usize(..3)).map(|_| self.new_job()).collect(),
+                })
+            }
             _ => {
                 let id = self.any_id();
                 let queue = Some("other".to_owned()).filter(|_| self.rng.bool());

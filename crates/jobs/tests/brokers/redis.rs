@@ -41,9 +41,11 @@ impl Server {
         // The shell waits for the end of its input, and then ends what it started.
         command
             .arg("-c")
-            .arg(r#"redis-server "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server; rm -rf "$FORGET""#)
+            .arg(r#"$SERVER "$@" >redis.log 2>&1 & server=$!; cat >/dev/null; kill -9 $server; rm -rf "$FORGET""#)
             .arg("sh");
         command.env("FORGET", if forget { directory } else { Path::new("") });
+        // Another one that speaks like it, as valkey-server; with words before its name, if it has to be started somewhere.
+        command.env("SERVER", std::env::var("ROPEWALK_REDIS_SERVER").as_deref().unwrap_or("redis-server"));
         command.args(["--port", "0", "--unixsocket"]).arg(&socket).args(["--save", "", "--dir", "."]).args(more);
         let guard = command.current_dir(directory).stdin(Stdio::piped()).spawn().expect("a shell");
         let until = Instant::now() + Duration::from_secs(20);

@@ -5,11 +5,11 @@
 
 use crate::peer::Peer;
 use crate::redis_server::Server;
-use ropewalk_jobs::broker::{Broker, Control};
+use ropewalk_jobs::broker::{Broker, Control, Passed, Slot};
 use ropewalk_jobs::rq::data::Serializer;
 use ropewalk_jobs::{
     BrokerError, Enqueued, Group, JobBuilder, JobHandle, JobId, JobQueue, RedisBroker, Registry, Remote, Retry,
-    RunningWorker, State, Unique, Worker,
+    RunningWorker, State, Time, Unique, Worker,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -36,49 +36,54 @@ pub(crate) type Run = fn(&House) -> Result<(), String>;
 pub(crate) struct Cell {
     pub(crate) name: &'static str,
     pub(crate) to_rust: Run,
-    pub(crate) to_python: Run,
+    /// None if it is nothing that a Rust program enqueues.
+    pub(crate) to_python: Option<Run>,
 }
 
 pub(crate) const CELLS: &[Cell] = &[
-    Cell { name: "success", to_rust: to_rust::success, to_python: to_python::success },
-    Cell { name: "failure, with its traceback", to_rust: to_rust::failure, to_python: to_python::failure },
-    Cell { name: "retry after an interval", to_rust: to_rust::retry, to_python: to_python::retry },
-    Cell { name: "schedule", to_rust: to_rust::schedule, to_python: to_python::schedule },
-    Cell { name: "dependency", to_rust: to_rust::dependency, to_python: to_python::dependency },
-    Cell { name: "stop", to_rust: to_rust::stop, to_python: to_python::stop },
-    Cell { name: "cancel", to_rust: to_rust::cancel, to_python: to_python::cancel },
-    Cell { name: "requeue", to_rust: to_rust::requeue, to_python: to_python::requeue },
-    Cell { name: "repeat", to_rust: to_rust::repeat, to_python: nothing },
-    Cell { name: "group", to_rust: to_rust::group, to_python: to_python::group },
-    Cell { name: "unique", to_rust: to_rust::unique, to_python: to_python::unique },
-    Cell { name: "rate limit", to_rust: to_rust::rate_limit, to_python: nothing },
-    Cell { name: "callback", to_rust: nothing, to_python: to_python::callback },
+    Cell { name: "success", to_rust: to_rust::success, to_python: Some(to_python::success) },
+    Cell { name: "failure, with its traceback", to_rust: to_rust::failure, to_python: Some(to_python::failure) },
+    Cell { name: "retry after an interval", to_rust: to_rust::retry, to_python: Some(to_python::retry) },
+    Cell { name: "schedule", to_rust: to_rust::schedule, to_python: Some(to_python::schedule) },
+    Cell { name: "dependency", to_rust: to_rust::dependency, to_python: Some(to_python::dependency) },
+    Cell { name: "stop", to_rust: to_rust::stop, to_python: Some(to_python::stop) },
+    Cell { name: "cancel", to_rust: to_rust::cancel, to_python: Some(to_python::cancel) },
+    Cell { name: "requeue", to_rust: to_rust::requeue, to_python: Some(to_python::requeue) },
+    Cell { name: "repeat", to_rust: to_rust::repeat, to_python: Some(to_python::repeat) },
+    Cell { name: "group", to_rust: to_rust::group, to_python: Some(to_python::group) },
+    Cell { name: "unique", to_rust: to_rust::unique, to_python: Some(to_python::unique) },
+    Cell { name: "rate limit", to_rust: to_rust::rate_limit, to_python: Some(to_python::rate_limit) },
+    Cell { name: "cron", to_rust: to_rust::cron, to_python: Some(to_python::cron) },
+    Cell { name: "callback", to_rust: to_rust::callback, to_python: Some(to_python::callback) },
+    Cell { name: "callback of a failure and of a stop", to_rust: to_rust::callback_otherwise, to_python: None },
+    Cell { name: "webhook", to_rust: to_rust::webhook, to_python: None },
+    Cell { name: "command to break off", to_rust: to_rust::kill, to_python: None },
+    Cell { name: "command to end the worker", to_rust: to_rust::shutdown, to_python: None },
 ];
 
 impl Cell {
+    pub(crate) fn run(&self, direction: Direction) -> Option<Run> {
+        match direction {
+            Direction::ToRust => Some(self.to_rust),
+            Direction::ToPython => self.to_python,
+        }
+    }
+
     /// Why there is nothing to run.
-    pub(crate) fn reason(&self, direction: Direction, version: &str) -> Option<&'static str> {
+    pub(crate) fn reason(&self, direction: Direction, version: &str, serializer: &str) -> Option<&'static str> {
         match (self.name, direction) {
-            ("repeat", Direction::ToPython) => Some("ropewalk has no repeated jobs: nothing to enqueue"),
-            ("rate limit", Direction::ToPython) => {
-                Some("a limit of ropewalk is kept by its own workers; rq's workers do not know it")
-            }
-            ("rate limit", Direction::ToRust) if version.starts_with("2.") => Some("rq has rate limits since 3.0"),
-            ("callback", Direction::ToRust) => Some(
-                "the callbacks that Python names are functions that only Python has: our worker does not call them. Enqueue a job that depends on the first",
+            ("rate limit", _) if version.starts_with("2.") => Some("rq has rate limits since 3.0"),
+            ("cron", Direction::ToRust) if serializer == "json" => Some(
+                "rq's cron writes pickles, whatever its queue is written in: our worker runs them, and a queue of JSON is no place for them",
             ),
             _ => None,
         }
     }
 }
 
-fn nothing(_: &House) -> Result<(), String> {
-    Err("there is no such cell".to_owned())
-}
-
 const PATIENCE: Duration = Duration::from_secs(15);
-const RUST: &str = "rust";
-const PYTHON: &str = "python";
+pub(crate) const RUST: &str = "rust";
+pub(crate) const PYTHON: &str = "python";
 
 // The tasks, under the names of the functions in `app/tasks.py`.
 
@@ -145,7 +150,7 @@ pub(crate) struct House {
     pub(crate) peer: Peer,
     pub(crate) broker: RedisBroker,
     pub(crate) queue: JobQueue,
-    worker: Option<RunningWorker>,
+    pub(crate) worker: Option<RunningWorker>,
     at_once: AtOnce,
     directory: PathBuf,
     server: Server,
@@ -159,24 +164,28 @@ impl House {
         let peer = Peer::start(python, &server.socket, serializer);
         let form = if serializer == "json" { Serializer::Json } else { Serializer::Pickle };
         let broker = RedisBroker::at(server.url("")).serializer(form).open().unwrap();
+        let queue = JobQueue::new(broker.clone());
+        let mut house = Self { peer, broker, queue, worker: None, at_once: AtOnce::default(), directory, server };
+        house.worker = Some(house.worker_of([RUST]));
+        house
+    }
+
+    fn worker_of<const N: usize>(&self, queues: [&str; N]) -> RunningWorker {
         let registry = Registry::new()
             .with::<add>()
             .with_as::<fail>("app.tasks.fail")
             .with::<flaky>()
             .with::<slow>()
             .with::<note>();
-        let at_once = AtOnce::default();
-        let worker = Worker::new(broker.clone())
-            .queues([RUST])
+        Worker::new(self.broker.clone())
+            .queues(queues)
             .concurrency(4)
             .registry(registry)
             .state(Calls { made: AtomicU32::new(0) })
-            .state(at_once.clone())
+            .state(self.at_once.clone())
             .on_notice(|_| ())
             .start()
-            .unwrap();
-        let queue = JobQueue::new(broker.clone());
-        Self { peer, broker, queue, worker: Some(worker), at_once, directory, server }
+            .unwrap()
     }
 
     /// Python enqueues for us.
@@ -221,29 +230,6 @@ impl House {
 
     fn state(&self, id: &JobId) -> Result<State, String> {
         Ok(self.broker.job(id).map_err(|error| error.to_string())?.ok_or("it is gone")?.state)
-    }
-
-    /// Both sides count the same.
-    pub(crate) fn agree(&self) {
-        let info = self.peer.ask("info", json!([]), json!({})).unwrap();
-        let queues = self.broker.queues().unwrap();
-        for queue in [RUST, PYTHON] {
-            let theirs = self.peer.ask("counts", json!([queue]), json!({})).unwrap();
-            let ours = queues.iter().find(|counts| counts.queue == queue).expect("it has jobs");
-            let failed = ours.of(State::Failed) + ours.of(State::Stopped);
-            for (name, count) in [
-                ("queued", ours.of(State::Ready)),
-                ("started", ours.of(State::Leased)),
-                ("finished", ours.of(State::Done)),
-                ("failed", failed),
-                ("deferred", ours.of(State::Waiting)),
-                ("scheduled", ours.of(State::Scheduled)),
-                ("canceled", ours.of(State::Canceled)),
-            ] {
-                assert_eq!(theirs[name], count, "{queue}: {name}, Python's {theirs} and our {ours:?}");
-            }
-            assert!(info.as_str().unwrap().contains(queue), "rq info knows {queue}: {info}");
-        }
     }
 }
 
@@ -373,6 +359,124 @@ mod to_rust {
             let job = house.seen(&id, "finished")?;
             is(job["results"] == 3, "it ran three times", &job)
         })
+    }
+
+    /// rq's own cron: what it enqueues is a job as any other.
+    pub(super) fn cron(house: &House) -> Result<(), String> {
+        let id = house.peer.id("cron", json!([RUST]), json!({}))?;
+        let job = house.seen(&id, "finished")?;
+        is(job["value"] == 42, "its value", &job)
+    }
+
+    /// The small jobs are Python's, on the queue of the job they belong to: only Python's worker takes them from there.
+    fn notes(house: &House, wanted: &[String]) -> Result<(), String> {
+        let mut notes: Vec<Value> = Vec::new();
+        eventually(|| {
+            house.peer.ask("work", json!([RUST]), json!({}))?;
+            notes.extend(house.peer.ask("notes", json!([]), json!({}))?.as_array().cloned().unwrap_or_default());
+            is(wanted.iter().all(|note| notes.contains(&json!(note))), "all were called", (&notes, wanted))
+        })?;
+        is(notes.len() == wanted.len(), "each once", &notes)
+    }
+
+    /// A worker of rq's in burst mode takes all that is there, so what is for ours has to be gone first.
+    pub(super) fn callback(house: &House) -> Result<(), String> {
+        let of = |word: &str| json!({"callbacks": {"on_success": format!("app.tasks.{word}"), "on_failure": "app.tasks.on_failure"}});
+        let well = house.theirs("add", json!([40, 2]), of("on_success"))?;
+        // One whose result is not kept is kept for its callback.
+        let mut options = of("on_success");
+        options["result_ttl"] = json!(0);
+        let unkept = house.theirs("add", json!([40, 2]), options)?;
+        for id in [&well, &unkept] {
+            house.seen(id, "finished")?;
+        }
+        notes(house, &[well, unkept].map(|id| format!("success of {id}: 42")))
+    }
+
+    pub(super) fn callback_otherwise(house: &House) -> Result<(), String> {
+        let options =
+            json!({"callbacks": {"on_failure": "app.tasks.on_failure", "on_stopped": "app.tasks.on_stopped"}});
+        let badly = house.theirs("fail", json!(["no rope"]), options.clone())?;
+        house.seen(&badly, "failed")?;
+        // rq calls it after each try.
+        let mut again = options.clone();
+        again["retry"] = json!({"max": 1, "interval": [0]});
+        let twice = house.theirs("fail", json!(["again"]), again)?;
+        house.seen(&twice, "failed")?;
+        let stopped = house.theirs("slow", json!([60]), options)?;
+        house.seen(&stopped, "started")?;
+        house.peer.ask("stop", json!([stopped]), json!({}))?;
+        house.seen(&stopped, "stopped")?;
+        let of_a_failure = |id: &str, why: &str| format!("failure of {id}: ValueError: {why}");
+        let wanted = [
+            of_a_failure(&badly, "no rope"),
+            of_a_failure(&twice, "again"),
+            of_a_failure(&twice, "again"),
+            format!("stop of {stopped}"),
+        ];
+        notes(house, &wanted)
+    }
+
+    pub(super) fn webhook(house: &House) -> Result<(), String> {
+        let address = house.peer.id("listen", json!([]), json!({}))?;
+        let hook = |status: &str, method: &str| json!({"url": address, "job_status": status, "method": method});
+        let hooks = json!({"webhooks": [hook("finished", "POST"), hook("failed", "POST")]});
+        let well = house.theirs("add", json!([1, 1]), hooks.clone())?;
+        let badly = house.theirs("fail", json!(["no rope"]), hooks)?;
+        house.seen(&well, "finished")?;
+        house.seen(&badly, "failed")?;
+        let mut requests: Vec<Value> = Vec::new();
+        eventually(|| {
+            house.peer.ask("work", json!([RUST]), json!({}))?;
+            requests.extend(house.peer.ask("requests", json!([]), json!({}))?.as_array().cloned().unwrap_or_default());
+            is(requests.len() >= 2, "both were sent", &requests)
+        })?;
+        let found = |id: &str, status: &str| {
+            requests.iter().find(|request| request["job_id"] == id && request["status"] == status)
+        };
+        let said = found(&badly, "failed").and_then(|request| request["exc_info"].as_str()).unwrap_or_default();
+        is(
+            requests.len() == 2 && found(&well, "finished").is_some() && said.ends_with("ValueError: no rope\n"),
+            "one each",
+            &requests,
+        )
+    }
+
+    /// rq's `kill-horse`: what the worker runs has failed, and is tried again if it may be.
+    pub(super) fn kill(house: &House) -> Result<(), String> {
+        let id = house.theirs("slow", json!([60]), json!({}))?;
+        let job = house.seen(&id, "started")?;
+        let worker = job["worker"].as_str().ok_or("it has a worker")?.to_owned();
+        house.peer.ask("command", json!([worker, "kill-horse"]), json!({}))?;
+        let job = house.seen(&id, "failed")?;
+        let why = job["traceback"].as_str().unwrap_or_default();
+        is(why.contains("was told to break off what it runs"), "it says why", &job)?;
+        // The worker goes on.
+        let next = house.theirs("add", json!([1, 1]), json!({}))?;
+        let job = house.seen(&next, "finished")?;
+        is(job["worker"] == worker.as_str(), "by the same worker", &job)
+    }
+
+    /// rq's `shutdown`, to a worker that runs a job: it takes no other, and ends when that one has.
+    pub(super) fn shutdown(house: &House) -> Result<(), String> {
+        let worker = house.worker_of(["last"]);
+        let place = |function: &str, args: Value| {
+            house.peer.id("enqueue", json!(["last", format!("app.tasks.{function}"), args]), json!({}))
+        };
+        let runs = place("slow", json!([1.5]))?;
+        let name = house.seen(&runs, "started")?["worker"].as_str().ok_or("it has a worker")?.to_owned();
+        house.peer.ask("command", json!([name, "shutdown"]), json!({}))?;
+        let gone = eventually(|| is(worker.is_finished(), "it ends", &name));
+        // Nobody takes this one any more.
+        let late = place("add", json!([1, 1]))?;
+        let job = house.seen(&runs, "finished")?;
+        is(job["value"] == "to its end", "what ran had its time", &job)?;
+        gone?;
+        let workers = house.broker.workers().map_err(said)?;
+        is(workers.iter().all(|worker| worker.id.as_str() != name), "it has left", &workers)?;
+        is(house.peer.fetch(&late)?["status"] == "queued", "it took no other", &late)?;
+        drop(worker);
+        house.broker.control(&Control::Empty("last".to_owned())).map(drop).map_err(said)
     }
 
     pub(super) fn group(house: &House) -> Result<(), String> {
@@ -510,6 +614,66 @@ mod to_python {
         house.work()?;
         let value = joined(handle).map_err(|error| error.to_string())?;
         is(value == "requeued", "then it did not", value)
+    }
+
+    pub(super) fn repeat(house: &House) -> Result<(), String> {
+        let twice = Remote::new("app.tasks.add").arg(20).arg(1).repeat(2, []).job::<i64>();
+        let handle = house.ours(twice)?;
+        house.work()?;
+        let id = handle.id().to_string();
+        let value = joined(handle).map_err(|error| error.to_string())?;
+        let job = house.peer.fetch(&id)?;
+        is(value == 21 && job["results"] == 3 && job["status"] == "finished", "it ran three times", &job)?;
+        // And by a worker of ours, which keeps the same books.
+        let once = Remote::new("app.tasks.add").arg(1).arg(1).repeat(1, []).job::<i64>().queue(RUST);
+        let handle = once.enqueue(&house.queue).map_err(said)?;
+        let job = eventually(|| {
+            let job = house.seen(handle.id().as_str(), "finished")?;
+            is(job["results"] == 2, "it ran twice", &job).map(|()| job)
+        })?;
+        is(job["value"] == 2, "its value", &job)
+    }
+
+    /// A slot of a schedule of ours; rq lists what came of it with its own.
+    pub(super) fn cron(house: &House) -> Result<(), String> {
+        let mut ids = Vec::new();
+        for minute in 1..=2 {
+            let job = remote::<i64>("add")(vec![json!(minute)]).queue(PYTHON).into_jobs().map_err(said)?;
+            ids.push(job[0].id.to_string());
+            let at = |minute: u64| Time::of_millis(1_795_901_040_000 + 60_000 * minute);
+            let after = (minute > 1).then(|| at(minute - 1));
+            let slot = Slot { schedule: "nightly".into(), after, at: at(minute), jobs: job };
+            let passed = house.broker.pass_slot(&slot).map_err(said)?;
+            is(matches!(passed, Passed::Here(_)), "it is passed", passed)?;
+        }
+        house.work()?;
+        for (minute, id) in (1..).zip(&ids) {
+            let job = house.peer.fetch(id)?;
+            is(job["status"] == "finished" && job["value"] == minute, "it ran", &job)?;
+        }
+        ids.reverse();
+        let listed = house.peer.ask("cron_history", json!(["nightly"]), json!({}))?;
+        is(listed == json!({"names": ["nightly"], "jobs": ids}), "the newest first", &listed)
+    }
+
+    pub(super) fn rate_limit(house: &House) -> Result<(), String> {
+        let job = || Remote::new("app.tasks.crowd").arg(0.1).rate_limit("python", 1).job::<i64>();
+        // A process each, which could run them at the same time.
+        for _ in 0..2 {
+            house.peer.ask("start_worker", json!([PYTHON]), json!({}))?;
+        }
+        let done = (0..5).map(|_| house.ours(job())).collect::<Result<Vec<_>, _>>().and_then(|handles| {
+            let held = handles.iter().filter(|handle| {
+                house.peer.fetch(handle.id().as_str()).is_ok_and(|job| job["status"] == "rate_limited")
+            });
+            is(held.count() > 0, "some are held back", handles.len())?;
+            handles.into_iter().map(|handle| joined(handle).map_err(|error| error.to_string())).collect()
+        });
+        for _ in 0..2 {
+            house.peer.ask("stop_worker", json!([]), json!({}))?;
+        }
+        let most: Vec<i64> = done?;
+        is(most == [1; 5], "never two at once", most)
     }
 
     pub(super) fn group(house: &House) -> Result<(), String> {

@@ -5,17 +5,24 @@ use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 
 /// The last of each line that is held.
 pub(crate) const VERSIONS: [&str; 2] = ["2.12.0", "3.0.0"];
 
+/// What shows a deployment to people.
+const DASHBOARD: &str = "rq-dashboard==0.9.0";
+
 /// The interpreter of an environment with this version of rq: made once, in the build directory.
 pub(crate) fn venv(version: &str) -> PathBuf {
+    // Tests run side by side, and one makes it.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the build directory");
     let home = target.join("rq").join(format!("rq-{version}"));
     let python = home.join("bin/python");
     let is_there = || {
-        let check = format!("import rq; assert rq.VERSION == '{version}', rq.VERSION");
+        let check = format!("import rq, rq_dashboard.cli; assert rq.VERSION == '{version}', rq.VERSION");
         Command::new(&python).args(["-c", &check]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !is_there() {
@@ -29,7 +36,9 @@ pub(crate) fn venv(version: &str) -> PathBuf {
         };
         let home = home.to_str().expect("a path of text");
         run(Path::new("python3"), &["-m", "venv", "--clear", home]);
-        run(&python, &["-m", "pip", "-q", "install", "--disable-pip-version-check", &format!("rq=={version}")]);
+        let rq = format!("rq=={version}");
+        // The dashboard does not say that it needs `six`.
+        run(&python, &["-m", "pip", "-q", "install", "--disable-pip-version-check", &rq, DASHBOARD, "six"]);
         assert!(is_there(), "rq {version} was installed and cannot be imported from {home}");
     }
     python

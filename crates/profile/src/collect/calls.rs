@@ -1,6 +1,6 @@
 //! From the number and the arguments of a system call to what is waited for.
 //!
-//! The numbers are those of the architecture this was compiled for. Whatever is not listed stays [`Call::Other`].
+//! [`numbers`] says what a call is. Whatever is not known there stays [`Call::Other`].
 
 use std::collections::{HashMap, HashSet};
 use std::io::IoSliceMut;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
+use super::numbers::{self, Asks, asks};
 use super::proc::{self, Link, Socket};
 use crate::recording::{Call, Verb, Watched};
 
@@ -45,43 +46,34 @@ impl Resolver {
         blocked_on_disk: impl Fn() -> bool,
         is_thread: impl Fn(u32) -> bool,
     ) -> Call {
-        let n = number;
-        match () {
-            () if n == libc::SYS_futex => futex(a, is_thread),
-            () if is(n, &[libc::SYS_nanosleep, libc::SYS_clock_nanosleep, libc::SYS_rt_sigtimedwait]) => Call::Sleep,
-            () if is(n, &[libc::SYS_wait4, libc::SYS_waitid, libc::SYS_clone]) || is_vfork(n) => Call::Child,
-            () if is(n, &[libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2]) || is_epoll_wait(n) => {
+        let name = numbers::name(std::env::consts::ARCH, number);
+        match name.map_or(Asks::Else, asks) {
+            Asks::Futex => futex(a, is_thread).unwrap_or_else(|| other(number, name)),
+            Asks::Sleep => Call::Sleep,
+            Asks::Child => Call::Child,
+            Asks::Epoll { pointer } => {
                 let mut on = Watched::default();
                 for (fd, inode) in proc::epoll_set(pid, a[0]) {
                     on.add(self.socket(pid, fd, inode));
                 }
-                // A time limit in milliseconds; -1 is none. (epoll_pwait2 has a pointer.)
-                let timed = if n == libc::SYS_epoll_pwait2 { a[3] != 0 } else { a[3] as u32 as i32 >= 0 };
+                // A time limit in milliseconds, of which -1 is none; or a pointer to one.
+                let timed = if pointer { a[3] != 0 } else { a[3] as u32 as i32 >= 0 };
                 poll(on, timed)
             }
-            () if n == libc::SYS_ppoll => self.polled(pid, a[0], a[1], a[2] != 0),
-            () if is_poll(n) => self.polled(pid, a[0], a[1], a[2] as u32 as i32 >= 0),
-            () if n == libc::SYS_pselect6 || is_select(n) => self.selected(pid, a),
-            () if is(n, &[libc::SYS_accept, libc::SYS_accept4]) => Call::Accept,
-            () if n == libc::SYS_connect => self.descriptor(pid, a[0], Verb::Connect),
-            () if is(n, &[libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync_file_range]) => {
-                self.descriptor(pid, a[0], Verb::Sync)
+            Asks::Poll { pointer } => {
+                self.polled(pid, a[0], a[1], if pointer { a[2] != 0 } else { a[2] as u32 as i32 >= 0 })
             }
-            () if is(n, &[libc::SYS_sync, libc::SYS_syncfs, libc::SYS_msync]) => {
-                Call::File { path: String::new(), verb: Verb::Sync }
-            }
-            () if is(n, READS) => self.descriptor(pid, a[0], Verb::Read),
-            () if is(n, WRITES) => self.descriptor(pid, a[0], Verb::Write),
-            () if is(n, NAMES) || is_old_name(n) => Call::File { path: String::new(), verb: Verb::Name },
-            () if is(n, &[libc::SYS_flock, libc::SYS_fcntl]) => match proc::link(pid, a[0]) {
+            Asks::Select => self.selected(pid, a),
+            Asks::Accept => Call::Accept,
+            Asks::Descriptor(verb) => self.descriptor(pid, a[0], verb),
+            Asks::Files(verb) => Call::File { path: String::new(), verb },
+            Asks::FileLock => match proc::link(pid, a[0]) {
                 Some(Link::Path(of)) => Call::SystemLock { of },
-                _ => Call::Other { number },
+                _ => other(number, name),
             },
-            () if is(n, &[libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_msgrcv, libc::SYS_msgsnd]) => {
-                Call::SystemLock { of: "System V".to_owned() }
-            }
-            () if blocked_on_disk() => Call::File { path: String::new(), verb: Verb::Read },
-            () => Call::Other { number },
+            Asks::SystemV => Call::SystemLock { of: "System V".to_owned() },
+            Asks::Else if blocked_on_disk() => Call::File { path: String::new(), verb: Verb::Read },
+            Asks::Else => other(number, name),
         }
     }
 
@@ -175,17 +167,22 @@ fn poll(on: Watched, timed: bool) -> Call {
     if timed && on == Watched::default() { Call::Sleep } else { Call::Poll { on, timed } }
 }
 
-fn futex(a: &[u64; 6], is_thread: impl Fn(u32) -> bool) -> Call {
+/// `None` for an operation that does not wait.
+fn futex(a: &[u64; 6], is_thread: impl Fn(u32) -> bool) -> Option<Call> {
     let [address, operation, value, timeout, ..] = *a;
     if !FUTEX_WAITS.contains(&(operation & FUTEX_OPERATION)) {
-        return Call::Other { number: libc::SYS_futex };
+        return None;
     }
     // The kernel clears a thread's id at its end, which is shared and not private, and wakes whoever joins it.
     let joined = u32::try_from(value).ok().filter(|tid| operation & FUTEX_PRIVATE == 0 && is_thread(*tid));
     if let Some(tid) = joined {
-        return Call::Join { tid };
+        return Some(Call::Join { tid });
     }
-    Call::Futex { line: address / CACHE_LINE * CACHE_LINE, timed: timeout != 0 }
+    Some(Call::Futex { line: address / CACHE_LINE * CACHE_LINE, timed: timeout != 0 })
+}
+
+fn other(number: i64, name: Option<&str>) -> Call {
+    Call::Other { number, name: name.unwrap_or_default().to_owned() }
 }
 
 fn is_terminal(path: &str) -> bool {
@@ -199,107 +196,6 @@ fn read_memory(pid: u32, address: u64, into: &mut [u8]) -> usize {
     process_vm_readv(Pid::from_raw(pid), &mut [IoSliceMut::new(into)], &remote).unwrap_or(0)
 }
 
-fn is(number: i64, any: &[i64]) -> bool {
-    any.contains(&number)
-}
-
-const READS: &[i64] = &[
-    libc::SYS_read,
-    libc::SYS_readv,
-    libc::SYS_pread64,
-    libc::SYS_preadv,
-    libc::SYS_preadv2,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_getdents64,
-    libc::SYS_splice,
-    libc::SYS_tee,
-    libc::SYS_copy_file_range,
-    libc::SYS_fstat,
-    libc::SYS_readahead,
-    libc::SYS_io_getevents,
-];
-
-const WRITES: &[i64] = &[
-    libc::SYS_write,
-    libc::SYS_writev,
-    libc::SYS_pwrite64,
-    libc::SYS_pwritev,
-    libc::SYS_pwritev2,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendfile,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    libc::SYS_vmsplice,
-];
-
-const NAMES: &[i64] = &[
-    libc::SYS_openat,
-    libc::SYS_openat2,
-    libc::SYS_statx,
-    libc::SYS_unlinkat,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat2,
-    libc::SYS_linkat,
-    libc::SYS_symlinkat,
-    libc::SYS_faccessat,
-    libc::SYS_fchmodat,
-    libc::SYS_execve,
-];
-
-// Calls that only the older architecture has.
-#[cfg(target_arch = "x86_64")]
-mod old {
-    pub(super) const VFORK: &[i64] = &[libc::SYS_vfork, libc::SYS_fork];
-    pub(super) const EPOLL: &[i64] = &[libc::SYS_epoll_wait];
-    pub(super) const POLL: &[i64] = &[libc::SYS_poll];
-    pub(super) const SELECT: &[i64] = &[libc::SYS_select];
-    pub(super) const NAMES: &[i64] = &[
-        libc::SYS_open,
-        libc::SYS_stat,
-        libc::SYS_lstat,
-        libc::SYS_access,
-        libc::SYS_unlink,
-        libc::SYS_mkdir,
-        libc::SYS_rmdir,
-        libc::SYS_rename,
-        libc::SYS_link,
-        libc::SYS_symlink,
-        libc::SYS_readlink,
-    ];
-}
-#[cfg(not(target_arch = "x86_64"))]
-mod old {
-    pub(super) const VFORK: &[i64] = &[];
-    pub(super) const EPOLL: &[i64] = &[];
-    pub(super) const POLL: &[i64] = &[];
-    pub(super) const SELECT: &[i64] = &[];
-    pub(super) const NAMES: &[i64] = &[];
-}
-
-fn is_vfork(n: i64) -> bool {
-    is(n, old::VFORK)
-}
-
-fn is_epoll_wait(n: i64) -> bool {
-    is(n, old::EPOLL)
-}
-
-fn is_poll(n: i64) -> bool {
-    is(n, old::POLL)
-}
-
-fn is_select(n: i64) -> bool {
-    is(n, old::SELECT)
-}
-
-fn is_old_name(n: i64) -> bool {
-    is(n, old::NAMES)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,12 +203,14 @@ mod tests {
     #[test]
     fn a_join_is_a_shared_wait_for_a_living_threads_id() {
         let join = [0x7f40, 0x109, 77, 0, 0, 0];
-        assert_eq!(futex(&join, |tid| tid == 77), Call::Join { tid: 77 });
-        assert_eq!(futex(&join, |_| false), Call::Futex { line: 0x7f40, timed: false });
+        assert_eq!(futex(&join, |tid| tid == 77), Some(Call::Join { tid: 77 }));
+        assert_eq!(futex(&join, |_| false), Some(Call::Futex { line: 0x7f40, timed: false }));
         let private = [0x7f44, 0x189, 77, 0, 0, 0];
-        assert_eq!(futex(&private, |_| true), Call::Futex { line: 0x7f40, timed: false });
+        assert_eq!(futex(&private, |_| true), Some(Call::Futex { line: 0x7f40, timed: false }));
         let timed = [0x7f44, 0x80, 2, 0x7ff, 0, 0];
-        assert_eq!(futex(&timed, |_| true), Call::Futex { line: 0x7f40, timed: true });
+        assert_eq!(futex(&timed, |_| true), Some(Call::Futex { line: 0x7f40, timed: true }));
+        let wakes = [0x7f44, 0x81, 1, 0, 0, 0];
+        assert_eq!(futex(&wakes, |_| true), None);
     }
 
     #[test]

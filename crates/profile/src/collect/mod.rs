@@ -10,7 +10,10 @@
 //! its being waited for, when they are final.
 
 mod calls;
+mod events;
+mod numbers;
 mod proc;
+mod symbols;
 mod watch;
 
 use std::ffi::OsString;
@@ -31,6 +34,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::recording::{Machine, Mode, Recording, Status, Totals};
+use events::Events;
 use proc::MachineStat;
 use watch::Watch;
 
@@ -48,6 +52,9 @@ const SCAN_PERIOD: Duration = Duration::from_millis(30);
 const LOOKS_MAX: usize = 30_000;
 /// How long all processors compute, to see how many there really are.
 const SPIN: Duration = Duration::from_millis(25);
+/// How often they do, unless they got nearly all.
+const SPINS_MAX: usize = 4;
+const SPIN_ENOUGH: f64 = 0.9;
 /// How long a program that was asked to end at its limit of time is given.
 const GRACE: Duration = Duration::from_secs(5);
 /// Bytes of a program's file that are searched for the mark of its compiler.
@@ -134,6 +141,8 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     // it they do not, and what is started begins with the default.
     let heard = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(Signal::SIGCHLD as i32, heard).map_err(system("listen for the end of children"))?;
+    // Inherited by what is started.
+    let events = Events::open();
     let mut child = starting.spawn().map_err(|e| CollectError::Start(program.to_string_lossy().into_owned(), e))?;
     // Not before: the program would inherit the mask. Whatever came until now did to us what it does to anybody.
     let signals = Signals::block().inspect_err(|_| {
@@ -145,6 +154,10 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let mut watch = Watch::new(descriptors(true), None);
     watch.seen.mode = Mode::Launched;
     watch.seen.command = command.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    match events {
+        Ok(events) => watch.note(events),
+        Err(e) => watch.seen.not_noted = not_noted(&e),
+    }
     watch.add(main, me, true);
 
     let mut pace = Pace::new(settings);
@@ -181,7 +194,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let peak_rss_kib = u64::try_from(usage().max_rss()).unwrap_or_default();
     seen.totals = Some(Totals { user_ns: user, system_ns: system, peak_rss_kib, forks });
     seen.status = status;
-    seen.machine.effective_cores = spin(seen.machine.cores).min(seen.machine.cores as f64);
+    seen.machine.effective_cores = effective(seen.machine.cores);
     Ok(seen)
 }
 
@@ -244,9 +257,10 @@ pub(crate) fn inside(stop: &std::sync::mpsc::Receiver<()>, settings: &Settings) 
     seen
 }
 
-fn finish(mut watch: Watch, before: Option<MachineStat>) -> Recording {
-    watch.seen.wall_ns = watch.now_ns();
-    let mut seen = watch.seen;
+fn finish(watch: Watch, before: Option<MachineStat>) -> Recording {
+    // Before the files of programs are searched, which is no part of watching.
+    let own = own_cpu();
+    let mut seen = watch.finish();
     let used: u64 = seen
         .threads
         .iter()
@@ -264,9 +278,24 @@ fn finish(mut watch: Watch, before: Option<MachineStat>) -> Recording {
         seen.machine.interrupts = interrupts * processors;
         seen.machine.stolen = stolen * processors;
     }
-    seen.own_cpu_ns = own_cpu().as_nanos() as u64;
+    seen.own_cpu_ns = own.as_nanos() as u64;
     mark_rust(&mut seen);
     seen
+}
+
+/// Why the kernel notes nothing by itself, with what would change that.
+fn not_noted(error: &std::io::Error) -> String {
+    let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    let hint = match paranoid.trim().parse::<i32>() {
+        Ok(level) if level > 2 => format!("kernel.perf_event_paranoid is {level}, and 2 or less allows it"),
+        Ok(_) => "a filter of system calls forbids it, as in many containers".to_owned(),
+        Err(_) => "this kernel is without it".to_owned(),
+    };
+    let why = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => hint,
+        _ => error.to_string(),
+    };
+    format!("starts and switches are not noted by the kernel: {why}")
 }
 
 /// Processors that are to be had while others use theirs.
@@ -455,7 +484,19 @@ fn descriptors(ours: bool) -> usize {
     usize::try_from(got.saturating_sub(RESERVE)).unwrap_or_default()
 }
 
-/// How many processors are to be had: all of them computing for a moment.
+/// How many processors are to be had: all of them computing for a moment. A moment in which somebody else has one says
+/// nothing about the next, so the best of a few counts.
+fn effective(cores: usize) -> f64 {
+    let mut best: f64 = 0.0;
+    for _ in 0..SPINS_MAX {
+        best = best.max(spin(cores));
+        if best >= SPIN_ENOUGH * cores as f64 {
+            break;
+        }
+    }
+    best.min(cores as f64)
+}
+
 fn spin(cores: usize) -> f64 {
     let begin = Instant::now();
     let used: f64 = std::thread::scope(|s| {

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::calls::Resolver;
+use super::events::{Events, clock_ns};
 use super::proc::{self, Kept, Link, Syscall};
+use super::symbols::{self, Mapping};
 use crate::recording::{Call, End, Process, Recording, Sample, Thread, Watched};
 
 /// Threads of one process up to which each is asked for its children at every scan; of more, only the first is, and all of
@@ -24,6 +26,11 @@ const YOUNG: Duration = Duration::from_secs(1);
 const DESCRIPTORS_EVERY: Duration = Duration::from_secs(1);
 /// Descriptors of one process that are looked at.
 const DESCRIPTORS_MAX: usize = 2048;
+/// How old a process is when it is first looked at what it may execute, and how often that is looked at then.
+const MAPPED_AFTER: Duration = Duration::from_millis(50);
+const MAPPED_EVERY: Duration = Duration::from_secs(1);
+/// Processes of which it is kept.
+const MAPPED_MAX: usize = 64;
 /// How many calls are told apart; further ones are counted as this call without its details.
 const CALLS_MAX: usize = 20_000;
 
@@ -44,6 +51,10 @@ pub(super) struct Watch {
     spare: usize,
     /// What is not to be watched: the watcher's own thread.
     not: Option<u32>,
+    /// What the kernel notes by itself, and the beginning on its clock.
+    events: Option<Events>,
+    begun_clock: u64,
+    mapped: HashMap<u32, Vec<Mapping>>,
 }
 
 /// A process that lives.
@@ -54,6 +65,7 @@ struct Live {
     first: Instant,
     listed: Option<Instant>,
     pipes_known: usize,
+    mapped: Option<Instant>,
 }
 
 /// A thread that is looked at.
@@ -84,7 +96,33 @@ impl Watch {
             scans: 0,
             spare,
             not,
+            events: None,
+            begun_clock: clock_ns(),
+            mapped: HashMap::new(),
         }
+    }
+
+    /// Takes what the kernel notes as well.
+    pub(super) fn note(&mut self, events: Events) {
+        // Each ring is a descriptor.
+        self.spare = self.spare.saturating_sub(events.rings());
+        self.events = Some(events);
+    }
+
+    /// Ends the recording: what was seen, with what the kernel noted.
+    pub(super) fn finish(mut self) -> Recording {
+        self.seen.wall_ns = self.now_ns();
+        let Some(events) = self.events.take() else { return self.seen };
+        let (noted, places) = events.finish(self.begun_clock);
+        self.seen.noted = Some(noted);
+        let run = |t: &Thread| t.samples.last().map_or(0, |s| s.run_ns);
+        let busiest = self.seen.threads.iter().max_by_key(|t| run(t)).map(|t| (t.pid, t.tid));
+        if let Some((pid, tid)) = busiest
+            && let (Some(places), Some(mapped)) = (places.get(&tid), self.mapped.get(&pid))
+        {
+            self.seen.functions = symbols::functions(pid, tid, places, mapped);
+        }
+        self.seen
     }
 
     pub(super) fn now_ns(&self) -> u64 {
@@ -111,7 +149,8 @@ impl Watch {
         identify(&mut process);
         self.seen.processes.push(process);
         let index = self.seen.processes.len() - 1;
-        self.processes.insert(pid, Live { index, born, first: Instant::now(), listed: None, pipes_known: 0 });
+        self.processes
+            .insert(pid, Live { index, born, first: Instant::now(), listed: None, pipes_known: 0, mapped: None });
         self.find_threads(pid);
     }
 
@@ -207,7 +246,21 @@ impl Watch {
         let due =
             live.listed.is_none_or(|when| when.elapsed() > DESCRIPTORS_EVERY) || live.pipes_known < self.pipes.len();
         if young || due {
-            identify(&mut self.seen.processes[live.index]);
+            let process = &mut self.seen.processes[live.index];
+            let before = process.exe.clone();
+            identify(process);
+            if process.exe != before {
+                live.mapped = None;
+            }
+        }
+        let may_map = self.mapped.len() < MAPPED_MAX || self.mapped.contains_key(&pid);
+        if self.events.is_some()
+            && may_map
+            && live.first.elapsed() >= MAPPED_AFTER
+            && live.mapped.is_none_or(|when| when.elapsed() >= MAPPED_EVERY)
+        {
+            live.mapped = Some(Instant::now());
+            self.mapped.insert(pid, symbols::mappings(pid));
         }
         if !due {
             return;
@@ -234,6 +287,9 @@ impl Watch {
                         self.seen.ends.push(end);
                     }
                 }
+                Link::Anonymous(kind) if kind == "[io_uring]" => {
+                    self.miss("a program does I/O through io_uring: that it waits for a ring is seen, and not what for")
+                }
                 _ => {}
             }
         }
@@ -249,6 +305,9 @@ impl Watch {
 
     /// One look at every thread.
     pub(super) fn look(&mut self) {
+        if let Some(events) = &mut self.events {
+            events.fetch(false);
+        }
         let now = self.now_ns();
         self.seen.ticks.push(now);
         let mut threads = std::mem::take(&mut self.threads);

@@ -10,7 +10,7 @@ use super::{band, escape, html, human};
 use crate::headroom::{Room, TIMES_MAX};
 use crate::recording::Recording;
 use crate::verdict::{Part, percent};
-use crate::{Judgement, predict::Range};
+use crate::{Judgement, functions, predict::Range};
 
 /// Draws the page: verdict, where the wall went, what each thread did, how long it would take instead, how sure that is.
 pub fn page(recording: &Recording, judgement: &Judgement) -> String {
@@ -37,7 +37,12 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
             },
             claims: Vec::new(),
         },
-        Section { heading: "What each thread did".to_owned(), svg: scroll(&lanes::svg(&lanes)), ..Section::default() },
+        Section {
+            heading: "What each thread did".to_owned(),
+            verdict: functions::sentence(recording, finding),
+            svg: scroll(&lanes::svg(&lanes)),
+            ..Section::default()
+        },
     ];
     let prediction = &judgement.prediction;
     let mut advice =

@@ -20,7 +20,8 @@ pub fn json(recording: &Recording, states: &States) -> String {
         for s in &row.segments {
             let mut event = json!({
                 "ph": "X", "name": s.look.word(), "cat": "state", "pid": row.pid, "tid": row.tid,
-                "ts": us(s.start), "dur": us(s.end - s.start),
+                // Not the length rounded, or slices of one thread would overlap, which no viewer allows.
+                "ts": us(s.start), "dur": us(s.end) - us(s.start),
             });
             if !s.what.is_empty() {
                 event["args"] = json!({ "for": s.what });

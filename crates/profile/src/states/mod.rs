@@ -112,7 +112,13 @@ impl Cause {
             Call::Child => Cause::new(Kind::Child, ""),
             Call::Terminal => Cause::new(Kind::Person, ""),
             Call::Fault => Cause::new(Kind::Disk, "memory that is read from a file (page faults)"),
-            Call::Other { number } => Cause::new(Kind::Unknown, format!("system call {number}")),
+            Call::Other { name, .. } if name == "io_uring_enter" => {
+                Cause::new(Kind::Unknown, "io_uring, whose ring does not say what for")
+            }
+            Call::Other { number, name } if name.is_empty() => {
+                Cause::new(Kind::Unknown, format!("system call {number}"))
+            }
+            Call::Other { name, .. } => Cause::new(Kind::Unknown, format!("system call {name}")),
             Call::Hidden { function } => hidden(function),
         }
     }

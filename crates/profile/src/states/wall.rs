@@ -89,6 +89,7 @@ pub struct Cell {
 struct Part {
     lane: usize,
     busy: f64,
+    ready: f64,
     wait: f64,
     call: Option<u32>,
 }
@@ -116,6 +117,7 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
                     parts.push(Part {
                         lane: index,
                         busy: (s.run + s.ready) * share,
+                        ready: s.ready * share,
                         wait: s.wait * share,
                         call: s.call,
                     });
@@ -124,18 +126,25 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
         }
     }
     let facts = Facts::of(recording, lanes);
-    let mix = union(recording, &cells, width);
+    let noted = noted(recording, lanes, count, width);
+    let mix = if noted.is_some() { 1.0 } else { union(recording, &cells, width) };
     let (mut busy_all, mut busy_alone, mut cpu_time) = (0.0, 0.0, 0.0);
     let (mut flights, mut flying, mut in_sets) = (0.0, 0.0, 0.0);
     for (i, parts) in cells.iter().enumerate() {
         let busy: f64 = parts.iter().map(|p| p.busy).sum();
         let top = top_busy(parts);
-        let cpu = (top + (busy.min(width) - top).max(0.0) * mix).min(width);
+        let (cpu, alone) = match &noted {
+            Some(cells) => cells[i].with_ready(parts, width),
+            None => {
+                let cpu = (top + (busy.min(width) - top).max(0.0) * mix).min(width);
+                // More than one ran or was ready for as long as the others together did.
+                (cpu, (2.0 * cpu - busy).clamp(0.0, cpu))
+            }
+        };
         wall.cpu += cpu;
         cpu_time += cpu;
         busy_all += busy;
-        // More than one ran or was ready for as long as the others together did.
-        busy_alone += (2.0 * cpu - busy).clamp(0.0, cpu);
+        busy_alone += alone;
         let start = i as f64 * width;
         wall.cells.push(Cell { start, end: start + width, cpu, runnable: busy / width });
         blame(recording, &facts, parts, width - cpu, &mut wall.waits);
@@ -171,8 +180,9 @@ pub fn divide(recording: &Recording, lanes: &[Lane]) -> Wall {
     }
     wall.lines = lines(recording, lanes, &facts, &cells, width);
     // Processes too short to see ran while nothing that was seen did; one after another, for all that is known.
+    // The kernel's notes have them where they were.
     let waited: f64 = wall.waits.values().sum();
-    let hidden = wall.cpu_unseen.min(waited);
+    let hidden = if noted.is_some() { 0.0 } else { wall.cpu_unseen.min(waited) };
     if waited > 0.0 && hidden > 0.0 {
         wall.waits.values_mut().for_each(|w| *w *= 1.0 - hidden / waited);
         wall.cpu += hidden;
@@ -186,6 +196,61 @@ fn top_busy(parts: &[Part]) -> f64 {
         *of.entry(part.lane).or_default() += part.busy;
     }
     of.values().copied().fold(0.0, f64::max)
+}
+
+/// What the kernel noted of a cell, in seconds: that any thread was on a processor or pushed from one, and that one was alone.
+#[derive(Debug, Clone, Copy, Default)]
+struct NotedCell {
+    any: f64,
+    alone: f64,
+}
+
+impl NotedCell {
+    /// With the time that a thread was ready and had not got a processor yet, which is not noted; and the time alone.
+    fn with_ready(self, parts: &[Part], width: f64) -> (f64, f64) {
+        let mut of: HashMap<usize, (f64, f64)> = HashMap::new();
+        for part in parts {
+            let lane = of.entry(part.lane).or_default();
+            lane.0 += part.busy;
+            lane.1 += part.ready;
+        }
+        let more = of.into_values().map(|(busy, ready)| (busy - self.any).clamp(0.0, ready)).fold(0.0, f64::max);
+        let cpu = (self.any + more).min(width);
+        (cpu, (self.alone + more).min(cpu))
+    }
+}
+
+/// Less of the time on processors that was seen than this, and what the kernel noted was not all: it leaves a program alone
+/// that runs with the rights of another user.
+const NOTED_MIN: f64 = 0.9;
+
+/// What the kernel noted, by cell; `None` unless it noted everything.
+fn noted(recording: &Recording, lanes: &[Lane], count: usize, width: f64) -> Option<Vec<NotedCell>> {
+    let noted = recording.noted.as_ref()?;
+    let seen: f64 = lanes.iter().map(|l| l.run).sum();
+    let all = noted.lost == 0 && noted.until_ns >= recording.wall_ns && noted.run_ns as f64 / 1e9 >= NOTED_MIN * seen;
+    if !all || noted.busy.is_empty() {
+        return None;
+    }
+    let mut cells = vec![NotedCell::default(); count];
+    let mut before = 0;
+    for stretch in &noted.busy {
+        let (start, end) = (before as f64 / 1e9, stretch.at_ns as f64 / 1e9);
+        before = stretch.at_ns;
+        let span = end - start;
+        if span <= 0.0 {
+            continue;
+        }
+        let first = ((start / width) as usize).min(count - 1);
+        let last = ((end / width).ceil() as usize).clamp(first + 1, count);
+        for (i, cell) in cells.iter_mut().enumerate().take(last).skip(first) {
+            let low = i as f64 * width;
+            let share = (end.min(low + width) - start.max(low)).max(0.0) / span;
+            cell.any += stretch.any_ns as f64 / 1e9 * share;
+            cell.alone += stretch.alone_ns as f64 / 1e9 * share;
+        }
+    }
+    Some(cells)
 }
 
 /// Counters say how long each thread was busy, not whether at the same time as another. The truth lies between the busiest

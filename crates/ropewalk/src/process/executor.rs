@@ -40,6 +40,11 @@ const GRACE: Duration = Duration::from_millis(500);
 /// place. A task that kills workers is not tried again. When the program's process dies, its workers do too, with whatever
 /// they have started.
 ///
+/// # Signals
+///
+/// Each worker has a process group of its own, so Ctrl-C at a terminal reaches the program alone. A program that ends by it takes its
+/// workers along; one that handles it decides what becomes of their tasks, by the kind of [`Shutdown`].
+///
 /// # Cancel safety
 ///
 /// A task that is cancelled, or out of time, is asked to stop: its waits end. One that does not listen is killed with its worker
@@ -196,8 +201,9 @@ impl Builder {
     }
 
     /// How many tasks may be with one worker at most, from 1 to 16: the one that runs, and those that were sent there because
-    /// tasks have been short lately. Said nothing, 16. With 1, no task lies behind another, which may be long: each is in the
-    /// queue until a worker is free, and can be cancelled there. It costs a short task the time that the next one takes to arrive.
+    /// tasks have been short lately. Said nothing, 16. What has come to lie behind a long one goes to the next worker that has
+    /// nothing to do. With 1 each is in the queue until a worker is free, which costs a short task the time that the next one takes
+    /// to arrive.
     #[doc(alias = "prefetch")]
     pub fn window(mut self, tasks: usize) -> Self {
         self.settings.window_max = tasks.clamp(1, WINDOW_MAX);

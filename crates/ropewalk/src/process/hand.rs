@@ -2,11 +2,12 @@
 
 use super::call::Context;
 use super::output::{Heard, Said};
-use super::pool::{Pending, Settled};
+use super::pool::{Pending, Queued, Settled};
 use super::ring::{self, Reader, Writer};
 use super::start::Running;
 use super::wire::{self, Asked, Incoming, Outgoing};
 use super::worker::{CONTEXTS_MAX, stop_message};
+use crate::task::TaskError;
 use ropewalk_core::park::Reason;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -18,15 +19,33 @@ use std::time::{Duration, Instant};
 pub(super) const INITIALIZER: &str = "its initializer failed";
 /// Why a worker is ended that has done, or grown, enough.
 pub(super) const DONE_ENOUGH: &str = "it has done enough";
+/// Why a worker is ended that does not even look at what it was sent.
+pub(super) const DEAF: &str = "it took nothing out of its ring";
 const NONSENSE: &str = "it wrote what makes no sense into its ring";
 
-/// A task that is with a worker.
-pub(super) struct UnderWay {
-    pub(super) number: u64,
+/// What a worker was sent, or will be.
+pub(super) struct Sent {
     pub(super) entry: Box<dyn Pending>,
     pub(super) asked: Asked,
     pub(super) context: Option<Context>,
     pub(super) frame: Outgoing,
+}
+
+impl Sent {
+    /// For another worker.
+    pub(super) fn into_queued(self) -> Queued {
+        let Self { entry, asked, context, frame } = self;
+        Queued { entry, asked, context, body: frame.into_body() }
+    }
+}
+
+/// A frame that is with a worker.
+pub(super) struct UnderWay {
+    pub(super) number: u64,
+    /// Gone when the task was taken back: the worker has still to say that it has skipped the frame.
+    pub(super) sent: Option<Sent>,
+    /// Which frame of the ring it is, once it is begun to be written.
+    pub(super) nth: Option<u64>,
     pub(super) is_written: bool,
     /// It was told to stop, and so it ends if its worker has to be killed.
     pub(super) stop: Option<Reason>,
@@ -45,6 +64,8 @@ pub(super) struct Worker {
     /// The contexts that it has, the last one last.
     pub(super) contexts: VecDeque<u64>,
     pub(super) under_way: VecDeque<UnderWay>,
+    /// Frames that were begun to be written.
+    pub(super) frames: u64,
     /// Since when the task at the front may run: since it was sent, or since the one before it has ended.
     pub(super) since: Instant,
     pub(super) done: u64,
@@ -71,7 +92,13 @@ impl Worker {
     /// Writes what the ring has room for.
     pub(super) fn write(&mut self) {
         for task in self.under_way.iter_mut().filter(|task| !task.is_written) {
-            match task.frame.write(&mut self.writer) {
+            let Some(sent) = &mut task.sent else { continue };
+            if task.nth.is_none() {
+                self.reader.offer(self.frames, task.number);
+                task.nth = Some(self.frames);
+                self.frames += 1;
+            }
+            match sent.frame.write(&mut self.writer) {
                 Ok(all) => task.is_written = all,
                 Err(ring::Corrupt) => self.condemned = Some(NONSENSE),
             }
@@ -93,6 +120,11 @@ impl Worker {
                         self.condemned = Some("it replied to a task that it does not have");
                         break;
                     };
+                    let Some(Sent { entry, .. }) = task.sent else {
+                        // The one behind it, if any, may run from now on.
+                        self.since = Instant::now();
+                        continue;
+                    };
                     if task.number == 0 {
                         // Whoever begins badly never gets a task.
                         if head.a != wire::DONE {
@@ -103,12 +135,16 @@ impl Worker {
                     }
                     let outcome = match head.a {
                         wire::DONE => Ok(body),
+                        wire::SKIPPED => {
+                            self.condemned = Some("it skipped a task that was its own");
+                            Err(TaskError::worker_died("its worker did not begin it"))
+                        }
                         // A wait that its end has reached, or one that was cancelled otherwise, is told by the worker.
                         _ => Err(wire::error_of(body)),
                     };
                     // Seven eighths of what was known before.
                     *average = (*average * 7 + Duration::from_nanos(head.b)) / 8;
-                    settled.push((task.entry, outcome));
+                    settled.push((entry, outcome));
                     self.since = Instant::now();
                     self.done += 1;
                 }
@@ -121,6 +157,29 @@ impl Worker {
         }
         self.reader.wake_writer();
         settled.len() - before
+    }
+
+    /// Takes a task back that has not begun. What is half in the ring stays, and so does the initializer.
+    pub(super) fn take_back(&mut self, place: usize) -> Option<Sent> {
+        let task = &mut self.under_way[place];
+        if task.number == 0 {
+            return None;
+        }
+        match task.nth {
+            // Nothing of it is in the ring. A context that it brings is counted on by those behind it.
+            None if task.sent.as_ref()?.frame.brings_context() => None,
+            None => self.under_way.remove(place)?.sent,
+            Some(nth) if task.is_written && task.sent.is_some() && self.reader.take_back(nth, task.number) => {
+                task.sent.take()
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Whether its worker has begun the task at the front.
+    pub(super) fn has_begun(&self) -> bool {
+        let begun = |task: &UnderWay| task.nth.is_some_and(|nth| self.reader.has_begun(nth, task.number));
+        self.under_way.front().is_some_and(begun)
     }
 
     /// Tells a task under way to stop, once.

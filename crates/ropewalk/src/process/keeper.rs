@@ -1,7 +1,7 @@
 //! The thread that looks after the pool: it takes replies, learns of deaths, passes on cancels and time limits. Workers are started
 //! by another one, the *starter*, so that nothing waits for that.
 
-use super::hand::{DONE_ENOUGH, INITIALIZER, UnderWay, Worker};
+use super::hand::{DEAF, DONE_ENOUGH, INITIALIZER, Worker};
 use super::output::Heard;
 use super::pool::{Pool, Queued, Settled, State, error_of, settle};
 use super::start::{Running, Starter};
@@ -91,7 +91,11 @@ impl Drop for EndOfAll {
             state.unhealthy = Some(reason.clone());
             drop(state);
             workers.iter().for_each(|worker| worker.process.kill());
-            let under_way = workers.into_iter().flat_map(|worker| worker.under_way).map(|task| task.entry);
+            let under_way = workers
+                .into_iter()
+                .flat_map(|worker| worker.under_way)
+                .filter_map(|task| task.sent)
+                .map(|sent| sent.entry);
             let failed = || Err(TaskError::worker_died(&reason));
             settle(queued.into_iter().chain(under_way).map(|entry| (entry, failed())).collect());
         }
@@ -142,25 +146,50 @@ impl Keeper {
         }
         state.queue_deadline.into_iter().for_each(&mut at);
         for worker in &mut state.workers {
-            for place in 0..worker.under_way.len() {
+            if state.is_killed && !worker.under_way.is_empty() {
+                worker.condemned.get_or_insert("the pool was shut down");
+            }
+            let mut place = 0;
+            while place < worker.under_way.len() {
                 let task = &worker.under_way[place];
+                let Some(sent) = &task.sent else {
+                    // The one at the front has only to be skipped.
+                    if place == 0 {
+                        let task = &mut worker.under_way[0];
+                        task.kill_at = task.kill_at.or(now.checked_add(settings.grace));
+                        match task.kill_at {
+                            Some(kill_at) if kill_at <= now => {
+                                worker.condemned.get_or_insert(DEAF);
+                            }
+                            kill_at => kill_at.into_iter().for_each(&mut at),
+                        }
+                    }
+                    place += 1;
+                    continue;
+                };
                 // The initializer, which is number 0, is no task.
                 let limit = settings.task_timeout.filter(|_| place == 0 && task.number != 0);
                 let limit = limit.and_then(|limit| worker.since.checked_add(limit));
-                let deadline = task.entry.deadline().into_iter().chain(limit).min();
-                let raised = task.entry.interrupt().reason();
+                let deadline = sent.entry.deadline().into_iter().chain(limit).min();
+                let raised = sent.entry.interrupt().reason();
                 let late = deadline.filter(|deadline| *deadline <= now).map(|_| Reason::Deadline);
                 if let Some(reason) = raised.or(late) {
+                    if let Some(sent) = worker.take_back(place) {
+                        state.counts.taken_back += 1;
+                        settled.push((sent.entry, Err(error_of(reason))));
+                        continue;
+                    }
                     worker.stop(place, reason, settings.grace);
                 } else {
                     deadline.into_iter().for_each(&mut at);
                 }
                 let kill_at = worker.under_way[place].kill_at;
-                if state.is_killed || kill_at.is_some_and(|kill_at| kill_at <= now) {
+                if kill_at.is_some_and(|kill_at| kill_at <= now) {
                     worker.condemned.get_or_insert("its task did not stop when it was asked to");
                 } else {
                     kill_at.into_iter().for_each(&mut at);
                 }
+                place += 1;
             }
             if let Some(most) = settings.rss_max
                 && now >= worker.looked_at_memory + MEMORY_LOOK
@@ -193,7 +222,7 @@ impl Keeper {
     fn bury(&mut self, state: &mut State, mut worker: Worker, settled: &mut Vec<Settled>, heard: &mut Vec<Heard>) {
         // What it had replied before counts.
         worker.read(&mut state.average, settled);
-        let begun = worker.reader.begun();
+        let front_has_begun = worker.has_begun();
         let status = worker.process.reap();
         worker.listen(heard);
         let pid = worker.process.pid();
@@ -209,21 +238,19 @@ impl Keeper {
             }
         }
         while let Some(task) = worker.under_way.pop_back() {
-            if task.number == 0 {
-                continue;
-            }
-            let has_begun = task.number == begun;
+            let Some(sent) = task.sent.filter(|_| task.number != 0) else { continue };
+            // Only the one at the front can have begun, whatever the ring of a broken process says.
+            let has_begun = front_has_begun && worker.under_way.is_empty();
             if let Some(reason) = task.stop {
-                settled.push((task.entry, Err(error_of(reason))));
+                settled.push((sent.entry, Err(error_of(reason))));
             } else if state.is_killed {
-                settled.push((task.entry, Err(TaskError::Cancelled)));
+                settled.push((sent.entry, Err(TaskError::Cancelled)));
             } else if has_begun {
                 let error = self.obituary(status, &mut worker);
-                settled.push((task.entry, Err(error)));
+                settled.push((sent.entry, Err(error)));
             } else {
-                let UnderWay { entry, asked, context, frame, .. } = task;
-                state.queue_deadline = state.queue_deadline.into_iter().chain(entry.deadline()).min();
-                state.queue.push_front(Queued { entry, asked, context, body: frame.into_body() });
+                state.queue_deadline = state.queue_deadline.into_iter().chain(sent.entry.deadline()).min();
+                state.queue.push_front(sent.into_queued());
             }
         }
         if state.deaths_in_a_row > DEATHS_MAX {
@@ -319,6 +346,7 @@ impl Operation for Keeper {
         }
         state.workers.iter_mut().for_each(Worker::write);
         state.hand_out(&mut settled);
+        let to_take_back = state.take_back(Instant::now(), &mut settled);
         state.counts.settled += settled.len() as u64;
         let is_idle = state.queue.is_empty() && state.workers.iter().all(|worker| worker.under_way.is_empty());
         let ends = state.is_closed && is_idle && state.starting == 0;
@@ -343,7 +371,7 @@ impl Operation for Keeper {
             return Step::Done(());
         }
         let later = self.start_missing();
-        self.next_look = wake.into_iter().chain(later).min();
+        self.next_look = wake.into_iter().chain(later).chain(to_take_back).min();
         if has_settled || self.spin() {
             return Step::Again;
         }

@@ -16,11 +16,13 @@
 //!
 //! # Windows
 //!
-//! A worker has one task under way, or a few more where tasks have been short lately, so that it need not wait for the next. More
-//! would lie behind a long one while others are idle. Whoever wants none there at all says so to the builder.
+//! A worker has one task under way, or a few more where tasks have been short lately, so that it need not wait for the next. What
+//! has come to lie behind a long one all the same is *taken back* as soon as another worker has nothing to do, and so is what was
+//! cancelled or is too late: the ring says which of the two, worker or pool, has it. Whoever wants none there at all says so to
+//! the builder.
 
 use super::call::{Context, Packed};
-use super::hand::{UnderWay, Worker};
+use super::hand::{Sent, UnderWay, Worker};
 use super::keeper::{Bell, Keeper};
 use super::output::{Output, Streams};
 use super::ring;
@@ -45,9 +47,12 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Tasks under way with one worker at most.
-pub(super) const WINDOW_MAX: usize = 16;
+pub(super) const WINDOW_MAX: usize = ring::PLACES;
 /// A window is as wide as what a worker does in this time.
-const WINDOW_TIME: Duration = Duration::from_micros(200);
+pub(super) const WINDOW_TIME: Duration = Duration::from_micros(200);
+/// So long a task may run before those behind it are given to workers that have nothing to do: what a window takes, with some
+/// room for a worker that has to wait for its core.
+const TAKE_BACK: Duration = Duration::from_millis(1);
 
 /// How the pool is set up.
 #[derive(Debug)]
@@ -187,6 +192,8 @@ pub struct Counts {
     pub retired: u64,
     /// Tasks that ended, however.
     pub settled: u64,
+    /// Tasks that were taken back from the worker they had been sent to: it was long with another, or they were cancelled.
+    pub taken_back: u64,
 }
 
 pub(super) struct Pool {
@@ -281,6 +288,7 @@ impl Pool {
             lifeline,
             contexts: VecDeque::new(),
             under_way: VecDeque::new(),
+            frames: 0,
             since: now,
             done: 0,
             tasks_max: self.settings.tasks_max.unwrap_or(u64::MAX),
@@ -293,10 +301,8 @@ impl Pool {
             let entry = Box::new(Initializer(Interrupt::new()));
             worker.under_way.push_back(UnderWay {
                 number: 0,
-                entry,
-                asked,
-                context: None,
-                frame,
+                sent: Some(Sent { entry, asked, context: None, frame }),
+                nth: None,
                 is_written: false,
                 stop: None,
                 kill_at: None,
@@ -414,15 +420,14 @@ impl State {
             let mut head = Head::new(number, asked.shim.0, asked.function.0);
             head.context = context.as_ref().map_or(0, |context| context.number);
             let sent = context.as_ref().filter(|context| worker.lacks(context)).map(|context| context.bytes.clone());
+            let frame = Outgoing::with_context(head, sent, body);
             if worker.under_way.is_empty() {
                 worker.since = Instant::now();
             }
             worker.under_way.push_back(UnderWay {
                 number,
-                entry,
-                asked,
-                context,
-                frame: Outgoing::with_context(head, sent, body),
+                sent: Some(Sent { entry, asked, context, frame }),
+                nth: None,
                 is_written: false,
                 stop: None,
                 kill_at: None,
@@ -433,6 +438,33 @@ impl State {
 }
 
 impl State {
+    /// Gives what lies behind long tasks to workers that have nothing to do, and says when to look again.
+    pub(super) fn take_back(&mut self, now: Instant, settled: &mut Vec<Settled>) -> Option<Instant> {
+        let is_idle = |worker: &Worker| worker.under_way.is_empty() && worker.takes(1);
+        if !self.queue.is_empty() || !self.workers.iter().any(is_idle) {
+            return None;
+        }
+        let mut later: Option<Instant> = None;
+        let mut back = Vec::new();
+        for worker in &mut self.workers {
+            let is_long = worker.since + TAKE_BACK;
+            for place in (1..worker.under_way.len()).rev() {
+                let number = worker.under_way[place].number;
+                if is_long > now {
+                    later = later.into_iter().chain([is_long]).min();
+                } else if let Some(sent) = worker.take_back(place) {
+                    back.push((number, sent.into_queued()));
+                }
+            }
+        }
+        self.counts.taken_back += back.len() as u64;
+        back.sort_unstable_by_key(|(number, _)| *number);
+        self.queue.extend(back.into_iter().map(|(_, queued)| queued));
+        self.queue_deadline = self.queue.iter().filter_map(|queued| queued.entry.deadline()).min();
+        self.hand_out(settled);
+        later
+    }
+
     /// Settles what was cancelled, or is too late, in the queue.
     pub(super) fn look_through_queue(&mut self, now: Instant, settled: &mut Vec<Settled>) {
         self.queue_deadline = None;

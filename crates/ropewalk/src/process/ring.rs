@@ -11,6 +11,13 @@
 //! other, and in between nobody makes a system call. A worker sleeps on its word (a futex). The pool, which has many rings and
 //! more to look out for, sleeps elsewhere: for its words the worker rings a bell.
 //!
+//! # Whose a task is
+//!
+//! Each frame to the worker has a *place*, a word beside the ring to the pool: the pool puts the number of the task there before
+//! the frame. The worker *begins* it, or the pool *takes it back*: both by a compare-and-swap of that number for one with a mark,
+//! so exactly one of them succeeds, and what the pool has taken back no worker runs. The worker replies to either, and only
+//! then the place is used again.
+//!
 //! # Why this is safe
 //!
 //! The other process may be broken: what it writes is data, copied out before anybody looks at it, and never borrowed. A count
@@ -51,9 +58,16 @@ struct Words {
     reader_waits: Line<AtomicU32>,
     /// 1 while the writer sleeps, or is about to.
     writer_waits: Line<AtomicU32>,
-    /// In the ring to the pool: the number of the task that the worker has begun.
-    begun: Line<AtomicU64>,
+    /// In the ring to the pool: whose the tasks are that were sent and not replied to.
+    places: Line<[AtomicU64; PLACES]>,
 }
+
+/// Frames that are with a worker at most.
+pub(super) const PLACES: usize = 16;
+/// The mark of a task that the worker has begun.
+const BEGUN: u64 = 1 << 63;
+/// The mark of a task that the pool has taken back.
+const TAKEN: u64 = 1 << 62;
 
 /// The mapping of both rings.
 struct Map(NonNull<u8>);
@@ -110,6 +124,16 @@ impl Ring {
     fn words(&self) -> &Words {
         // SAFETY: inside the mapping, which starts at a page; any bytes are values of atomics.
         unsafe { &*self.map.0.as_ptr().add(self.at).cast::<Words>() }
+    }
+
+    /// The word that says whose the `nth` task is.
+    fn owner(&self, nth: u64) -> &AtomicU64 {
+        &self.words().places.0[nth as usize % PLACES]
+    }
+
+    /// Marks a task that nobody has marked.
+    fn mark(&self, nth: u64, task: u64, mark: u64) -> bool {
+        self.owner(nth).compare_exchange(task, task | mark, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The place of a count, and how many bytes lie there before the ring begins anew.
@@ -219,9 +243,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Says that a task was begun.
-    pub(super) fn begin(&self, task: u64) {
-        self.0.ring.words().begun.0.store(task, Ordering::Release);
+    /// Begins the task of this frame, the `nth` in this ring. False when it was taken back.
+    pub(super) fn begin(&self, nth: u64, task: u64) -> bool {
+        self.0.ring.mark(nth, task, BEGUN)
     }
 }
 
@@ -288,9 +312,21 @@ impl Reader {
         self.is_awake();
     }
 
-    /// The task that the worker has begun last.
-    pub(super) fn begun(&self) -> u64 {
-        self.0.ring.words().begun.0.load(Ordering::Acquire)
+    /// The `nth` frame to the worker is this task's. Before the frame is written.
+    pub(super) fn offer(&self, nth: u64, task: u64) {
+        // The frame's count publishes it.
+        self.0.ring.owner(nth).store(task, Ordering::Relaxed);
+    }
+
+    /// Takes a task back that the worker was sent. False when it has begun.
+    pub(super) fn take_back(&self, nth: u64, task: u64) -> bool {
+        self.0.ring.mark(nth, task, TAKEN)
+    }
+
+    /// Whether the worker has begun this task.
+    pub(super) fn has_begun(&self, nth: u64, task: u64) -> bool {
+        // Acquire: what the worker did before it began is there.
+        self.0.ring.owner(nth).load(Ordering::Acquire) == task | BEGUN
     }
 }
 
@@ -384,6 +420,35 @@ mod tests {
             ring.words().head.0.store(0, Ordering::Relaxed);
             (writer, reader, ring)
         })
+    }
+
+    #[test]
+    fn task_is_begun_or_taken_back_and_never_both() {
+        let memory = memory().unwrap();
+        let (_, pool) = pool_ends(&memory).unwrap();
+        let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
+        let (_, worker) = worker_ends(&memory, bell).unwrap();
+        const TASKS: u64 = 2_000;
+        let barrier = std::sync::Barrier::new(2);
+        let count = |takes: &dyn Fn(u64) -> bool, before: &dyn Fn(u64)| {
+            let mine = |nth: &u64| {
+                before(*nth);
+                barrier.wait();
+                let is_mine = takes(*nth);
+                barrier.wait();
+                is_mine
+            };
+            (0..TASKS).filter(mine).collect::<Vec<_>>()
+        };
+        let (begun, taken) = std::thread::scope(|scope| {
+            let begins = scope.spawn(|| count(&|nth| worker.begin(nth, nth + 1), &|_| {}));
+            let taken = count(&|nth| pool.take_back(nth, nth + 1), &|nth| pool.offer(nth, nth + 1));
+            (begins.join().unwrap(), taken)
+        });
+        assert_eq!(begun.len() + taken.len(), TASKS as usize);
+        assert!(begun.iter().all(|nth| !taken.contains(nth)));
+        let last = TASKS - 1;
+        assert_eq!(pool.has_begun(last, TASKS), begun.last() == Some(&last));
     }
 
     #[test]

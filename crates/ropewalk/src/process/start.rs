@@ -135,7 +135,9 @@ fn serve() -> Result<(), String> {
     });
     let answer = ready.as_ref().err().cloned().unwrap_or_default();
     // One byte more, so that no answer is empty.
-    send(&socket, format!("={answer}").as_bytes(), &[]).map_err(|error| error.to_string())?;
+    if !reply(&socket, format!("={answer}").as_bytes())? {
+        return Ok(());
+    }
     let hello = ready?;
     if let Some(setup) = hello.worker {
         drop(socket);
@@ -158,7 +160,18 @@ fn serve() -> Result<(), String> {
             Err(error) => -error.raw_os_error().unwrap_or(1),
         };
         drop(descriptors);
-        send(&socket, &pid.to_le_bytes(), &[]).map_err(|error| error.to_string())?;
+        if !reply(&socket, &pid.to_le_bytes())? {
+            return Ok(());
+        }
+    }
+}
+
+/// False when whoever asked has died meanwhile, which nobody is left to hear of.
+fn reply(socket: &OwnedFd, bytes: &[u8]) -> Result<bool, String> {
+    match send(socket, bytes, &[]) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -216,6 +216,11 @@ impl Outgoing {
         Ok(true)
     }
 
+    /// Whether the context goes along, and not its number only.
+    pub(super) fn brings_context(&self) -> bool {
+        self.context.is_some()
+    }
+
     /// The body, to be sent once more.
     pub(super) fn into_body(self) -> Body {
         self.body
@@ -312,6 +317,8 @@ pub(super) fn unpack_all<T: DeserializeOwned + 'static>(body: Body) -> Result<Ve
 /// How a task ended, in the head of its reply.
 pub(super) const DONE: u64 = 0;
 pub(super) const FAILED: u64 = 1;
+/// It was taken back before it had begun.
+pub(super) const SKIPPED: u64 = 2;
 
 /// What a shim makes of a task.
 #[derive(Default)]

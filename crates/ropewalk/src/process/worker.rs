@@ -8,7 +8,7 @@ use super::call::{Job, Made};
 use super::carry::Way;
 use super::image::{self, Offset};
 use super::ring::{self, Reader, Writer};
-use super::wire::{Body, Head, Incoming, Reply};
+use super::wire::{self, Body, Head, Incoming, Outgoing, Reply};
 use crate::task::TaskError;
 use ropewalk_core::park::{self, Interrupt, Reason, Runs};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -123,7 +123,7 @@ pub(super) fn run(ends: Ends, setup: &Setup) -> Result<(), String> {
     let listener = std::thread::Builder::new().name("ropewalk-lifeline".to_owned());
     listener.spawn(move || listen(lifeline, &listens)).map_err(text)?;
     let contexts = VecDeque::new();
-    Worker { tasks, replies, current, carried, contexts, may_spin: setup.may_spin, spins: 0 }.work()
+    Worker { tasks, replies, received: 0, current, carried, contexts, may_spin: setup.may_spin, spins: 0 }.work()
 }
 
 /// What every process of ours does first: a group of its own, its streams, its limits.
@@ -200,6 +200,8 @@ fn listen(mut lifeline: UnixStream, current: &Mutex<Current>) {
 struct Worker {
     tasks: Reader,
     replies: Writer,
+    /// Frames so far.
+    received: u64,
     current: Arc<Mutex<Current>>,
     /// The descriptors of the initializer, until it runs.
     carried: Vec<OwnedFd>,
@@ -217,14 +219,21 @@ impl Worker {
         loop {
             let frame = incoming.next(&mut self.tasks).map_err(corrupt)?;
             self.tasks.wake_writer();
-            let Some((head, body)) = frame else {
+            let Some((head, mut body)) = frame else {
                 self.wait();
                 continue;
             };
-            self.replies.begin(head.task);
-            let began = Instant::now();
-            let reply = self.perform(&head, body);
-            let mut reply = reply.into_frame(head.task, began.elapsed());
+            let nth = self.received;
+            self.received += 1;
+            // Also of a task that was taken back: the pool counts on it.
+            let context = self.context(&head, &mut body);
+            let mut reply = if self.replies.begin(nth, head.task) {
+                let began = Instant::now();
+                let reply = self.perform(&head, context, body);
+                reply.into_frame(head.task, began.elapsed())
+            } else {
+                Outgoing::new(Head::new(head.task, wire::SKIPPED, 0), Body::default())
+            };
             while !reply.write(&mut self.replies).map_err(corrupt)? {
                 self.replies.wake_reader();
                 self.replies.sleep_until_room().map_err(corrupt)?;
@@ -270,9 +279,8 @@ impl Worker {
         Some(made)
     }
 
-    fn perform(&mut self, head: &Head, mut body: Body) -> Reply {
+    fn perform(&mut self, head: &Head, context: Option<Rc<Made>>, mut body: Body) -> Reply {
         let task = head.task;
-        let context = self.context(head, &mut body);
         let (Some(shim), Some(function)) = (Offset(head.a).address(), Offset(head.b).address()) else {
             return Reply(Some(Err(TaskError::worker_died("its frame named a function that is not in the image"))));
         };

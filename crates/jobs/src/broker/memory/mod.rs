@@ -133,7 +133,7 @@ impl Broker for MemoryBroker {
     }
 
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        super::check_batch(jobs.len())?;
+        super::check_without_rq(jobs)?;
         self.step(&[Topic::Work, Topic::Ended], |store, now| store.enqueue(jobs, now))
     }
 
@@ -162,7 +162,7 @@ impl Broker for MemoryBroker {
     }
 
     fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
-        super::check_batch(slot.jobs.len())?;
+        super::check_without_rq(&slot.jobs)?;
         self.step(&[Topic::Work], |store, now| store.pass_slot(slot, now))
     }
 

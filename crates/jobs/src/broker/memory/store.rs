@@ -62,7 +62,6 @@ impl Store {
     pub(super) fn enqueue(&mut self, jobs: &[NewJob], now: Now) -> Result<Vec<Enqueued>, BrokerError> {
         let mut known: HashSet<&JobId> = HashSet::new();
         for job in jobs {
-            job.check()?;
             if let Some(need) =
                 job.needs.iter().find(|need| !known.contains(&need.id) && !self.jobs.contains_key(&need.id))
             {

@@ -48,6 +48,8 @@ local NOW = iso(now)
 local function float(ms) return string.format('%.3f', ms / 1000) end
 
 local function key_of(id) return P .. ':job:' .. id end
+-- What its executions have said of themselves.
+local function log_of(id) return P .. ':rw:log:' .. id end
 local function registry(name, q) return P .. ':' .. name .. ':' .. q end
 
 -- Who gets told at the end of the step.
@@ -59,7 +61,8 @@ end
 local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_due', 'rw_needs', 'rw_unique', 'rw_window',
   'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
   'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
-  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency'}
+  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency', 'rw_log',
+  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks'}
 
 -- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
 local function look(id)
@@ -75,8 +78,8 @@ end
 -- Ours has a number; rq's has none.
 local function is_ours(job) return job.rw_seq ~= nil end
 
--- What others wrote may be anything: a whole number, or `default` if it is none.
-local NUMBER_MAX = 1e12
+-- What others wrote may be anything: a whole number, or `default` if it is none. The largest is more than a time in milliseconds.
+local NUMBER_MAX = 1e15
 local function number(text, default)
   local read = tonumber(text)
   if not read or read ~= read then return default end
@@ -242,6 +245,24 @@ end
 -- Jobs that ended in this step, in order: for those who wait, and for those that need them.
 local ended, told = {}, 0
 
+-- How long (s) a job is kept whose time to live is 0, for a callback of Python's that looks at it.
+local OWED_KEPT = 600
+-- What Python asked for at the end of a run: a function of its own (`kind` is 'success', 'failure' or 'stopped'), requests over
+-- HTTP. It is written down in the same step; a small job of Python's is made of it by whoever looks next and can read in which
+-- form the job is written. `text` is that of a failure, packed; `final` says that there is no other try.
+local owed = 0
+local function owe(job, kind, exec, text, final)
+  local callback = job[kind .. '_callback_name']
+  local status = kind == 'success' and '"finished"' or kind == 'failure' and final and '"failed"' or nil
+  local hooks = status and job.webhooks and string.find(job.webhooks, status, 1, true)
+  if not callback and not hooks then return end
+  local seconds = callback and number(call('HGET', key_of(job.id), kind .. '_callback_timeout'), 60) or 60
+  call('RPUSH', P .. ':rw:owed', cjson.encode({job = job.id, queue = job.origin, kind = kind, execution = exec,
+    callback = callback or '', seconds = seconds, hooks = hooks and true or false, text = text}))
+  job.is_owed = true
+  owed = owed + 1
+end
+
 -- A job's last move. It has left its index before. What stays of it, stays as long as it says: by Redis' own clock for rq,
 -- and to the millisecond by ours.
 local function finish(job, status, ...)
@@ -251,6 +272,7 @@ local function finish(job, status, ...)
   local done = status == 'finished'
   local seconds = done and number(job.result_ttl, 500) or not done and number(job.failure_ttl, 31536000)
   local name = done and 'finished' or status == 'canceled' and 'canceled' or 'failed'
+  if seconds == 0 and job.is_owed then seconds = OWED_KEPT end
   if is_ours(job) then
     local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
     call('ZADD', P .. ':rw:kept', now + kept, id)
@@ -269,8 +291,10 @@ local function finish(job, status, ...)
     for _, key in ipairs({key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies'}) do
       call('EXPIRE', key, expires)
     end
+    if job.rw_log then call('EXPIRE', log_of(id), expires) end
   elseif real and seconds < 0 then
     call('PERSIST', P .. ':results:' .. id)
+    if job.rw_log then call('PERSIST', log_of(id)) end
   end
   if job.rw_unique and not job.rw_window then
     local taken = call('HGET', P .. ':rw:taken', job.rw_unique)
@@ -344,7 +368,7 @@ local function forget(job)
   local id = job.id
   leave(job)
   call('DEL', key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies',
-    P .. ':rw:needed:' .. id, P .. ':executions:' .. id)
+    P .. ':rw:needed:' .. id, P .. ':executions:' .. id, log_of(id))
 end
 
 -- Goes on from everything that has ended in this step to those that need it, and from there on: along a list, because a

@@ -30,6 +30,7 @@ local function requeue(job)
   end
   leave(job)
   call('PERSIST', key_of(job.id))
+  if job.rw_log then call('PERSIST', log_of(job.id)) end
   call('HDEL', key_of(job.id), 'rw_failure', 'rw_progress', 'rw_due', 'rw_exec', 'rw_settled', 'rw_failures', 'rw_crashes')
   set(job.id, 'started_at', '', 'ended_at', '')
   admit(job, false)

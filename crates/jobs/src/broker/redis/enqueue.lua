@@ -1,10 +1,19 @@
--- Takes a batch of jobs: all of them, or none.
+-- Takes a batch of jobs: all of them, or none. And passes a slot of a schedule with it, if there is one.
 --
--- ARGV: how many, and for each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number
--- of needs and for each its id and its code, the number of fields and values of the hash, and these.
--- Returns: {'need', job, need} if a need is not known, and nothing has changed; or {'ok', answers}, one each: '' if it is in the
--- queue now, or the id of the job that is there already.
+-- ARGV: the name of a schedule or '', the last slot that was passed as far as is known (ms or ''), this one (ms); how many, and for
+-- each of them: id, queue, priority, due (ms or ''), unique key or '', its window (ms or ''), the number of needs and for each its id
+-- and its code, the number of fields and values of the hash, and these.
+-- Returns: {'need', job, need} if a need is not known, or {'elsewhere', slot} if another slot was the last one (ms or ''), and nothing
+-- has changed; or {'ok', answers}, one each: '' if it is in the queue now, or the id of the job that is there already.
 
+-- How many jobs rq lists of a schedule, and how long (s) after the last one.
+local HISTORY_MAX, HISTORY_KEPT = 1000, 31536000
+
+local schedule, after, slot = arg(), arg(), arg()
+if schedule ~= '' then
+  local last = call('HGET', P .. ':rw:slots', schedule) or ''
+  if last ~= after then return {'elsewhere', last} end
+end
 local jobs, known = {}, {}
 for i = 1, tonumber(arg()) do
   local job = {id = arg(), origin = arg(), rw_priority = arg(), rw_due = arg(), rw_unique = arg(), rw_window = arg()}
@@ -23,6 +32,7 @@ for i = 1, tonumber(arg()) do
   jobs[i] = job
 end
 
+if schedule ~= '' then call('HSET', P .. ':rw:slots', schedule, slot) end
 local last = call('INCRBY', KEYS[1], #jobs) - #jobs
 local answers = {}
 for i, job in ipairs(jobs) do
@@ -82,5 +92,15 @@ for i, job in ipairs(jobs) do
       met(job)
     end
   end
+end
+-- rq's history of what a schedule has enqueued: for rq 2.11 and later, and kept by its rules.
+if schedule ~= '' and #jobs > 0 then
+  local history = P .. ':cron_job:' .. schedule .. ':jobs'
+  call('ZADD', P .. ':cron_jobs', float(now), schedule)
+  for i, job in ipairs(jobs) do
+    if answers[i] == '' then call('ZADD', history, float(now), job.id) end
+  end
+  for _, id in ipairs(call('ZRANGE', history, 0, -HISTORY_MAX - 1)) do call('ZREM', history, id) end
+  if real then call('EXPIRE', history, HISTORY_KEPT) end
 end
 return done({'ok', answers})

@@ -4,7 +4,7 @@
 use super::RedisBroker;
 use super::row::{Row, items_of, number_of, text_of};
 use super::wire::Request;
-use crate::broker::{BrokerError, Filter, QueueCounts, WorkerInfo};
+use crate::broker::{BrokerError, ErrorKind, Filter, QueueCounts, WorkerInfo};
 use crate::job::{Job, JobId, Time, WorkerId};
 use crate::state::State;
 use redis::{Cmd, Value};
@@ -33,6 +33,39 @@ impl RedisBroker {
             answers.extend(self.inner.wire.ask(Request::look(some))?);
         }
         Ok(answers)
+    }
+
+    /// Removes every key under this broker's prefix, and so all of its queues, jobs and results: for trials and tests that have
+    /// a prefix of their own. What others do there meanwhile may stay.
+    ///
+    /// # Errors
+    ///
+    /// When the prefix is rq's own, which others share; and when the user may not `SCAN` and `UNLINK`, which jobs do not need.
+    pub fn remove_all(&self) -> Result<(), BrokerError> {
+        let prefix = self.inner.keys.prefix();
+        if prefix == crate::rq::keys::PREFIX {
+            return Err(BrokerError::new(
+                ErrorKind::Refused,
+                format!(
+                    "`{prefix}` is the prefix of everybody's queues, which are not removed: give the broker one of its own"
+                ),
+            ));
+        }
+        let pattern = format!("{}:*", prefix.replace(['*', '?', '[', ']', '\\'], "?"));
+        let mut place = "0".to_owned();
+        loop {
+            let scan = command("SCAN", &[&place, "MATCH", &pattern, "COUNT", "1000"]);
+            let mut answer = items_of(self.ask(&[scan])?.into_iter().next().unwrap_or_default()).into_iter();
+            place = answer.next().as_ref().and_then(text_of).unwrap_or_else(|| "0".to_owned());
+            let keys = answer.next().map(texts).unwrap_or_default();
+            if !keys.is_empty() {
+                let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+                self.ask(&[command("UNLINK", &keys)])?;
+            }
+            if place == "0" {
+                return Ok(());
+            }
+        }
     }
 
     /// These jobs, in this order; nothing for those that are not there.

@@ -53,8 +53,11 @@ local function abandon(job, exec)
     else
       to_queue(job, false, 'rw_crashes', tostring(crashes), 'rw_failure', fill(CRASHED, words))
     end
-  elseif not retried(job) then
+  elseif retried(job) then
+    owe(job, 'failure', exec, ABANDONED, false)
+  else
     record(job, exec, 2, 'exc_string', ABANDONED)
+    owe(job, 'failure', exec, ABANDONED, true)
     finish(job, 'failed')
   end
   release_unless_active(job)

@@ -7,6 +7,7 @@
 //! | `script`, `*.lua` | the steps of the trait: each is one script, which Redis runs as a whole |
 //! | `row` | rq's hash of a job, with fields of ours, as a job |
 //! | `look` | what is read without a step: jobs, queues, workers |
+//! | `owed` | callbacks and webhooks that Python named: small jobs of Python's |
 //! | `opening` | addresses, and what is said before the first word |
 //! | `error` | what Redis says, in words |
 //!
@@ -31,6 +32,8 @@
 //! | a need of another kind than `done` | the job is `deferred`, and only our workers see that its time has come |
 //! | a suspended queue | nothing: rq suspends all queues or none |
 //! | milliseconds | whole seconds, rounded up |
+//! | a schedule | the history of what it enqueued, as of one of rq's cron; that it will go on, nothing |
+//! | what Python named to be called at an end here | a small job of Python's, on the queue of the job |
 //! | a lease of a job of rq's that ends without one sign of life after the claim | back to its queue, at most twice: its worker may never have heard of it. After a sign of life, rq's own rule |
 //!
 //! Workers take the tasks that they know and leave the others in their places, so Python workers beside them are not disturbed;
@@ -39,19 +42,21 @@
 mod error;
 mod look;
 mod opening;
+mod owed;
 mod row;
 mod script;
 mod watch;
 mod wire;
 
 pub use opening::Opening;
+pub(crate) use opening::client;
 pub use wire::ANSWER_MAX;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, Filter, Held, QueueCounts, TICK_JOBS_MAX, Ticked,
-    Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Command, Control, Enqueued, Filter, Held, LOG_BYTES_MAX, Passed,
+    QueueCounts, Said, Slot, TICK_JOBS_MAX, Ticked, Topic, WorkerInfo,
 };
-use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time};
+use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time, WorkerId};
 use crate::rq::data::{self, Serializer};
 use crate::rq::keys::Keys;
 use crate::rq::text;
@@ -144,7 +149,8 @@ impl Drop for Inner {
 
 impl RedisBroker {
     /// The queues in this Redis: `redis://127.0.0.1:6379/0`, `rediss://` for TLS, `redis+unix:///path`. User and password may stand
-    /// in the address, as rq has it.
+    /// in the address, as rq has it, and so may `?ssl_ca_certs=FILE` for an authority of one's own, and `ssl_certfile` and
+    /// `ssl_keyfile` for a certificate of ours.
     ///
     /// # Errors
     ///
@@ -177,16 +183,25 @@ impl RedisBroker {
     }
 
     fn look_at_the_clock(&self) -> Result<(), BrokerError> {
+        let asked = Instant::now();
         let answers = self.inner.wire.ask(Request::look(&[redis::cmd("TIME")]))?;
         let time = items_of(answers.into_iter().next().unwrap_or_default());
         let part = |at: usize| time.get(at).and_then(number_of).unwrap_or(0);
-        self.set_time(part(0) * 1_000 + part(1) / 1_000);
+        self.set_time(part(0) * 1_000 + part(1) / 1_000, asked);
         Ok(())
     }
 
-    fn set_time(&self, millis: i64) {
-        let since = i64::try_from(self.inner.begun.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.inner.offset.store(millis.saturating_sub(since), Ordering::Relaxed);
+    /// The server has said what time it is, at some moment between the question and now. What is known and may be true stays: an
+    /// answer that was long on its way says little. Otherwise the latest that it can be, so that nothing is due early.
+    fn set_time(&self, millis: i64, asked: Instant) {
+        let offset_at = |said: Instant| {
+            let since = said.saturating_duration_since(self.inner.begun);
+            millis.saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        };
+        let (earliest, latest) = (offset_at(Instant::now()), offset_at(asked).saturating_add(1));
+        if !(earliest..=latest).contains(&self.inner.offset.load(Ordering::Relaxed)) {
+            self.inner.offset.store(latest, Ordering::Relaxed);
+        }
     }
 
     fn server_time(&self) -> Time {
@@ -312,6 +327,68 @@ impl RedisBroker {
         Ok(forms.into_iter().map(Option::unwrap_or_default).collect())
     }
 
+    /// Takes a batch of jobs, with the slot of a schedule or without.
+    fn take_in(&self, jobs: &[NewJob], slot: Option<&Slot>) -> Result<Passed, BrokerError> {
+        super::check_jobs(jobs)?;
+        let mut command = self.command(Step::Enqueue);
+        match slot {
+            Some(slot) => {
+                let after = slot.after.map_or_else(String::new, |after| after.millis().to_string());
+                command.arg(&slot.schedule).arg(after).arg(slot.at.millis());
+            }
+            None => {
+                command.arg("").arg("").arg("");
+            }
+        }
+        command.arg(jobs.len());
+        for job in jobs {
+            let unique = job.unique.as_ref();
+            command.arg(job.id.as_str()).arg(&job.queue).arg(job.priority);
+            command.arg(job.due.map_or_else(String::new, |due| due.millis().to_string()));
+            command.arg(unique.map_or("", |unique| &unique.key));
+            command
+                .arg(unique.and_then(|unique| unique.window_ms).map_or_else(String::new, |window| window.to_string()));
+            command.arg(job.needs.len());
+            for need in &job.needs {
+                command.arg(need.id.as_str()).arg(need.when as u8);
+            }
+            let fields = row::fields(job, self.inner.serializer)?;
+            command.arg(fields.len() * 2);
+            for (name, value) in &fields {
+                command.arg(*name).arg(&value[..]);
+            }
+        }
+        let mut answer = self.step(Step::Enqueue, &command, false)?.into_iter();
+        match answer.next().as_ref().and_then(text_of).as_deref() {
+            Some("ok") => {
+                let answers = items_of(answer.next().unwrap_or_default());
+                if answers.len() != jobs.len() {
+                    return Err(self.strange("enqueue"));
+                }
+                jobs.iter()
+                    .zip(&answers)
+                    .map(|(job, answer)| match text_of(answer).filter(|id| !id.is_empty()) {
+                        None => Ok(Enqueued::Accepted(job.id.clone())),
+                        Some(id) => Ok(Enqueued::Duplicate(row::id_of(&id)?)),
+                    })
+                    .collect::<Result<_, _>>()
+                    .map(Passed::Here)
+            }
+            Some("elsewhere") => {
+                let last = answer.next().as_ref().and_then(text_of).and_then(|last| last.parse().ok());
+                Ok(Passed::Elsewhere(last.map(Time::of_millis)))
+            }
+            Some("need") => {
+                let ids: Vec<String> = answer.filter_map(|id| text_of(&id)).collect();
+                match &ids[..] {
+                    [id, need] => Err(BrokerError::unknown_need(&row::id_of(id)?, &row::id_of(need)?)),
+                    _ => Err(self.strange("enqueue")),
+                }
+            }
+            _ => Err(self.strange("enqueue")),
+        }
+    }
+
     /// What rq's workers do for each other, if it is time.
     fn maintain(&self) -> Result<(), BrokerError> {
         let now = self.inner.begun.elapsed().as_secs();
@@ -354,54 +431,37 @@ impl Broker for RedisBroker {
     }
 
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        super::check_batch(jobs.len())?;
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut command = self.command(Step::Enqueue);
-        command.arg(jobs.len());
-        for job in jobs {
-            job.check()?;
-            let unique = job.unique.as_ref();
-            command.arg(job.id.as_str()).arg(&job.queue).arg(job.priority);
-            command.arg(job.due.map_or_else(String::new, |due| due.millis().to_string()));
-            command.arg(unique.map_or("", |unique| &unique.key));
-            command
-                .arg(unique.and_then(|unique| unique.window_ms).map_or_else(String::new, |window| window.to_string()));
-            command.arg(job.needs.len());
-            for need in &job.needs {
-                command.arg(need.id.as_str()).arg(need.when as u8);
-            }
-            let fields = row::fields(job, self.inner.serializer)?;
-            command.arg(fields.len() * 2);
-            for (name, value) in &fields {
-                command.arg(*name).arg(&value[..]);
-            }
+        match self.take_in(jobs, None)? {
+            Passed::Here(enqueued) => Ok(enqueued),
+            Passed::Elsewhere(_) => Err(self.strange("enqueue")),
         }
-        let mut answer = self.step(Step::Enqueue, &command, false)?.into_iter();
-        match answer.next().as_ref().and_then(text_of).as_deref() {
-            Some("ok") => {
-                let answers = items_of(answer.next().unwrap_or_default());
-                if answers.len() != jobs.len() {
-                    return Err(self.strange("enqueue"));
-                }
-                jobs.iter()
-                    .zip(&answers)
-                    .map(|(job, answer)| match text_of(answer).filter(|id| !id.is_empty()) {
-                        None => Ok(Enqueued::Accepted(job.id.clone())),
-                        Some(id) => Ok(Enqueued::Duplicate(row::id_of(&id)?)),
-                    })
-                    .collect()
-            }
-            Some("need") => {
-                let ids: Vec<String> = answer.filter_map(|id| text_of(&id)).collect();
-                match &ids[..] {
-                    [id, need] => Err(BrokerError::unknown_need(&row::id_of(id)?, &row::id_of(need)?)),
-                    _ => Err(self.strange("enqueue")),
-                }
-            }
-            _ => Err(self.strange("enqueue")),
+    }
+
+    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
+        self.take_in(&slot.jobs, Some(slot))
+    }
+
+    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
+        let mut command = self.command(Step::Log);
+        command.arg(LOG_BYTES_MAX).arg(said.len());
+        for said in said {
+            command.arg(said.id.as_str()).arg(said.exec.to_string()).arg(&said.text);
         }
+        self.step(Step::Log, &command, false).map(drop)
+    }
+
+    fn logs(&self, id: &JobId) -> Result<Option<String>, BrokerError> {
+        let mut command = redis::cmd("GET");
+        command.arg(format!("{}:rw:log:{id}", self.inner.keys.prefix()));
+        let answers = self.inner.wire.ask(Request::look(&[command]))?;
+        Ok(answers.first().and_then(text_of))
+    }
+
+    fn commands(&self, worker: &WorkerId) -> Vec<Command> {
+        self.inner.board.take_commands(worker.as_str())
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
@@ -452,11 +512,12 @@ impl Broker for RedisBroker {
             });
             command.arg(running.id.as_str()).arg(running.exec.to_string()).arg(progress);
         }
+        let asked = Instant::now();
         let mut answers = self.step(Step::Heartbeat, &command, true)?;
         if self.inner.clock.is_none()
             && let Some(now) = answers.last().and_then(number_of)
         {
-            self.set_time(now);
+            self.set_time(now, asked);
         }
         answers.truncate(beat.running.len());
         answers
@@ -497,7 +558,8 @@ impl Broker for RedisBroker {
                 failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
             command.arg(outcome.id.as_str()).arg(outcome.exec.to_string()).arg(how).arg(after).arg(failure).arg(text);
         }
-        let answers = self.step(Step::Settle, &command, true)?;
+        let mut answers = self.step(Step::Settle, &command, true)?;
+        let owed = answers.pop().as_ref().and_then(number_of).unwrap_or(0);
         let mut given = self.given();
         for outcome in outcomes {
             given.remove(&outcome.exec);
@@ -505,6 +567,10 @@ impl Broker for RedisBroker {
         drop(given);
         if answers.len() != outcomes.len() {
             return Err(self.strange("settle"));
+        }
+        if owed > 0 {
+            // What cannot be done now is done with a tick, by whichever worker.
+            let _ = self.pay();
         }
         answers
             .iter()
@@ -520,16 +586,20 @@ impl Broker for RedisBroker {
     fn tick(&self) -> Result<Ticked, BrokerError> {
         let mut command = self.command(Step::Tick);
         command.arg(TICK_JOBS_MAX).arg(SCHEDULER);
+        let asked = Instant::now();
         let answers = self.step(Step::Tick, &command, true)?;
-        let [due, recovered, ended, forgotten, more, next_due, now] = &answers[..] else {
+        let [due, recovered, ended, forgotten, more, next_due, now, owed] = &answers[..] else {
             return Err(self.strange("tick"));
         };
         if self.inner.clock.is_none()
             && let Some(now) = number_of(now)
         {
-            self.set_time(now);
+            self.set_time(now, asked);
         }
         self.maintain()?;
+        if number_of(owed).is_some_and(|owed| owed > 0) {
+            self.pay()?;
+        }
         let count = |value| number_of(value).and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         Ok(Ticked {
             due: count(due),

@@ -48,14 +48,11 @@ impl Opening {
     ///
     /// When the address is none, the server cannot be reached, or it does not let us in.
     pub fn open(self) -> Result<RedisBroker, BrokerError> {
-        let wrong = |why: String| BrokerError::new(ErrorKind::Refused, why);
         let keys = match &self.prefix {
             Some(prefix) => Keys::with_prefix(prefix)?,
             None => Keys::default(),
         };
-        let (info, server) = address(&self.url)?;
-        let client =
-            redis::Client::open(info).map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?;
+        let (client, server) = client(&self.url)?;
         let wire = Wire::new(client.clone(), server.clone())?;
         let board = Arc::new(Board::new(&keys));
         let inner = Inner {
@@ -77,32 +74,81 @@ impl Opening {
     }
 }
 
-/// Where the server is, and how that is told to people: without a password.
-fn address(url: &str) -> Result<(redis::ConnectionInfo, String), BrokerError> {
+/// Who speaks to the server at this address, and how the address is told to people: without a password.
+pub(crate) fn client(url: &str) -> Result<(redis::Client, String), BrokerError> {
     use redis::IntoConnectionInfo as _;
+    let wrong = |why: String| BrokerError::new(ErrorKind::Refused, why);
     let info = url.into_connection_info().map_err(|error| {
-        BrokerError::new(
-            ErrorKind::Refused,
-            format!(
-                "this is no address of Redis: {error}; write redis://HOST:PORT/DB, rediss:// for TLS, or redis+unix:///PATH"
-            ),
-        )
+        wrong(format!(
+            "this is no address of Redis: {error}; write redis://HOST:PORT/DB, rediss:// for TLS, or redis+unix:///PATH"
+        ))
     })?;
     let server = info.addr().to_string();
-    let info = match info.addr() {
-        redis::ConnectionAddr::TcpTls { insecure: true, .. } => {
-            return Err(BrokerError::new(
-                ErrorKind::Refused,
-                format!(
-                    "{server}: a TLS connection whose certificate is not looked at protects nobody: leave `#insecure` out"
-                ),
-            ));
+    let is_tls = match info.addr() {
+        redis::ConnectionAddr::TcpTls { insecure, .. } => {
+            if *insecure {
+                return Err(unprotected(&server, "#insecure"));
+            }
+            true
         }
-        _ => info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true)),
+        _ => false,
     };
+    let info = info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
     // The connection that listens needs the third version of the protocol, and the other one does no worse by it.
     let settings = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3).set_skip_set_lib_name();
-    Ok((info.set_redis_settings(settings), server))
+    let info = info.set_redis_settings(settings);
+    let client = if is_tls {
+        // The program may have chosen one; without any, TLS would panic.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        redis::Client::build_with_tls(info, certificates(url, &server)?)
+    } else {
+        redis::Client::open(info)
+    };
+    Ok((client.map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?, server))
+}
+
+fn unprotected(server: &str, word: &str) -> BrokerError {
+    BrokerError::new(
+        ErrorKind::Refused,
+        format!("{server}: a TLS connection whose certificate is not looked at protects nobody: leave `{word}` out"),
+    )
+}
+
+/// What the address says of certificates, in the words that Python has for it: `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`.
+fn certificates(url: &str, server: &str) -> Result<redis::TlsCertificates, BrokerError> {
+    let (mut root_cert, mut cert, mut key) = (None, None, None);
+    let url = redis::parse_redis_url(url).expect("read as an address before");
+    for (name, value) in url.query_pairs() {
+        let place = match &*name {
+            "ssl_ca_certs" => &mut root_cert,
+            "ssl_certfile" => &mut cert,
+            "ssl_keyfile" => &mut key,
+            "ssl_cert_reqs" if value != "required" => {
+                return Err(unprotected(server, &format!("ssl_cert_reqs={value}")));
+            }
+            "ssl_check_hostname" if !value.eq_ignore_ascii_case("true") => {
+                return Err(unprotected(server, &format!("ssl_check_hostname={value}")));
+            }
+            _ => continue,
+        };
+        let read = std::fs::read(&*value).map_err(|error| {
+            BrokerError::new(ErrorKind::Refused, format!("{server}: {name}={value} cannot be read: {error}"))
+        })?;
+        *place = Some(read);
+    }
+    let client_tls = match (cert, key) {
+        (Some(client_cert), Some(client_key)) => Some(redis::ClientTlsConfig { client_cert, client_key }),
+        (None, None) => None,
+        _ => {
+            return Err(BrokerError::new(
+                ErrorKind::Refused,
+                format!("{server}: a certificate of ours needs its key: name both `ssl_certfile` and `ssl_keyfile`"),
+            ));
+        }
+    };
+    Ok(redis::TlsCertificates { client_tls, root_cert })
 }
 
 impl fmt::Debug for Opening {

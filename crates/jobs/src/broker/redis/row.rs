@@ -125,6 +125,14 @@ pub(super) fn fields(job: &NewJob, serializer: Serializer) -> Result<Vec<(&'stat
         add("retries_left", options.retry.retries.to_string());
         add("retry_intervals", serde_json::to_string(&waits).expect("numbers"));
     }
+    if let Some((times, intervals)) = &options.rq.repeat {
+        add("repeats_left", times.to_string());
+        add("repeat_intervals", serde_json::to_string(intervals).expect("numbers"));
+    }
+    if let Some(limit) = &options.rq.rate_limit {
+        add("rate_limit_key", limit.key.clone());
+        add("rate_limit_concurrency", limit.at_once.to_string());
+    }
     if let Some(meta) = options.meta.as_ref().filter(|meta| meta.as_object().is_some_and(|meta| !meta.is_empty())) {
         fields.push(("meta", data::write_value(serializer, &meta.to_string())?));
     }

@@ -18,11 +18,22 @@ pub(super) enum Step {
     Tick,
     Control,
     Maintain,
+    Log,
+    Callback,
 }
 
 impl Step {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Enqueue, Self::Claim, Self::Heartbeat, Self::Settle, Self::Tick, Self::Control, Self::Maintain];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Enqueue,
+        Self::Claim,
+        Self::Heartbeat,
+        Self::Settle,
+        Self::Tick,
+        Self::Control,
+        Self::Maintain,
+        Self::Log,
+        Self::Callback,
+    ];
 
     fn own_text(self) -> &'static str {
         match self {
@@ -33,6 +44,8 @@ impl Step {
             Self::Tick => include_str!("tick.lua"),
             Self::Control => include_str!("control.lua"),
             Self::Maintain => include_str!("maintain.lua"),
+            Self::Log => include_str!("log.lua"),
+            Self::Callback => include_str!("callback.lua"),
         }
     }
 

@@ -2,14 +2,14 @@
 --
 -- ARGV: the number of outcomes and for each: job, execution, how ('done', 'failed', 'retry', 'snooze', 'release', 'stopped'), how
 -- long to wait (ms), the failure (JSON or ''), and what rq reads: the value in base64 ('' is None), or the packed text.
--- Returns: for each 'recorded', 'repeated' or 'lost'.
+-- Returns: for each 'recorded', 'repeated' or 'lost'; then how many callbacks are owed by it.
 
 local outcomes = {}
 for i = 1, tonumber(arg()) do
   outcomes[i] = {id = arg(), exec = arg(), how = arg(), after = tonumber(arg()), failure = arg(), text = arg()}
 end
 
-local counts = {}
+local counts, served = {}, {}
 local function count(job, what)
   if not job.worker_name then return end
   local mine = counts[job.worker_name] or {successful_job_count = 0, failed_job_count = 0, seconds = 0}
@@ -18,7 +18,7 @@ local function count(job, what)
   mine.seconds = mine.seconds + (now - number(job.rw_started, now)) / 1000
 end
 
--- rq's repeats, of a job of rq's that ended well: whether it goes on.
+-- rq's repeats, of a job that ended well: whether it goes on.
 local function repeated(job)
   local left = number(job.repeats_left, 0)
   if left <= 0 then return false end
@@ -43,6 +43,7 @@ local function settle(outcome)
     return job.rw_exec == exec and job.rw_settled == exec and 'repeated' or 'lost'
   end
   unlease(job, exec)
+  if job.worker_name then served[job.worker_name] = true end
   local how, failures = outcome.how, whole(tonumber(job.rw_failures or 0) + 1)
   local failure = outcome.failure
   local kept = failure ~= '' and {'rw_failure', failure} or {}
@@ -51,7 +52,8 @@ local function settle(outcome)
     count(job, 'successful_job_count')
     if outcome.text == '' then record(job, exec, 1) else record(job, exec, 1, 'return_value', outcome.text) end
     call('HDEL', key_of(job.id), 'rw_failure')
-    if not is_ours(job) and repeated(job) then
+    owe(job, 'success', exec, '', true)
+    if repeated(job) then
       set(job.id, 'rw_settled', exec, 'ended_at', NOW)
       ended[#ended + 1] = {id = job.id, status = 'finished'}
     else
@@ -60,10 +62,13 @@ local function settle(outcome)
   elseif how == 'stopped' then
     count(job, 'failed_job_count')
     record(job, exec, 2, 'exc_string', outcome.text ~= '' and outcome.how ~= 'stopped' and outcome.text or STOPPED)
+    owe(job, 'stopped', exec, '', true)
     finish(job, 'stopped', 'rw_settled', exec, unpack(kept))
   elseif how == 'failed' then
     count(job, 'failed_job_count')
-    if is_ours(job) or not retried(job) then
+    local again = not is_ours(job) and retried(job)
+    owe(job, 'failure', exec, outcome.text, not again)
+    if not again then
       record(job, exec, 2, 'exc_string', outcome.text)
       finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
     else
@@ -95,4 +100,13 @@ for worker, mine in pairs(counts) do
     call('HINCRBYFLOAT', key, 'total_working_time', string.format('%.6f', mine.seconds))
   end
 end
+-- Whoever has nothing left is idle at once, for rq; its next beat is seconds away.
+for worker in pairs(served) do
+  local key = P .. ':worker:' .. worker
+  if call('SCARD', key .. ':executions') == 0 and call('EXISTS', key) == 1 then
+    call('HSET', key, 'state', 'idle')
+    call('HDEL', key, 'current_job', 'current_job_working_time')
+  end
+end
+answers[#outcomes + 1] = owed
 return done(answers)

@@ -1,7 +1,8 @@
 -- Lets time pass: what is due, what has lost its lease, what was kept long enough.
 --
 -- ARGV: how many of each kind at most, the name under which ropewalk's schedulers hold rq's lock.
--- Returns: due, recovered, ended, forgotten, whether there is more ('1'), when the next one is due (ms or ''), the time of day (ms).
+-- Returns: due, recovered, ended, forgotten, whether there is more ('1'), when the next one is due (ms or ''), the time of day (ms),
+-- how many callbacks of Python's are owed.
 
 local max, owner = tonumber(arg()), arg()
 
@@ -54,6 +55,7 @@ for _, member in ipairs(expired) do
     if job.rw_stop == '1' then
       record(job, exec, 2, 'exc_string', STOPPED)
       call('HDEL', key_of(id), 'rw_failure')
+      owe(job, 'stopped', exec, '', true)
       finish(job, 'stopped')
       over = over + 1
     elseif not is_ours(job) then
@@ -64,9 +66,11 @@ for _, member in ipairs(expired) do
         to_queue(job, false, 'rw_crashes', tostring(crashes), 'rw_failure', fill(CRASHED, words))
         recovered = recovered + 1
       elseif retried(job) then
+        owe(job, 'failure', exec, ABANDONED, false)
         recovered = recovered + 1
       else
         record(job, exec, 2, 'exc_string', ABANDONED)
+        owe(job, 'failure', exec, ABANDONED, true)
         finish(job, 'failed')
         over = over + 1
       end
@@ -119,4 +123,5 @@ end
 -- What is due and stays where it is belongs to a scheduler of rq's: nobody needs to look again at once.
 local more = (#first >= max and passed > 0) or #expired >= max or #old >= max
 local soonest = call('ZRANGEBYSCORE', P .. ':rw:due', '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
-return done({due, recovered, over, forgotten, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now)})
+return done({due, recovered, over, forgotten, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now),
+  call('LLEN', P .. ':rw:owed')})

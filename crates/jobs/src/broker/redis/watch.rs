@@ -8,7 +8,7 @@
 //! A word lost costs time and never a job: whoever waits, looks again after its own time limit. When the connection breaks, all
 //! numbers change once it is made again. A silent one is asked for a sign of life every [`ALIVE_EVERY`].
 
-use crate::broker::Topic;
+use crate::broker::{Command, Topic};
 use crate::job::JobId;
 use crate::rq::keys::Keys;
 use redis::{Client, Connection, PushKind, Value};
@@ -58,6 +58,9 @@ struct Line {
 /// How many of each are kept in mind. Whoever waits looks again after a while.
 const ENDS_MAX: usize = 20_000;
 
+/// How many commands wait for their workers, at most.
+const COMMANDS_MAX: usize = 1_000;
+
 /// What the thread and the others share.
 pub(super) struct Board {
     state: Mutex<State>,
@@ -72,6 +75,8 @@ pub(super) struct Board {
     workers: Mutex<HashSet<String>>,
     /// Commands that nobody has taken yet.
     heard: Mutex<Vec<Heard>>,
+    /// The same, of those that a worker obeys itself.
+    commands: Mutex<Vec<(String, Command)>>,
     /// The channel of this board alone.
     own: String,
 }
@@ -87,6 +92,7 @@ impl Board {
             ends: Mutex::default(),
             workers: Mutex::default(),
             heard: Mutex::default(),
+            commands: Mutex::default(),
             own: format!("{}:rw:news:{:016x}", keys.prefix(), fastrand::u64(..)),
         }
     }
@@ -146,6 +152,12 @@ impl Board {
 
     pub(super) fn take_heard(&self) -> Vec<Heard> {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What this worker was told.
+    pub(super) fn take_commands(&self, worker: &str) -> Vec<Command> {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        commands.extract_if(.., |(of, _)| of == worker).map(|(_, command)| command).collect()
     }
 
     /// Those that could not be obeyed now. They come before what was heard meanwhile.
@@ -332,9 +344,9 @@ impl Board {
 
     fn message(&self, channel: Option<&Value>, said: Option<&Value>, keys: &Keys) {
         if let (Some(Value::BulkString(channel)), Some(Value::BulkString(said))) = (channel, said)
-            && channel.starts_with(keys.pubsub("").as_bytes())
+            && let Some(worker) = channel.strip_prefix(keys.pubsub("").as_bytes())
         {
-            self.command(said);
+            self.command(&String::from_utf8_lossy(worker), said);
             return;
         }
         match said {
@@ -346,14 +358,24 @@ impl Board {
     }
 
     /// A command to a worker of ours, through rq's channel.
-    fn command(&self, said: &[u8]) {
+    fn command(&self, worker: &str, said: &[u8]) {
         let Ok(command) = serde_json::from_slice::<serde_json::Value>(said) else { return };
-        if let (Some("stop-job" | "stop-execution"), Some(id)) =
-            (command["command"].as_str(), command["job_id"].as_str())
-        {
-            self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(Heard::StopJob(id.to_owned()));
-            // Whoever beats for these workers takes it from here.
-            self.ring(Topic::Stop);
+        let keep = |command| {
+            let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+            // A worker that has ended takes none.
+            if commands.len() < COMMANDS_MAX {
+                commands.push((worker.to_owned(), command));
+            }
+        };
+        match (command["command"].as_str(), command["job_id"].as_str()) {
+            (Some("stop-job" | "stop-execution"), Some(id)) => {
+                self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(Heard::StopJob(id.to_owned()));
+            }
+            (Some("shutdown"), _) => keep(Command::End),
+            (Some("kill-horse"), _) => keep(Command::Kill),
+            _ => return,
         }
+        // Whoever beats for these workers takes it from here.
+        self.ring(Topic::Stop);
     }
 }

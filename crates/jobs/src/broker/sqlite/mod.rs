@@ -330,7 +330,7 @@ impl Broker for SqliteBroker {
     }
 
     fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        super::check_batch(jobs.len())?;
+        super::check_without_rq(jobs)?;
         let jobs = jobs.to_vec();
         self.write(Lasting::Yes, move |tx| tx.enqueue(&jobs))
     }
@@ -380,7 +380,7 @@ impl Broker for SqliteBroker {
     }
 
     fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
-        super::check_batch(slot.jobs.len())?;
+        super::check_without_rq(&slot.jobs)?;
         let slot = slot.clone();
         self.write(Lasting::Yes, move |tx| tx.pass_slot(&slot))
     }

@@ -75,9 +75,6 @@ impl<'c> Tx<'c> {
     pub(super) fn enqueue(&mut self, jobs: &[NewJob]) -> rusqlite::Result<Said<Vec<Enqueued>>> {
         let mut known: HashSet<&JobId> = HashSet::new();
         for job in jobs {
-            if let Err(problem) = job.check() {
-                return Ok(Err(problem.into()));
-            }
             for need in job.needs.iter().filter(|need| !known.contains(&need.id)) {
                 if row::small(self, &need.id)?.is_none() {
                     return Ok(Err(BrokerError::unknown_need(&job.id, &need.id)));

@@ -33,9 +33,22 @@ def note(text):
     return text
 
 
-def on_success(job, connection, result, *args, **kwargs):
-    connection.rpush("notes", f"success of {job.id}")
+def crowd(seconds):
+    """How many are at it at once, with this one."""
+    connection = get_current_job().connection
+    now = connection.incr("crowd")
+    time.sleep(seconds)
+    connection.decr("crowd")
+    return now
+
+
+def on_success(job, connection, result):
+    connection.rpush("notes", f"success of {job.id}: {result}")
 
 
 def on_failure(job, connection, type, value, traceback):
-    connection.rpush("notes", f"failure of {job.id}")
+    connection.rpush("notes", f"failure of {job.id}: {type.__name__}: {value}")
+
+
+def on_stopped(job, connection):
+    connection.rpush("notes", f"stop of {job.id}")
