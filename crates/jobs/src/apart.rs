@@ -119,7 +119,7 @@ impl Limited {
 
 impl Drop for Limited {
     fn drop(&mut self) {
-        let set = setrlimit(Resource::As, self.0.clone());
+        let set = setrlimit(Resource::As, self.0);
         debug_assert_eq!(set, Ok(()), "and raised again to where it was");
     }
 }

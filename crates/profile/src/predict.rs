@@ -33,7 +33,7 @@ const LONG_DIVIDED: f64 = 1.3;
 /// A range at one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Range {
-    /// Requests in flight, or workers; on as many processors where all that there are compute already: see [`unit`].
+    /// Requests in flight, or workers; on as many processors where all that there are compute already: see [`unit()`].
     pub in_flight: usize,
     /// Seconds at best.
     pub low_s: f64,
