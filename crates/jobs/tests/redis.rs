@@ -4,10 +4,12 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
-#[path = "redis/ends.rs"]
-mod ends;
 #[path = "redis/clock.rs"]
 mod clock;
+#[path = "redis/ends.rs"]
+mod ends;
+#[path = "redis/popped.rs"]
+mod popped;
 #[allow(dead_code, reason = "what other tests use of it")]
 #[path = "brokers/redis.rs"]
 mod redis_server;
