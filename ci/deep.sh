@@ -103,9 +103,10 @@ for name in $parts; do
         shuttle) ROPEWALK_SHUTTLE_LIMIT="${DEEP_SHUTTLE_LIMIT:-2h}" ROPEWALK_SHUTTLE_SCHEDULES="$schedules" part bash ci/shuttle.sh ;;
         greenlets) part greenlets ;;
         jobs)
-            JOB_FAULTS_LIMIT="${DEEP_JOBS_LIMIT:-4h}" JOB_FAULTS_SEEDS="${DEEP_JOBS_SEEDS:-10000}" \
+            JOB_FAULTS_PROFILE=release JOB_FAULTS_LIMIT="${DEEP_JOBS_LIMIT:-4h}" JOB_FAULTS_SEEDS="${DEEP_JOBS_SEEDS:-10000}" \
+                JOB_FAULTS_FAULTS="${DEEP_JOBS_FAULTS:-50000}" JOB_FAULTS_JOBS="${DEEP_JOBS:-1000000}" \
                 JOB_FAULTS_REDIS_FAULTS="${DEEP_JOBS_REDIS_FAULTS:-50000}" JOB_FAULTS_KILLS="${DEEP_JOBS_KILLS:-100}" \
-                JOB_FAULTS_SECONDS="${DEEP_JOBS_SECONDS:-3600}" part bash ci/job-faults.sh ;;
+                part bash ci/job-faults.sh ;;
         fleet) FLEET_LIMIT="${DEEP_FLEET_LIMIT:-1h}" FLEET_SECONDS="${DEEP_FLEET_SECONDS:-900}" part bash ci/fleet.sh ;;
         valkey) part valkey ;;
         pickles) RQ_LIMIT="${DEEP_RQ_LIMIT:-4h}" RQ_PICKLES="${DEEP_PICKLES:-100000000}" part bash ci/rq.sh ;;

@@ -6,19 +6,38 @@
 # it, with workers of python-rq (python3 with venv and, once, PyPI) beside ours.
 #
 #   ci/job-faults.sh
-#   JOB_FAULTS_SEEDS=10000 JOB_FAULTS_SECONDS=3600 JOB_FAULTS_LIMIT=6h ci/job-faults.sh
+#   JOB_FAULTS_SEEDS=10000 JOB_FAULTS_FAULTS=50000 JOB_FAULTS_JOBS=1000000 JOB_FAULTS_PROFILE=release JOB_FAULTS_LIMIT=4h ci/job-faults.sh
 source "$(dirname "$0")/common.sh"
 job job-faults "${JOB_FAULTS_LIMIT:-8m}" "$@"
 
+case "${JOB_FAULTS_PROFILE:-dev}" in
+    # Everything below the queue is that of the other tests and built already; the simulation wants its own code fast.
+    dev) profile=(--config 'profile.dev.package.ropewalk-jobs.opt-level=2') ;;
+    release) profile=(--release) ;;
+    *) echo "JOB_FAULTS_PROFILE is dev or release, not $JOB_FAULTS_PROFILE" >&2; exit 2 ;;
+esac
+# Built once and started by themselves: cargo would wait for its locks each time.
+built="$(cargo test -p ropewalk-jobs "${profile[@]}" --features __crash_points,redis --lib --test faults --no-run 2>&1)" ||
+    { printf '%s\n' "$built" >&2; exit 1; }
+printf '%s\n' "$built"
+program() { realpath "$(grep -F "Executable $1 (" <<<"$built" | sed 's/.*(//; s/)$//')"; }
+simulation="$(program "unittests src/lib.rs")"
+faults="$(program "tests/faults.rs")"
+
 log="$(mktemp)"
-ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" \
-    cargo test -p ropewalk-jobs --release --features __crash_points,redis --lib simulat -- --nocapture 2>&1 | tee "$log"
-ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="${JOB_FAULTS_SEED:-$RANDOM}" \
-    cargo test -p ropewalk-jobs --release --features __crash_points,redis --test faults 2>&1 | tee -a "$log"
-ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="${JOB_FAULTS_SEED:-$RANDOM}" \
-    ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" \
-    cargo test -p ropewalk-jobs --release --features __crash_points,redis --test faults 2>&1 | sed 's/^faults:/faults-redis:/' |
-    tee -a "$log"
+seed="${JOB_FAULTS_SEED:-$RANDOM}"
+# The simulation computes and the processes mostly wait, so both at once.
+ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" "$simulation" simulat --nocapture >"$log.sim" 2>&1 &
+simulating=$!
+status=0
+ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="$seed" \
+    ROPEWALK_FAULTS="${JOB_FAULTS_FAULTS:-0}" ROPEWALK_FAULT_JOBS="${JOB_FAULTS_JOBS:-0}" "$faults" 2>&1 | tee "$log" || status=$?
+ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" \
+    ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
+    sed 's/^faults:/faults-redis:/' | tee -a "$log" || status=$?
+wait "$simulating" || status=$?
+cat "$log.sim"
+cat "$log.sim" >>"$log"
 
 # The number before or after a word of the line that begins with another.
 before() { { grep "^$1:" "$log" || true; } | { grep -oE "[0-9]+ $2" || true; } | grep -oE '^[0-9]+' || echo 0; }
@@ -35,4 +54,5 @@ figure redis_random "$(after faults-redis random)"
 figure redis_jobs "$(after faults-redis jobs)"
 figure redis_runs_again "$(after faults-redis again)"
 figure redis_runs_by_python "$(after faults-redis python)"
-rm -f "$log"
+rm -f "$log" "$log.sim"
+exit "$status"

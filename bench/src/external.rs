@@ -8,6 +8,7 @@
 //! | Python | `multiprocessing loky` | suite `process`, beside `cpython`, which is concurrent.futures |
 //! | Python | `rq-simple rq-fork` | suite `jobs`; each is a process for the whole run, on the run's Redis |
 //! | Node.js | `bullmq` | the same |
+//! | Node.js | `piscina` | suite `process` |
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub enum Language {
     Go,
     /// CPython, and what runs on it; systems `cpython`, `gevent`, `asyncio` and `uvloop`.
     Python,
-    /// Node.js; system `bullmq`.
+    /// Node.js; systems `bullmq` and `piscina`.
     Node,
     /// A Redis server; no peer in the suites there are.
     Redis,
@@ -73,14 +74,19 @@ pub fn join(language: Language, works: &mut [Work]) -> Result<bool, String> {
             }
         }
         Language::Node => {
-            if jobs.is_empty() {
+            let pools: Vec<&mut Work> = shared.into_iter().filter(|work| work.suite == "process").collect();
+            if jobs.is_empty() && pools.is_empty() {
                 return Ok(false);
             }
-            let packages = install::npm("node", &sources().join("package.json"))?;
-            let peer = sources().join("jobs.mjs").display().to_string();
-            let program =
-                Program::new("bullmq", "node").arg(peer).env("ROPEWALK_BENCH_NODE", packages.display().to_string());
-            join_shared(&program.env(redis::VARIABLE, redis_of("node")?), jobs)?;
+            let packages = install::npm("node", &sources().join("package.json"))?.display().to_string();
+            let of = |system: &'static str, peer: &str| {
+                let peer = sources().join(peer).display().to_string();
+                Program::new(system, "node").arg(peer).env("ROPEWALK_BENCH_NODE", packages.clone())
+            };
+            join_shared(&of("piscina", "processes.mjs"), pools)?;
+            if !jobs.is_empty() {
+                join_shared(&of("bullmq", "jobs.mjs").env(redis::VARIABLE, redis_of("node")?), jobs)?;
+            }
         }
         Language::Redis => return Ok(false),
     }

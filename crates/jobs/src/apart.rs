@@ -13,6 +13,7 @@ use crate::job::{ExecId, Failure, Progress, RESULT_BYTES_MAX, floor_char};
 use crate::registry;
 use ropewalk::JobContext;
 use ropewalk::task::{Listener, States, Task};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::DirBuilder;
@@ -42,6 +43,8 @@ pub(crate) struct Asked {
     /// When it is to be over, in milliseconds since 1970.
     pub(crate) due: Option<u64>,
     pub(crate) payload: String,
+    /// How much memory the process may have meanwhile.
+    pub(crate) memory_max: Option<u64>,
     /// Where it is heard.
     pub(crate) ear: PathBuf,
 }
@@ -87,13 +90,37 @@ where
     let due = asked.due.map(|due| -> SystemTime { UNIX_EPOCH + Duration::from_millis(due) });
     let context =
         JobContext::outside().with_states(lent()).of_job(&asked.id, asked.attempt, due, Arc::clone(&mouth) as _);
-    let ran = registry::run::<T>(T::NAME, &asked.payload, &context);
+    let ran = {
+        let _limited = asked.memory_max.map(Limited::to);
+        registry::run::<T>(T::NAME, &asked.payload, &context)
+    };
     mouth.tell_lost(&mut mouth.lost());
     match ran {
         // It need not travel to be refused.
         Ok(result) if result.len() > RESULT_BYTES_MAX => failed(&Failure::result_too_long(result.len())),
         Ok(result) => Told::Done(result),
         Err(failure) => failed(&failure),
+    }
+}
+
+/// A lower limit of memory, until it is dropped. (A process of a pool runs one job at a time.)
+struct Limited(Rlimit);
+
+impl Limited {
+    fn to(bytes: u64) -> Self {
+        let before = getrlimit(Resource::As);
+        // Never more than the pool allows. (None is no limit.)
+        let current = [before.current, before.maximum].into_iter().flatten().fold(bytes, u64::min);
+        let set = setrlimit(Resource::As, Rlimit { current: Some(current), maximum: before.maximum });
+        debug_assert_eq!(set, Ok(()), "a soft limit can be lowered");
+        Self(before)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let set = setrlimit(Resource::As, self.0.clone());
+        debug_assert_eq!(set, Ok(()), "and raised again to where it was");
     }
 }
 

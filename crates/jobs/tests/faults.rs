@@ -7,7 +7,8 @@
 //!
 //! - **Directed**: each named crash point of the broker and of the worker ([`POINTS`]) in a worker, and where it is passed there in a producer: killed there, and
 //!   stopped there until its leases have run out, then continued. A point that is never passed is a failure of the test.
-//! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms.
+//! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms. In rounds of
+//!   [`ROUND`], each with a store and a seed of its own, which is printed first.
 //!
 //! # What is checked
 //!
@@ -17,18 +18,19 @@
 //!    fire once.
 //! 4. Nothing ran before its time, and nothing before what it needs had ended.
 //!
-//! Runs with `ci/job-faults.sh`. `ROPEWALK_FAULT_SECONDS` is how long the random part lasts.
+//! Runs with `ci/job-faults.sh`. `ROPEWALK_FAULT_SECONDS` is how long the random part lasts at least; it goes on until there were
+//! `ROPEWALK_FAULTS` faults and `ROPEWALK_FAULT_JOBS` jobs.
 
 #![cfg(all(unix, feature = "__crash_points"))]
 
 use ropewalk::JobContext;
-use ropewalk_jobs::broker::{Claim, Control, Filter};
+use ropewalk_jobs::broker::{Claim, Control, Filter, QueueCounts};
 use ropewalk_jobs::job::WorkerId;
 use ropewalk_jobs::{Broker, JobId, Need, NewJob, Retry, SqliteBroker, State, Time, When, Worker};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,7 +101,16 @@ const POINTS: &[(&str, bool)] = &[
 const LEASE: Duration = Duration::from_millis(400);
 /// How long everything may take to end once nothing goes wrong any more.
 const CALM_MAX: Duration = Duration::from_secs(60);
-const CASES_AT_ONCE: usize = 6;
+/// A victim that has not passed its point by then never will. (It says that it is done, or is dead, long before.)
+const FATE_MAX: Duration = Duration::from_secs(15);
+/// Most of a case is a wait for leases to run out.
+const CASES_AT_ONCE: usize = 12;
+/// How long faults happen to one store.
+const ROUND: Duration = Duration::from_secs(60);
+/// A shorter round could not show that anything was tried.
+const ROUND_MIN: Duration = Duration::from_secs(10);
+/// How many jobs a producer enqueues at once.
+const BATCH: usize = 12;
 
 #[ropewalk::task]
 fn work(job: &JobContext, millis: u64, fail_until: u32) -> Result<u32, std::fmt::Error> {
@@ -186,6 +197,14 @@ fn open(place: &Path) -> Arc<dyn Broker> {
     Arc::new(SqliteBroker::open(place.join("jobs.db")).expect("the file of the queue"))
 }
 
+/// A test that is killed leaves nobody behind. False when it is gone already.
+fn lives_with_its_parent() -> bool {
+    let parent = std::env::var("FAULTS_PARENT").expect("set by the test");
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("a signal that there is");
+    rustix::process::getppid().is_some_and(|now| now.as_raw_nonzero().to_string() == parent)
+}
+
 fn be_a_worker(place: &Path, lease: Duration) {
     #[cfg(all(feature = "redis", target_os = "linux"))]
     fleet::note_the_clock();
@@ -217,7 +236,6 @@ fn job(name: &str, n: usize, now: Time) -> NewJob {
 
 /// Enqueues batches, each again until it is answered; goes on where the one before it was killed.
 fn be_a_producer(place: &Path, name: &str, from: usize, to: usize) {
-    const BATCH: usize = 12;
     let pace = std::env::var("FAULTS_PACE_MS").ok().map(|text| Duration::from_millis(text.parse().expect("a number")));
     let broker = open(place);
     for first in (from..to).step_by(BATCH) {
@@ -256,6 +274,7 @@ impl Process {
     }
 
     fn of(place: &Path, mut command: Command) -> Self {
+        command.env("FAULTS_PARENT", std::process::id().to_string());
         command.env("FAULTS_PLACE", place).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().expect("a process"))
     }
@@ -296,6 +315,16 @@ impl Place {
     fn lines(&self, file: &str) -> Vec<String> {
         std::fs::read_to_string(self.0.join(file)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
+
+    /// The last of the (short) lines.
+    fn last_line(&self, file: &str) -> Option<String> {
+        let mut file = std::fs::File::open(self.0.join(file)).ok()?;
+        let from = file.metadata().ok()?.len().saturating_sub(64);
+        let mut end = String::new();
+        file.seek(SeekFrom::Start(from)).ok()?;
+        file.read_to_string(&mut end).ok()?;
+        end.lines().last().map(str::to_owned)
+    }
 }
 
 impl Drop for Place {
@@ -311,6 +340,14 @@ struct Seen {
     jobs: usize,
     runs: usize,
     again: usize,
+}
+
+impl Seen {
+    fn add(&mut self, more: Self) {
+        self.jobs += more.jobs;
+        self.runs += more.runs;
+        self.again += more.again;
+    }
 }
 
 fn wait_until(what: &str, limit: Duration, mut is: impl FnMut() -> bool) -> Result<(), String> {
@@ -339,10 +376,10 @@ fn check(place: &Place) -> Result<Seen, String> {
     let broker = open(&place.0);
     let acked: HashSet<JobId> =
         place.lines("acked").iter().flat_map(|line| line.split(' ')).map(|id| id.parse().expect("an id")).collect();
-    let is_open =
-        |state| !broker.jobs(&Filter { state: Some(state), limit: 1, queue: None }).expect("a look").is_empty();
     wait_until("every job has ended", CALM_MAX, || {
-        ![State::Waiting, State::Scheduled, State::Ready, State::Leased].into_iter().any(is_open)
+        let queues = broker.queues().expect("a look");
+        let open = |queue: &QueueCounts| State::ALL.into_iter().any(|state| !state.is_ended() && queue.of(state) > 0);
+        !queues.iter().any(open)
     })?;
     let mut runs: HashMap<JobId, Vec<(u32, u64)>> = HashMap::new();
     // python-rq has another way to count attempts, and no fence.
@@ -471,7 +508,7 @@ fn directed(point: &str, how: How, producer: bool, at: u32) -> Result<(bool, See
         victim = Process::start(&place.0, &["worker"], Some(&plan));
     }
     // One that never passes the point is told of below.
-    let _ = wait_until("the victim has met its fate", Duration::from_secs(6), || {
+    let _ = wait_until("the victim has met its fate", FATE_MAX, || {
         victim.has_ended()
             || victim.is_stopped()
             || (producer && place.lines("progress").iter().any(|line| line == "24"))
@@ -525,12 +562,7 @@ fn all_directed() -> (usize, Seen) {
                 while let Some((point, how, producer)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let name = format!("{point} {how:?} in a {}", if *producer { "producer" } else { "worker" });
                     match directed(point, *how, *producer, 1) {
-                        Ok((true, case)) => {
-                            let mut seen = seen.lock().unwrap();
-                            seen.jobs += case.jobs;
-                            seen.runs += case.runs;
-                            seen.again += case.again;
-                        }
+                        Ok((true, case)) => seen.lock().unwrap().add(case),
                         Ok((false, _)) => bad.lock().unwrap().push(format!("{name}: never passed")),
                         Err(why) => bad.lock().unwrap().push(format!("{name}: {why}")),
                     }
@@ -543,22 +575,52 @@ fn all_directed() -> (usize, Seen) {
     (cases.len(), seen.into_inner().unwrap())
 }
 
+/// What the random part is to reach.
+#[derive(Clone, Copy)]
+struct Goal {
+    seconds: u64,
+    faults: usize,
+    jobs: usize,
+}
+
+/// Rounds until the goal is reached.
+fn random(goal: Goal, seed: u64) -> (usize, Seen) {
+    let began = Instant::now();
+    let (mut faults, mut sum) = (0, Seen::default());
+    for seed in seed.. {
+        let left = Duration::from_secs(goal.seconds).saturating_sub(began.elapsed());
+        if left.is_zero() && faults >= goal.faults && sum.jobs >= goal.jobs {
+            break;
+        }
+        let length = if left.is_zero() { ROUND } else { left.min(ROUND) };
+        println!("random: seed {seed} for {length:.0?}");
+        let (more, seen) = round(length, seed);
+        faults += more;
+        sum.add(seen);
+        println!("random: {faults} faults, {sum:?} after {:.0?}", began.elapsed());
+    }
+    (faults, sum)
+}
+
 /// Four workers and a producer, and something happens to one of them all the time.
-fn random(seconds: u64, seed: u64) -> (usize, Seen) {
+fn round(length: Duration, seed: u64) -> (usize, Seen) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let place = Place::new(&format!("random-{seed}"));
     drop(open(&place.0));
     let producer = |place: &Place| {
-        let done = place.lines("progress").last().map_or("0".to_owned(), Clone::clone);
+        let done = place.last_line("progress").unwrap_or_else(|| "0".to_owned());
         Process::start(&place.0, &["producer", "r", &done, "999996"], None)
     };
     let mut fleet: Vec<Process> = (0..4).map(|_| Process::start(&place.0, &["worker"], None)).collect();
     fleet.push(producer(&place));
     let mut stopped: Vec<(usize, Instant)> = Vec::new();
     let mut faults = 0;
-    let until = Instant::now() + Duration::from_secs(seconds);
-    while Instant::now() < until {
-        thread::sleep(Duration::from_millis(rng.u64(5..=50)));
+    let until = Instant::now() + length;
+    let mut next = Instant::now();
+    while next < until {
+        // Not counting what it takes to start a process.
+        next = Instant::now().max(next + Duration::from_millis(rng.u64(5..=50)));
+        thread::sleep(next.saturating_duration_since(Instant::now()));
         stopped.retain(|(at, until)| {
             let over = *until <= Instant::now();
             if over {
@@ -628,15 +690,13 @@ fn controls() {
 /// The same on Redis, with what happens to that and on the way to it.
 #[cfg(feature = "redis")]
 fn on_redis(seconds: u64, faults: u64, seed: u64) {
-    /// How long faults happen to one server.
-    const ROUND: Duration = Duration::from_secs(60);
     let began = Instant::now();
     // It mostly waits.
     let (by_default, shortly) = (thread::spawn(|| network::recovery(30)), thread::spawn(|| network::recovery(1)));
     let (cases, mut sum) = all_directed();
     println!("directed: {cases} cases, {sum:?} after {:.0?}", began.elapsed());
     let (at_steps, seen) = network::all_directed();
-    network::add(&mut sum, seen);
+    sum.add(seen);
     println!("directed at steps: {at_steps} cases, {seen:?} after {:.0?}", began.elapsed());
     let random = Instant::now();
     let (mut all, mut by_python) = (0, 0);
@@ -645,12 +705,13 @@ fn on_redis(seconds: u64, faults: u64, seed: u64) {
         if left.is_zero() && all >= faults as usize {
             break;
         }
-        let (faults, seen, python) = network::random(if left.is_zero() { ROUND } else { left.min(ROUND) }, seed);
+        let round = if left.is_zero() { ROUND } else { left.clamp(ROUND_MIN, ROUND) };
+        let (faults, seen, python) = network::random(round, seed);
         println!("random: seed {seed}: {faults:?}, {seen:?}, {python} by python-rq after {:.0?}", began.elapsed());
         assert!(faults.processes > 100 && faults.network > 20 && seen.jobs > 100, "nothing was tried");
         all += faults.all();
         by_python += python;
-        network::add(&mut sum, seen);
+        sum.add(seen);
     }
     assert!(by_python > 0, "python-rq has run nothing");
     tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(2) as usize, seed);
@@ -709,6 +770,9 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let place = || PathBuf::from(std::env::var_os("FAULTS_PLACE").expect("set by the test"));
+    if matches!(words[..], ["worker" | "producer", ..]) && !lives_with_its_parent() {
+        return;
+    }
     match words[..] {
         ["worker"] => be_a_worker(&place(), LEASE),
         #[cfg(all(feature = "redis", target_os = "linux"))]
@@ -740,10 +804,12 @@ fn main() {
             if is_on_redis() {
                 return on_redis(seconds, number("ROPEWALK_FAULTS").unwrap_or(0), seed);
             }
+            let began = Instant::now();
             let (cases, directed) = all_directed();
-            println!("directed: {cases} cases, {directed:?}");
-            let (faults, random) = random(seconds, seed);
-            println!("random: {faults} faults, {random:?}");
+            println!("directed: {cases} cases, {directed:?} after {:.0?}", began.elapsed());
+            let least = |name: &str| number(name).unwrap_or(0) as usize;
+            let goal = Goal { seconds, faults: least("ROPEWALK_FAULTS"), jobs: least("ROPEWALK_FAULT_JOBS") };
+            let (faults, random) = random(goal, seed);
             assert!(random.jobs > 100 && faults > 100, "nothing was tried");
             println!(
                 "faults: directed {cases} random {faults} jobs {} runs {} again {} violations 0",

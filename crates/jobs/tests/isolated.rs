@@ -46,6 +46,12 @@ fn eats(bytes: usize) -> usize {
     vec![1_u8; bytes].iter().map(|byte| usize::from(*byte)).sum()
 }
 
+/// Has so much memory for a moment, and does not touch it.
+#[ropewalk::task]
+fn reserves(bytes: usize) -> usize {
+    std::hint::black_box(Vec::<u8>::with_capacity(bytes)).capacity()
+}
+
 #[ropewalk::task]
 fn long_result(bytes: usize) -> String {
     "x".repeat(bytes)
@@ -107,6 +113,7 @@ fn place(name: &str) -> Place {
         .register::<where_am_i>()
         .register::<hangs>()
         .register::<eats>()
+        .register::<reserves>()
         .register::<long_result>()
         .register::<panics>()
         .register::<aborts>()
@@ -193,6 +200,25 @@ fn job_that_wants_too_much_memory_fails_alone() {
     let job = place.broker.job(&id).unwrap().unwrap();
     assert_eq!((job.state, job.failure.unwrap().kind, job.crashes), (Life::Failed, FailureKind::Crash, 0));
     assert_eq!(eats::call(1 << 20).enqueue(&place.queue).unwrap().join().unwrap(), 1 << 20);
+}
+
+/// The limit is that of the job: the same process may have more for the next one.
+#[test]
+fn job_over_its_own_memory_limit_fails_and_the_next_has_more() {
+    let place = place("memory-of-one");
+    let limited = |bytes| eats::call(bytes).job().memory_max(3 << 30).enqueue(&place.queue).unwrap();
+    let pid = || where_am_i::call(1, 1).enqueue(&place.queue).unwrap().join().unwrap().0;
+    let before = pid();
+    assert_eq!(limited(1 << 20).join().unwrap(), 1 << 20);
+    // More than a limited one may have in all, less than the pool allows.
+    let much = 3 << 30;
+    assert_eq!(reserves::call(much).enqueue(&place.queue).unwrap().join().unwrap(), much);
+    assert_eq!(pid(), before);
+    let handle = reserves::call(much).job().memory_max(3 << 30).enqueue(&place.queue).unwrap();
+    let id = handle.id().clone();
+    assert!(matches!(handle.join(), Err(TaskError::WorkerDied { .. })));
+    let job = place.broker.job(&id).unwrap().unwrap();
+    assert_eq!((job.state, job.failure.unwrap().kind), (Life::Failed, FailureKind::Crash));
 }
 
 #[test]

@@ -5,11 +5,7 @@
 use ropewalk::JobContext;
 use ropewalk::State;
 use ropewalk::sync::Event;
-use ropewalk_jobs::broker::{
-    Beat, BrokerError, Claim, Control, Enqueued, Fault, Filter, Held, QueueCounts, Said, Ticked, Topic, WorkerInfo,
-};
-use ropewalk_jobs::job::{Job, JobId, Lease, NewJob, Outcome, Time};
-use ropewalk_jobs::state::Settled;
+use ropewalk_jobs::broker::{BrokerError, Fault, Filter, Said};
 use ropewalk_jobs::{Broker, Enqueue as _, JobQueue, MemoryBroker, Retry, State as Life, Worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,65 +107,8 @@ impl Broker for SlowToHear {
         self.broker.log(said)
     }
 
-    fn now(&self) -> Time {
-        self.broker.now()
-    }
-
-    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        self.broker.enqueue(jobs)
-    }
-
-    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        self.broker.claim(claim)
-    }
-
-    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
-        self.broker.heartbeat(beat)
-    }
-
-    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
-        self.broker.settle(outcomes)
-    }
-
-    fn tick(&self) -> Result<Ticked, BrokerError> {
-        self.broker.tick()
-    }
-
-    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
-        self.broker.control(control)
-    }
-
-    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
-        self.broker.job(id)
-    }
-
-    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
-        self.broker.jobs(filter)
-    }
-
-    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
-        self.broker.queues()
-    }
-
-    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
-        self.broker.workers()
-    }
-
-    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
-        self.broker.ended_since(mark)
-    }
-
-    fn news(&self, topic: Topic) -> u64 {
-        self.broker.news(topic)
-    }
-
-    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
-        self.broker.wait(topic, seen, timeout);
-    }
-
-    fn ring(&self, topic: Topic) {
-        self.broker.ring(topic);
-    }
+    ropewalk_jobs::__pass_on!(|this| this.broker; now, enqueue, claim, heartbeat, settle, tick, control, job, jobs, queues, workers,
+        ended_since, news, wait, ring);
 }
 
 /// One thread of the worker has its first line in its hands when another is told of its end.

@@ -33,6 +33,17 @@ impl Drop for Directory {
     }
 }
 
+/// A claim, under a lease that outlives every test.
+fn any_five() -> Claim {
+    Claim {
+        worker: WorkerId::random(),
+        queues: vec!["default".into()],
+        max: 5,
+        lease: Duration::from_secs(60),
+        tasks: None,
+    }
+}
+
 fn error_of(path: &Path) -> BrokerError {
     match SqliteBroker::open(path).and_then(|broker| broker.enqueue(&[NewJob::new("t", "[]")]).map(drop)) {
         Ok(()) => panic!("{} was opened and written", path.display()),
@@ -240,14 +251,7 @@ fn another_process_wakes_a_waiter() {
         assert!(begun.elapsed() < Duration::from_secs(90), "it slept through the news");
     }
     assert!(other.wait().unwrap().success());
-    let claim = Claim {
-        worker: WorkerId::random(),
-        queues: vec!["default".into()],
-        max: 5,
-        lease: Duration::from_secs(30),
-        tasks: None,
-    };
-    assert_eq!(broker.claim(&claim).unwrap().len(), 1);
+    assert_eq!(broker.claim(&any_five()).unwrap().len(), 1);
 }
 
 #[test]
@@ -302,16 +306,9 @@ fn opened_twice_and_again_elsewhere_loses_nothing() {
 #[test]
 fn boot_that_is_not_known_ends_no_lease_and_is_not_remembered() {
     let directory = Directory::new();
-    let claim = Claim {
-        worker: WorkerId::random(),
-        queues: vec!["default".into()],
-        max: 5,
-        lease: Duration::from_secs(30),
-        tasks: None,
-    };
     let first = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
     first.enqueue(&[NewJob::new("t", "[]")]).unwrap();
-    assert_eq!(first.claim(&claim).unwrap().len(), 1);
+    assert_eq!(first.claim(&any_five()).unwrap().len(), 1);
     for boot in ["", "first"] {
         let other = SqliteBroker::open_with_clock(directory.file(), Boot(boot)).unwrap();
         assert_eq!(other.tick().unwrap().recovered, 0, "{boot:?}");
@@ -341,17 +338,10 @@ impl Clock for Boot {
 #[test]
 fn leases_of_an_earlier_boot_have_run_out() {
     let directory = Directory::new();
-    let claim = Claim {
-        worker: WorkerId::random(),
-        queues: vec!["default".into()],
-        max: 5,
-        lease: Duration::from_secs(30),
-        tasks: None,
-    };
     {
         let broker = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
         broker.enqueue(&[NewJob::new("t", "[]")]).unwrap();
-        assert_eq!(broker.claim(&claim).unwrap().len(), 1);
+        assert_eq!(broker.claim(&any_five()).unwrap().len(), 1);
         assert_eq!(broker.tick().unwrap().recovered, 0);
     }
     let same = SqliteBroker::open_with_clock(directory.file(), Boot("first")).unwrap();
@@ -380,14 +370,7 @@ fn clock_ten_minutes_off_takes_no_lease() {
     let directory = Directory::new();
     let right = SqliteBroker::open(directory.file()).unwrap();
     right.enqueue(&[NewJob::new("t", "[]")]).unwrap();
-    let claim = Claim {
-        worker: WorkerId::random(),
-        queues: vec!["default".into()],
-        max: 5,
-        lease: Duration::from_secs(60),
-        tasks: None,
-    };
-    let lease = right.claim(&claim).unwrap().remove(0);
+    let lease = right.claim(&any_five()).unwrap().remove(0);
     for off in [600_000, -600_000] {
         let other = SqliteBroker::open_with_clock(directory.file(), Off(off)).unwrap();
         assert_eq!(other.tick().unwrap().recovered, 0, "{off}");

@@ -2,7 +2,7 @@
 //!
 //! Two halves. **Collecting** ([`collect`]) watches any program through `/proc`, without privileges and without changing it, and
 //! writes a [`recording`]: facts. **Judging** is pure: [`states`] divides the time of every thread, [`verdict`] says what
-//! holds the program up, [`predict`] how long it would take otherwise, [`headroom`] how much more a server could do, [`advice`] how to write that; [`judge`] does all of
+//! holds the program up, [`functions`] in which functions it computes, [`predict`] how long it would take otherwise, [`headroom`] how much more a server could do, [`advice`] how to write that; [`judge`] does all of
 //! it. So a recording can be judged again, later or elsewhere, and every verdict is testable without a clock.
 //!
 //! [`measure`](measure()) gives the verdict for a closure. [`timeline`] and [`picture`] draw who was in which state when.

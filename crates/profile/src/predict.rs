@@ -7,13 +7,10 @@
 //! thread computes alone stays as long as it was measured to be (Amdahl's law). What cannot be known is refused: how a disk takes concurrent flushes, what a
 //! lock lets through after it was changed, what memory can deliver.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::recording::{Mode, Recording};
 use crate::states::{Cause, Kind, States};
-use crate::timeline::human;
 use crate::verdict::{Class, Finding, Language, in_round_trips, percent};
 
 /// Numbers in flight that are asked about; ten is one that people use.
@@ -36,7 +33,7 @@ const LONG_DIVIDED: f64 = 1.3;
 /// A range at one setting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Range {
-    /// Requests in flight, or workers.
+    /// Requests in flight, or workers; on as many processors where all that there are compute already: see [`unit`].
     pub in_flight: usize,
     /// Seconds at best.
     pub low_s: f64,
@@ -65,6 +62,14 @@ impl Prediction {
     /// The range at the best setting.
     pub fn at_best(&self) -> Option<Range> {
         self.ranges.iter().copied().find(|r| Some(r.in_flight) == self.best)
+    }
+}
+
+/// What the settings of a prediction count.
+pub fn unit(class: Class) -> &'static str {
+    match class {
+        Class::CpuAllCores | Class::CpuOversubscribed => "processors",
+        _ => "at once",
     }
 }
 
@@ -403,9 +408,9 @@ fn more_processors(recording: &Recording, states: &States) -> Prediction {
         ranges,
         best: Some(best.in_flight),
         assumption: format!(
-            "a machine has so many processors like these, the program starts as many workers, and memory keeps up; the {} in \
+            "a machine has so many processors like these, the program starts as many workers, and memory keeps up; the {:.2} s in \
              which one thread computes alone ({}) stay{}",
-            human(Duration::from_secs_f64(scaled.alone)),
+            scaled.alone,
             percent(share),
             if share > 0.1 { ", and are what to divide next" } else { "" }
         ),

@@ -54,10 +54,11 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     // Judging is pure: none of these knows how a recording was made.
     ("profile", "states", &["recording"]),
     ("profile", "verdict", &["timeline", "recording", "states"]),
+    ("profile", "functions", &["recording", "verdict"]),
     ("profile", "predict", &["recording", "states", "verdict"]),
     ("profile", "headroom", &["recording", "states", "verdict"]),
     ("profile", "advice", &["recording", "states", "verdict", "predict"]),
-    ("profile", "picture", &["timeline", "recording", "states", "verdict", "predict", "headroom"]),
+    ("profile", "picture", &["timeline", "recording", "states", "verdict", "functions", "predict", "headroom"]),
     ("profile", "measure", &["collect", "recording"]),
     ("cli", "exit", &[]),
     ("cli", "output", &["exit"]),

@@ -39,14 +39,17 @@ fn open(path: &Path) -> Connection {
 }
 
 fn insert(db: &mut Connection, jobs: u64, batch: u64) {
-    for _ in 0..jobs / batch {
+    let mut left = jobs;
+    while left > 0 {
         let step = db.transaction().expect("a transaction");
-        for _ in 0..batch {
+        let now = left.min(batch);
+        for _ in 0..now {
             let mut insert =
                 step.prepare_cached("INSERT INTO jobs (state, payload) VALUES (0, ?1)").expect("a statement");
             insert.execute([PAYLOAD]).expect("a row");
         }
         step.commit().expect("a commit");
+        left -= now;
     }
 }
 

@@ -108,8 +108,10 @@ fn fill(broker: &dyn Broker, jobs: u64) {
 }
 
 fn fill_with(broker: &dyn Broker, jobs: u64, task: &str, payload: &str) {
-    for _ in 0..jobs / BATCH.min(jobs) {
-        let batch: Vec<NewJob> = (0..BATCH.min(jobs)).map(|_| NewJob::new(task, payload)).collect();
+    let mut left = jobs;
+    while left > 0 {
+        let batch: Vec<NewJob> = (0..left.min(BATCH)).map(|_| NewJob::new(task, payload)).collect();
+        left -= batch.len() as u64;
         broker.enqueue(&batch).expect("room for jobs");
     }
 }

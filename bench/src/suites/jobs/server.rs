@@ -20,6 +20,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Server {
     port: u16,
+    password: String,
     _guard: Child,
 }
 
@@ -45,11 +46,14 @@ impl Server {
         if !version.is_ok_and(|status| status.success()) {
             return None;
         }
-        // Free now; whoever takes it in between makes the server end, and the wait below say so.
+        // Free now; whoever takes it in between does not know the password, without which nothing is emptied.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let password = format!("{}-{}", std::process::id(), now.as_nanos());
         let guard = Command::new("sh")
             .args(["-c", r#""$0" "$@" >/dev/null & server=$!; cat >/dev/null; kill $server"#, PROGRAM])
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--requirepass", &password])
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell");
@@ -58,12 +62,12 @@ impl Server {
             assert!(since.elapsed() < ANSWERS_WITHIN, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Some(Server { port, _guard: guard })
+        Some(Server { port, password, _guard: guard })
     }
 
     /// As every client takes it.
     pub fn address(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        format!("redis://:{}@127.0.0.1:{}/", self.password, self.port)
     }
 }
 
@@ -88,9 +92,12 @@ impl Server {
     fn ask(&self, command: &str) -> String {
         let mut server = TcpStream::connect(("127.0.0.1", self.port)).expect("the server lives");
         server.set_read_timeout(Some(ANSWERS_WITHIN)).expect("a socket");
-        server.write_all(format!("{command}\r\n").as_bytes()).expect("the server lives");
+        server.write_all(format!("AUTH {}\r\n{command}\r\n", self.password).as_bytes()).expect("the server lives");
         let mut answer = BufReader::new(server);
         let mut line = String::new();
+        answer.read_line(&mut line).expect("an answer");
+        assert_eq!(line.trim_end(), "+OK", "another server has taken the port");
+        line.clear();
         answer.read_line(&mut line).expect("an answer");
         let Some(length) = line.strip_prefix('$') else { return line.trim_end().to_owned() };
         let mut text = vec![0; length.trim().parse().expect("a length")];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use ropewalk_profile::picture::lanes::{self, Lanes};
 use ropewalk_profile::picture::report::{MORE_OF_THE_SAME, times};
 use ropewalk_profile::picture::{human, terminal};
-use ropewalk_profile::predict::Range;
+use ropewalk_profile::predict::{self, Range};
 use ropewalk_profile::recording::Recording;
-use ropewalk_profile::verdict::{Class, Part, percent};
+use ropewalk_profile::verdict::{Part, percent};
 use ropewalk_profile::{Judgement, functions};
 
 use crate::output::{Out, wrap};
@@ -94,10 +94,7 @@ fn predicted(judgement: &Judgement, wall_ns: u64, out: Out) -> String {
     }
     let wall = wall_ns as f64 / 1e9;
     let mut text = String::new();
-    let unit = match judgement.finding.class {
-        Class::CpuAllCores | Class::CpuOversubscribed => "processors",
-        _ => "at once",
-    };
+    let unit = predict::unit(judgement.finding.class);
     for r in prediction.ranges.iter().take(RANGES_MAX) {
         let line = format!("{:>4} {unit}: {}", r.in_flight, range(*r, wall));
         let best = prediction.best == Some(r.in_flight);

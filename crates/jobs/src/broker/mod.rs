@@ -20,6 +20,8 @@
 mod clock;
 mod error;
 mod memory;
+#[macro_use]
+mod pass_on;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(all(unix, feature = "sqlite"))]
@@ -460,90 +462,8 @@ pub trait Broker: Send + Sync {
 }
 
 /// What is shared is a broker too.
-impl<B: Broker + ?Sized> Broker for std::sync::Arc<B> {
-    fn now(&self) -> Time {
-        (**self).now()
-    }
-
-    fn leaves_unknown(&self) -> bool {
-        (**self).leaves_unknown()
-    }
-
-    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        (**self).enqueue(jobs)
-    }
-
-    fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        (**self).claim(claim)
-    }
-
-    fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
-        (**self).heartbeat(beat)
-    }
-
-    fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {
-        (**self).settle(outcomes)
-    }
-
-    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> SettledAndClaimed {
-        (**self).settle_and_claim(outcomes, claim)
-    }
-
-    fn log(&self, said: &[Said]) -> Result<(), BrokerError> {
-        (**self).log(said)
-    }
-
-    fn logs(&self, id: &JobId) -> Result<Option<String>, BrokerError> {
-        (**self).logs(id)
-    }
-
-    fn pass_slot(&self, slot: &Slot) -> Result<Passed, BrokerError> {
-        (**self).pass_slot(slot)
-    }
-
-    fn commands(&self, worker: &WorkerId) -> Vec<Command> {
-        (**self).commands(worker)
-    }
-
-    fn tick(&self) -> Result<Ticked, BrokerError> {
-        (**self).tick()
-    }
-
-    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
-        (**self).control(control)
-    }
-
-    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
-        (**self).job(id)
-    }
-
-    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
-        (**self).jobs(filter)
-    }
-
-    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
-        (**self).queues()
-    }
-
-    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
-        (**self).workers()
-    }
-
-    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
-        (**self).ended_since(mark)
-    }
-
-    fn news(&self, topic: Topic) -> u64 {
-        (**self).news(topic)
-    }
-
-    fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
-        (**self).wait(topic, seen, timeout);
-    }
-
-    fn ring(&self, topic: Topic) {
-        (**self).ring(topic);
-    }
+impl<B: Broker + ?Sized> Broker for Arc<B> {
+    __pass_on!(|this| **this; all);
 }
 
 /// Whether a batch of this size can be one step.

@@ -71,6 +71,9 @@ pub struct Options {
     /// How many crashes make it poison.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crashes_max: Option<u32>,
+    /// How much memory its process may have while it runs, in bytes of addresses; where it runs in a process of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max: Option<u64>,
     /// Whatever its author wants to see beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<serde_json::Value>,

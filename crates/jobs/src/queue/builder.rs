@@ -186,6 +186,14 @@ impl<R> JobBuilder<R> {
         self.with(|job| job.options.timeout_ms = Some(millis_up(timeout)))
     }
 
+    /// Its process may have so much memory while it runs, in bytes of addresses (`RLIMIT_AS`, which counts the program itself): beyond
+    /// that the run has failed with kind [`Crash`](crate::FailureKind::Crash), as with a limit of the pool, whose is the highest there
+    /// can be. Only where it runs in a process of its own ([`Worker::processes`](crate::Worker::processes)); threads share their memory, so
+    /// other workers run it without.
+    pub fn memory_max(self, bytes: u64) -> Self {
+        self.with(|job| job.options.memory_max = Some(bytes))
+    }
+
     /// Its result is kept for so long.
     pub fn result_ttl(self, ttl: Duration) -> Self {
         self.with(|job| job.options.result_ttl_ms = Some(millis_up(ttl)))

@@ -13,8 +13,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Filter, Held, MemoryBroker, QueueCounts,
-    Running, Ticked, Topic, VirtualClock, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Control, ErrorKind, Fault, Held, MemoryBroker, Running, Ticked, Topic,
+    VirtualClock,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
@@ -101,13 +101,7 @@ impl Watched {
 }
 
 impl Broker for Watched {
-    fn now(&self) -> Time {
-        self.broker.now()
-    }
-
-    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
-        self.broker.enqueue(jobs)
-    }
+    crate::__pass_on!(|this| this.broker; now, enqueue, control, job, jobs, queues, workers, ended_since, news, ring);
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
         let leases = self.broker.claim(claim)?;
@@ -169,40 +163,8 @@ impl Broker for Watched {
         self.broker.tick()
     }
 
-    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
-        self.broker.control(control)
-    }
-
-    fn job(&self, id: &JobId) -> Result<Option<Job>, BrokerError> {
-        self.broker.job(id)
-    }
-
-    fn jobs(&self, filter: &Filter) -> Result<Vec<Job>, BrokerError> {
-        self.broker.jobs(filter)
-    }
-
-    fn queues(&self) -> Result<Vec<QueueCounts>, BrokerError> {
-        self.broker.queues()
-    }
-
-    fn workers(&self) -> Result<Vec<WorkerInfo>, BrokerError> {
-        self.broker.workers()
-    }
-
-    fn ended_since(&self, mark: Option<u64>) -> Result<(u64, Vec<JobId>), BrokerError> {
-        self.broker.ended_since(mark)
-    }
-
-    fn news(&self, topic: Topic) -> u64 {
-        self.broker.news(topic)
-    }
-
     fn wait(&self, _: Topic, _: u64, _: Duration) {
         unreachable!("the simulation never waits");
-    }
-
-    fn ring(&self, topic: Topic) {
-        self.broker.ring(topic);
     }
 }
 

@@ -151,16 +151,15 @@ impl Slots {
 
     /// What they have said for their logs: all, or one.
     pub(crate) fn said(&self, of: Option<ExecId>) -> Vec<Said> {
+        fn take(exec: ExecId, slot: &Slot) -> Option<Said> {
+            let text = std::mem::take(&mut slot.progress.lock().log);
+            (!text.is_empty()).then(|| Said { id: slot.id.clone(), exec, text })
+        }
         let slots = self.lock();
-        let asked = slots.iter().filter(|(exec, _)| of.is_none_or(|of| of == **exec));
-        asked
-            .map(|(exec, slot)| Said {
-                id: slot.id.clone(),
-                exec: *exec,
-                text: std::mem::take(&mut slot.progress.lock().log),
-            })
-            .filter(|said| !said.text.is_empty())
-            .collect()
+        match of {
+            Some(exec) => slots.get(&exec).and_then(|slot| take(exec, slot)).into_iter().collect(),
+            None => slots.iter().filter_map(|(exec, slot)| take(*exec, slot)).collect(),
+        }
     }
 
     /// Where a run that is elsewhere says how far it has come.

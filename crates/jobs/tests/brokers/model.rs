@@ -292,6 +292,8 @@ fn sequence(seed: u64, steps: usize, make: Option<fn() -> Subject>) {
             assert_eq!(other.step(&step), said, "seed {seed}, step {at}: {step:?}");
             let others = other.seen();
             assert_eq!(others.len(), after.len(), "seed {seed}, step {at}: {step:?}");
+            let counts = |side: &Side| side.subject.broker.queues().unwrap();
+            assert_eq!(counts(other), counts(&reference), "seed {seed}, step {at}: {step:?}");
             for (theirs, ours) in others.iter().zip(&after) {
                 assert_eq!(theirs, ours, "seed {seed}, step {at}: {step:?}");
             }

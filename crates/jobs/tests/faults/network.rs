@@ -104,7 +104,7 @@ pub(super) fn all_directed() -> (usize, Seen) {
             scope.spawn(|| {
                 while let Some((step, blow, producer)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     match directed(step, *blow, *producer) {
-                        Ok((true, case)) => add(&mut seen.lock().unwrap(), case),
+                        Ok((true, case)) => seen.lock().unwrap().add(case),
                         Ok((false, _)) => bad.lock().unwrap().push(format!("{step} {blow:?}: never fell")),
                         Err(why) => bad.lock().unwrap().push(format!("{step} {blow:?}: {why}")),
                     }
@@ -115,12 +115,6 @@ pub(super) fn all_directed() -> (usize, Seen) {
     let bad = bad.into_inner().unwrap();
     assert!(bad.is_empty(), "{} of {} cases:\n{}", bad.len(), cases.len(), bad.join("\n"));
     (cases.len(), seen.into_inner().unwrap())
-}
-
-pub(super) fn add(sum: &mut Seen, more: Seen) {
-    sum.jobs += more.jobs;
-    sum.runs += more.runs;
-    sum.again += more.again;
 }
 
 /// How often each thing happened.

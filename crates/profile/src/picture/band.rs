@@ -14,8 +14,8 @@ const RIGHT: f64 = 920.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 216.0;
 
-/// Draws `prediction` beside the `now` seconds that it takes with `in_flight`; empty when there is none.
-pub fn svg(prediction: &Prediction, now: f64, in_flight: f64) -> String {
+/// Draws `prediction` beside the `now` seconds that it takes with `in_flight`, which is so many of `unit`; empty when there is none.
+pub fn svg(prediction: &Prediction, now: f64, in_flight: f64, unit: &str) -> String {
     let Some(most) = prediction.ranges.iter().map(|r| r.in_flight).max() else { return String::new() };
     let first = in_flight.max(1.0);
     let span = (most as f64 / first).log2().max(1.0);
@@ -52,7 +52,7 @@ pub fn svg(prediction: &Prediction, now: f64, in_flight: f64) -> String {
         };
         text(&mut out, x(r.in_flight as f64), BOTTOM + 20.0, 12.0, "rw-ink", "text-anchor=\"middle\"", &label);
     }
-    text(&mut out, RIGHT, BOTTOM + 38.0, 12.0, "rw-muted", "text-anchor=\"end\"", "in flight");
+    text(&mut out, RIGHT, BOTTOM + 38.0, 12.0, "rw-muted", "text-anchor=\"end\"", unit);
     out.push_str("</svg>\n");
     out
 }

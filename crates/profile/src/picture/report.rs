@@ -8,9 +8,10 @@ use super::lanes::{self, Lanes, Look};
 use super::svg::{STYLE, text};
 use super::{band, escape, html, human};
 use crate::headroom::{Room, TIMES_MAX};
+use crate::predict::{self, Range};
 use crate::recording::Recording;
 use crate::verdict::{Part, percent};
-use crate::{Judgement, functions, predict::Range};
+use crate::{Judgement, functions};
 
 /// Draws the page: verdict, where the wall went, what each thread did, how long it would take instead, how sure that is.
 pub fn page(recording: &Recording, judgement: &Judgement) -> String {
@@ -53,9 +54,11 @@ pub fn page(recording: &Recording, judgement: &Judgement) -> String {
     if prediction.ranges.is_empty() {
         advice.claims.push(Claim { mark: "no prediction".to_owned(), text: prediction.refused.clone() });
     } else {
-        advice.svg += &scroll(&band::svg(prediction, wall, judgement.states.wall.in_flight));
+        let unit = predict::unit(finding.class);
+        let now = if unit == "processors" { recording.machine.cores as f64 } else { judgement.states.wall.in_flight };
+        advice.svg += &scroll(&band::svg(prediction, wall, now, unit));
         advice.table = Table {
-            head: ["at once", "at best", "at worst", "shorter by"].map(str::to_owned).to_vec(),
+            head: [unit, "at best", "at worst", "shorter by"].map(str::to_owned).to_vec(),
             rows: prediction.ranges.iter().map(range).collect(),
         };
         advice.claims.push(Claim { mark: "provided that".to_owned(), text: prediction.assumption.clone() });

@@ -71,7 +71,7 @@ impl Model for JobsRedis {
 
     fn run(&self, units: Vec<Unit>) -> Vec<Done> {
         // Below rq's own prefix, so that a user who may only touch those keys is enough.
-        let prefix = format!("rq:lab-{}", ropewalk_jobs::JobId::random());
+        let prefix = format!("rq:trial-{}", ropewalk_jobs::JobId::random());
         let opening = ropewalk_jobs::RedisBroker::at(self.url.clone()).prefix(prefix);
         let broker = opening.open().unwrap_or_else(|error| panic!("{error}"));
         let done = run_on(broker.clone(), units);

@@ -13,6 +13,7 @@ use crate::state::{self, Event, Settled, State};
 use crate::unique::{self, Unique};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 /// What both clocks say.
@@ -269,15 +270,14 @@ impl Store {
             if self.suspended.contains(&Some(queue.clone())) {
                 continue;
             }
-            let candidates: Vec<JobId> =
-                self.ready.get(queue).into_iter().flatten().map(|(_, _, id)| id.clone()).collect();
-            for id in candidates {
-                if leases.len() >= claim.max {
-                    return leases;
-                }
-                if !claim.wants(&self.jobs[&id].job.task) || !self.is_within_limit(&id) {
-                    continue;
-                }
+            let mut from = Bound::Unbounded;
+            while leases.len() < claim.max {
+                let may = |(.., id): &&Place| claim.wants(&self.jobs[id].job.task) && self.is_within_limit(id);
+                let ready = self.ready.get(queue);
+                let found = ready.and_then(|ready| ready.range((from.as_ref(), Bound::Unbounded)).find(may).cloned());
+                let Some(place) = found else { break };
+                let id = place.2.clone();
+                from = Bound::Excluded(place);
                 let exec = ExecId::random();
                 self.entry(&id).lease_until = now.steady + claim.lease;
                 self.go(&id, Event::Claim, now, |job| {

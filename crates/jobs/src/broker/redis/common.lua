@@ -247,6 +247,8 @@ local ended, told = {}, 0
 
 -- How long (s) a job is kept whose time to live is 0, for a callback of Python's that looks at it.
 local OWED_KEPT = 600
+-- What may be written down of the time limit (s) of a callback.
+local OWED_SECONDS_MAX = 86400
 -- What Python asked for at the end of a run: a function of its own (`kind` is 'success', 'failure' or 'stopped'), requests over
 -- HTTP. It is written down in the same step; a small job of Python's is made of it by whoever looks next and can read in which
 -- form the job is written. `text` is that of a failure, packed; `final` says that there is no other try.
@@ -257,6 +259,7 @@ local function owe(job, kind, exec, text, final)
   local hooks = status and job.webhooks and string.find(job.webhooks, status, 1, true)
   if not callback and not hooks then return end
   local seconds = callback and number(call('HGET', key_of(job.id), kind .. '_callback_timeout'), 60) or 60
+  seconds = math.max(-1, math.min(seconds, OWED_SECONDS_MAX))
   call('RPUSH', P .. ':rw:owed', cjson.encode({job = job.id, queue = job.origin, kind = kind, execution = exec,
     callback = callback or '', seconds = seconds, hooks = hooks and true or false, text = text}))
   job.is_owed = true
@@ -272,9 +275,11 @@ local function finish(job, status, ...)
   local done = status == 'finished'
   local seconds = done and number(job.result_ttl, 500) or not done and number(job.failure_ttl, 31536000)
   local name = done and 'finished' or status == 'canceled' and 'canceled' or 'failed'
-  if seconds == 0 and job.is_owed then seconds = OWED_KEPT end
+  -- Its callback reads it.
+  if job.is_owed and seconds >= 0 then seconds = math.max(seconds, OWED_KEPT) end
   if is_ours(job) then
     local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
+    if job.is_owed then kept = math.max(kept, OWED_KEPT * 1000) end
     call('ZADD', P .. ':rw:kept', now + kept, id)
   end
   if name == 'canceled' then

@@ -36,18 +36,19 @@ impl RedisBroker {
     }
 
     /// Removes every key under this broker's prefix, and so all of its queues, jobs and results: for trials and tests that have
-    /// a prefix of their own. What others do there meanwhile may stay.
+    /// a prefix of their own, whose last part begins with `trial-`. What others do there meanwhile may stay.
     ///
     /// # Errors
     ///
-    /// When the prefix is rq's own, which others share; and when the user may not `SCAN` and `UNLINK`, which jobs do not need.
+    /// When the prefix is another one, which others may share; and when the user may not `SCAN` and `UNLINK`, which jobs do not need.
     pub fn remove_all(&self) -> Result<(), BrokerError> {
         let prefix = self.inner.keys.prefix();
-        if prefix == crate::rq::keys::PREFIX {
+        if !prefix.rsplit(':').next().is_some_and(|last| last.starts_with("trial-")) {
             return Err(BrokerError::new(
                 ErrorKind::Refused,
                 format!(
-                    "`{prefix}` is the prefix of everybody's queues, which are not removed: give the broker one of its own"
+                    "`{prefix}` may be the prefix of somebody's queues, which are not removed: give the broker one of its own, such \
+                     as rq:trial-7"
                 ),
             ));
         }

@@ -598,7 +598,12 @@ impl Broker for RedisBroker {
         }
         self.maintain()?;
         if number_of(owed).is_some_and(|owed| owed > 0) {
-            self.pay()?;
+            // What cannot be made stays owed, and holds up nothing else that this step has done.
+            if let Err(error) = self.pay()
+                && error.is_passing()
+            {
+                return Err(error);
+            }
         }
         let count = |value| number_of(value).and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
         Ok(Ticked {

@@ -104,9 +104,17 @@ pub(crate) fn client(url: &str) -> Result<(redis::Client, String), BrokerError> 
         }
         redis::Client::build_with_tls(info, certificates(url, &server)?)
     } else {
+        if has_words_of_tls(url) {
+            return Err(wrong(format!("{server}: `ssl_` words without TLS protect nothing: write rediss://")));
+        }
         redis::Client::open(info)
     };
     Ok((client.map_err(|error| wrong(format!("{server} is no address of Redis: {error}")))?, server))
+}
+
+/// Whether the address says something of certificates.
+fn has_words_of_tls(url: &str) -> bool {
+    redis::parse_redis_url(url).is_some_and(|url| url.query_pairs().any(|(name, _)| name.starts_with("ssl_")))
 }
 
 fn unprotected(server: &str, word: &str) -> BrokerError {

@@ -53,7 +53,8 @@ impl Owed {
         });
         let data = data::write(form, "builtins.exec", &json!([CALLBACK, known]).to_string()).ok()?;
         let what = if self.callback.is_empty() { "webhooks" } else { &self.callback };
-        let seconds = self.seconds + if self.hooks { HOOKS_SECONDS } else { 0 };
+        // -1 is no limit.
+        let seconds = self.seconds + if self.hooks && self.seconds > 0 { HOOKS_SECONDS } else { 0 };
         Some(vec![
             ("origin", self.queue.clone().into()),
             ("data", data),

@@ -22,6 +22,8 @@ end
 local function repeated(job)
   local left = number(job.repeats_left, 0)
   if left <= 0 then return false end
+  -- The next one begins anew.
+  if is_ours(job) then call('HDEL', key_of(job.id), 'rw_failures', 'rw_crashes') end
   local intervals = intervals_of(job.repeat_intervals)
   local interval = intervals[1] or 0
   if #intervals > 1 then table.remove(intervals, 1) end

@@ -6,7 +6,7 @@
 //! | `writer` | the one thread of a process that writes, and its group commits |
 //! | `turn` | whose turn it is among the processes |
 //! | `bell` | how one process wakes another |
-//! | `steps`, `upkeep` | the steps of the trait, in SQL |
+//! | `steps`, `leases`, `upkeep` | the steps of the trait, in SQL |
 //! | `row`, `error` | rows as jobs; what SQLite says, in words |
 //!
 //! # What holds
@@ -27,6 +27,7 @@
 #[expect(unsafe_code, reason = "maps a file; see its head")]
 mod bell;
 mod error;
+mod leases;
 mod row;
 mod schema;
 mod steps;
@@ -56,7 +57,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use steps::Tx;
 use turn::Turns;
-use writer::{Lasting, Said, Step};
+use writer::{Lasting, Said, Step, Steps};
 
 /// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
 /// called a step waits for twice as long at most, and the step may still happen after that.
@@ -114,7 +115,7 @@ struct Outside {
     inside: Arc<Inside>,
     readers: Mutex<Vec<Connection>>,
     /// Gone when the broker is dropped, by which the writer ends.
-    steps: Option<Sender<Box<dyn Step>>>,
+    steps: Option<Sender<Steps>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -189,7 +190,7 @@ impl SqliteBroker {
             schema::migrate(&mut db, &named.path, &clock)?;
         }
         let inside = Arc::new(Inside { named, clock: Box::new(clock), bell });
-        let (steps, taken): (Sender<Box<dyn Step>>, Receiver<_>) = unbounded();
+        let (steps, taken): (Sender<Steps>, Receiver<_>) = unbounded();
         let writer = std::thread::Builder::new()
             .name("ropewalk-jobs-writer".to_owned())
             .spawn({
@@ -213,33 +214,25 @@ impl SqliteBroker {
         lasting: Lasting,
         act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
     ) -> Result<T, BrokerError> {
-        let mut handle = self.send(lasting, act);
+        let (step, mut handle) = writer::step(lasting, act);
+        self.send(vec![step]);
         self.commit_of(&mut handle)
     }
 
-    fn steps(&self) -> &Sender<Box<dyn Step>> {
-        self.outside.steps.as_ref().expect("it is there until the broker is dropped")
+    fn send(&self, steps: Steps) {
+        let way = self.outside.steps.as_ref().expect("it is there until the broker is dropped");
+        writer::send(way, steps, &self.outside.inside.named);
     }
 
-    fn send<T: Send + 'static>(
-        &self,
-        lasting: Lasting,
-        act: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<Said<T>> + Send + 'static,
-    ) -> TaskHandle<Said<T>> {
-        let (step, handle) = writer::step(lasting, act);
-        writer::send(self.steps(), step, &self.outside.inside.named);
-        handle
-    }
-
-    /// A claim on its way. One that still waits for its turn when nobody waits for it any more gives nothing.
-    fn send_claim(&self, claim: Claim) -> Claiming {
+    /// A claim. One that still waits for its turn when nobody waits for it any more gives nothing.
+    fn claiming(claim: Claim) -> (Box<dyn Step>, Claiming) {
         let given_up = Arc::new(AtomicBool::new(false));
         let is_given_up = Arc::clone(&given_up);
-        let leases = self.send(Lasting::No, move |tx| {
+        let (step, leases) = writer::step(Lasting::No, move |tx: &mut Tx<'_>| {
             // Acquire: pairs with the Release of whoever gave up.
             if is_given_up.load(Ordering::Acquire) { Ok(Ok(Vec::new())) } else { tx.claim(&claim) }
         });
-        Claiming { leases, given_up }
+        (step, Claiming { leases, given_up })
     }
 
     #[track_caller]
@@ -343,7 +336,9 @@ impl Broker for SqliteBroker {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        self.leases_of(self.send_claim(claim.clone()))
+        let (step, leases) = Self::claiming(claim.clone());
+        self.send(vec![step]);
+        self.leases_of(leases)
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
@@ -362,16 +357,17 @@ impl Broker for SqliteBroker {
             return (Err(error), None);
         }
         let outcomes = outcomes.to_vec();
-        // One behind the other in the queue of the writer, which takes both for its next transaction.
-        let mut settled = self.send(Lasting::Yes, move |tx| tx.settle(&outcomes));
-        let leases = self.send_claim(claim.clone());
+        let (settle, mut settled) = writer::step(Lasting::Yes, move |tx: &mut Tx<'_>| tx.settle(&outcomes));
+        let (then, leases) = Self::claiming(claim.clone());
+        self.send(vec![settle, then]);
         (self.commit_of(&mut settled), Some(self.leases_of(leases)))
     }
 
     fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {
         let said = said.to_vec();
         // Nobody waits for the disk: whatever is settled after it is behind it in the queue of the writer.
-        drop(self.send(Lasting::No, move |tx| tx.log(&said)));
+        let (step, _) = writer::step(Lasting::No, move |tx: &mut Tx<'_>| tx.log(&said));
+        self.send(vec![step]);
         Ok(())
     }
 
@@ -424,7 +420,7 @@ impl Broker for SqliteBroker {
             let mut counts = std::collections::BTreeMap::<String, QueueCounts>::new();
             let fresh =
                 |queue: &String| QueueCounts { queue: queue.clone(), jobs: [0; State::ALL.len()], suspended: false };
-            let mut select = db.prepare_cached("SELECT queue, state, count(*) FROM jobs GROUP BY queue, state")?;
+            let mut select = db.prepare_cached(&row::COUNTS)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
                 let queue: String = row.get(0)?;

@@ -7,6 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Error, OptionalExtension as _, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::LazyLock;
 
 /// What the steps need to know of a job to move it.
 pub(super) struct Small {
@@ -63,6 +64,23 @@ pub(super) fn smalls(tx: &Tx<'_>, condition: &str, of: impl rusqlite::Params) ->
 /// What [`read_job`] reads.
 pub(super) const WHOLE: &str = "id, state, queue, task, payload, priority, due, waits_for, failures, crashes, exec, worker, stop, \
                                 enqueued, started, ended, expires, result, failure, progress, options";
+
+/// How many jobs each queue has in each state: from the indexes, so that nobody reads what the jobs are about. (Whoever waits needs
+/// something, and has an end only afterwards.)
+pub(super) static COUNTS: LazyLock<String> = LazyLock::new(|| {
+    let of = |state: State, from: &str, and: &str| {
+        let code = state.code();
+        format!("SELECT queue, {code}, count(*) FROM jobs {from} WHERE state = {code} {and} GROUP BY queue")
+    };
+    [
+        of(State::Waiting, "", "AND seq IN (SELECT seq FROM needs)"),
+        of(State::Scheduled, "INDEXED BY jobs_due", ""),
+        of(State::Ready, "INDEXED BY jobs_ready", ""),
+        of(State::Leased, "INDEXED BY jobs_leased", ""),
+        "SELECT queue, state, count(*) FROM jobs INDEXED BY jobs_ended WHERE ended_seq IS NOT NULL GROUP BY queue, state".to_owned(),
+    ]
+    .join(" UNION ALL ")
+});
 
 pub(super) fn read_job(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {

@@ -1,11 +1,14 @@
 //! The tables, and how they came to be: one step a version, never changed once it was published.
 //!
 //! The states in the CHECK and the moves in the trigger are written from [`state::TABLE`], so the database itself refuses a
-//! move that the table does not have, whoever tries it.
+//! move that the table does not have, whoever tries it. The one exception is our own writer in a release build: its moves are made
+//! by the same table ([`state::next`]) a moment before, and a trigger makes each a third dearer. In a debug build, as the tests are,
+//! the trigger watches the writer too.
 
 use super::error::translate;
 use crate::broker::{BrokerError, Clock, ErrorKind};
 use crate::state::{State, TABLE};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,8 +17,12 @@ use std::time::{Duration, Instant};
 /// Marks the file as ours: "rope".
 const APPLICATION_ID: i32 = 0x726f_7065;
 
+/// How long the journal gets before its pages are brought into the database, in pages (of 4 KiB): SQLite's own 1,000 would have one
+/// step in a few dozen wait for the disk three times instead of once.
+const JOURNAL_PAGES: u32 = 4_000;
+
 /// The steps, oldest first.
-const MIGRATIONS: &[fn() -> String] = &[first, second];
+const MIGRATIONS: &[fn() -> String] = &[first, second, third];
 
 fn first() -> String {
     let code = State::code;
@@ -110,6 +117,15 @@ fn second() -> String {
     )
 }
 
+/// Jobs that have ended are counted from their index alone.
+fn third() -> String {
+    "
+    DROP INDEX jobs_ended;
+    CREATE INDEX jobs_ended ON jobs (ended_seq, queue, state) WHERE ended_seq IS NOT NULL;
+    "
+    .to_owned()
+}
+
 /// Looks whether the file is a queue that we can read, and writes nothing: it may be the database of another program.
 pub(super) fn look(db: &Connection, path: &Path) -> Result<(), BrokerError> {
     let read = || {
@@ -167,7 +183,9 @@ pub(super) fn settle_in(db: &Connection, path: &Path) -> Result<(), BrokerError>
         write_ahead(db)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "wal_autocheckpoint", JOURNAL_PAGES)?;
         db.set_prepared_statement_cache_capacity(64);
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, cfg!(debug_assertions))?;
         Ok(())
     };
     set().map_err(|error| translate(path, error))

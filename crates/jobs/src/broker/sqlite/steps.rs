@@ -1,17 +1,24 @@
-//! The steps of workers and of those who enqueue, inside a transaction of the writer.
+//! The steps by which a job comes and ends, inside a transaction of the writer.
 //!
 //! A row is read, the pure rules say where it goes, and one of three statements writes it back: to a lease, to an end, or back
 //! among the open ones. Each names only the columns that change there, because every column that an index has costs.
+//!
+//! The end that nearly all jobs have (they return, and have nothing unusual about them) is one statement that reads and writes: its
+//! condition is the fence, and a row that it does not match goes the long way.
+//!
+//! A state that a partial index has in its condition is written out in a statement, and is no parameter: SQLite would plan the
+//! statement anew with every value.
 
 use super::row::{self, Small};
-use crate::broker::{Beat, BrokerError, Claim, Enqueued, Held, Topic};
+use crate::broker::{BrokerError, Enqueued, Topic};
 use crate::crash::crash_point;
 use crate::dependency::When;
-use crate::job::{End, ExecId, Failure, JobId, Lease, NewJob, Outcome, Time, millis_up};
+use crate::job::{End, Failure, JobId, NewJob, Options, Outcome, Time};
 use crate::state::{self, Event, Settled, State};
 use crate::unique;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::writer::Said;
@@ -24,6 +31,8 @@ pub(super) struct Tx<'c> {
     pub(super) steady: i64,
     /// Numbers given out to those that become ready, and those that end; read when the first is needed.
     counter: Option<i64>,
+    /// Whether any job needs another; looked at when it is first asked.
+    needs: Option<bool>,
     /// Something became ready, or may be due sooner.
     pub(super) work: bool,
     /// Something ended.
@@ -36,15 +45,10 @@ pub(super) fn sql_time(time: Time) -> i64 {
     i64::try_from(time.millis()).unwrap_or(i64::MAX)
 }
 
-/// A lease that begins now and holds for so long, by the clock of leases. Rounded up, so that none ends early.
-fn lease_until(steady: i64, lease: Duration) -> i64 {
-    steady.saturating_add(i64::try_from(millis_up(lease)).unwrap_or(i64::MAX))
-}
-
 impl<'c> Tx<'c> {
     pub(super) fn new(db: &'c Connection, now: Time, steady: Duration) -> Self {
         let steady = i64::try_from(steady.as_millis()).unwrap_or(i64::MAX);
-        Self { db, now, steady, counter: None, work: false, ended: false, stop: false }
+        Self { db, now, steady, counter: None, needs: None, work: false, ended: false, stop: false }
     }
 
     /// Keeps what the steps left to keep; which news there are.
@@ -153,6 +157,7 @@ impl<'c> Tx<'c> {
         ])?;
         let seq = self.db.last_insert_rowid();
         for need in open {
+            self.needs = Some(true);
             self.prepare("INSERT OR IGNORE INTO needs (on_id, seq, on_when) VALUES (?1, ?2, ?3)")?.execute(params![
                 need.id.as_str(),
                 seq,
@@ -189,150 +194,46 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim) -> rusqlite::Result<Said<Vec<Lease>>> {
-        let mut leases = Vec::new();
-        if self.is_suspended("")? {
-            return Ok(Ok(leases));
-        }
-        let mut running: HashMap<String, u32> = HashMap::new();
-        for queue in &claim.queues {
-            if leases.len() >= claim.max || self.is_suspended(queue)? {
-                continue;
-            }
-            let found = self.candidates(queue, claim, claim.max - leases.len(), &mut running)?;
-            crash_point!("claim.selected");
-            let until = lease_until(self.steady, claim.lease);
-            let mut lease = self.prepare(
-                "UPDATE jobs SET state = ?2, exec = ?3, worker = ?4, lease_until = ?5, started = ?6, progress = NULL
-                 WHERE seq = ?1",
-            )?;
-            for (seq, job) in found {
-                let to = state::next(State::Ready, Event::Claim).expect("what is ready can be claimed");
-                lease.execute(params![
-                    seq,
-                    to.code(),
-                    row::exec_bytes(job.exec),
-                    claim.worker.as_str(),
-                    until,
-                    sql_time(self.now)
-                ])?;
-                leases.push(job);
-                crash_point!("claim.leased");
-            }
-        }
-        Ok(Ok(leases))
-    }
-
-    fn is_suspended(&self, queue: &str) -> rusqlite::Result<bool> {
-        self.prepare("SELECT 1 FROM suspended WHERE queue = ?1")?.exists([queue])
-    }
-
-    /// The first ready jobs of a queue that no limit forbids.
-    fn candidates(
-        &self,
-        queue: &str,
-        claim: &Claim,
-        max: usize,
-        running: &mut HashMap<String, u32>,
-    ) -> rusqlite::Result<Vec<(i64, Lease)>> {
-        let mut found = Vec::new();
-        let mut select = self.prepare(
-            "SELECT seq, id, task, payload, failures, crashes, options, limit_key, limit_max FROM jobs
-             WHERE state = ?1 AND queue = ?2 ORDER BY priority DESC, place",
-        )?;
-        let mut rows = select.query(params![State::Ready.code(), queue])?;
-        while found.len() < max
-            && let Some(row) = rows.next()?
-        {
-            if !claim.wants(row.get_ref(2)?.as_str()?) {
-                continue;
-            }
-            if let Some(key) = row.get_ref(7)?.as_str_or_null()? {
-                let at_once: u32 = row.get(8)?;
-                let count = match running.get_mut(key) {
-                    Some(count) => count,
-                    None => {
-                        let count = self
-                            .prepare("SELECT count(*) FROM jobs WHERE limit_key = ?1 AND state = ?2")?
-                            .query_row(params![key, State::Leased.code()], |row| row.get(0))?;
-                        running.entry(key.to_owned()).or_insert(count)
-                    }
-                };
-                if *count >= at_once {
-                    continue;
-                }
-                *count += 1;
-            }
-            let lease = Lease {
-                id: row::id(row, 1)?,
-                exec: ExecId::random(),
-                queue: queue.to_owned(),
-                task: row.get(2)?,
-                payload: row.get(3)?,
-                failures: row.get(4)?,
-                crashes: row.get(5)?,
-                options: row::options(row, 6)?,
-            };
-            found.push((row.get(0)?, lease));
-        }
-        Ok(found)
-    }
-
-    pub(super) fn heartbeat(&mut self, beat: &Beat) -> rusqlite::Result<Said<Vec<Held>>> {
-        let until = lease_until(self.steady, beat.lease);
-        if beat.leaving {
-            self.prepare("DELETE FROM workers WHERE id = ?1")?.execute([beat.worker.as_str()])?;
-        } else {
-            let info = crate::broker::WorkerInfo {
-                id: beat.worker.clone(),
-                queues: beat.queues.clone(),
-                concurrency: beat.concurrency,
-                running: beat.running.len(),
-                seen: self.now,
-            };
-            self.prepare("INSERT OR REPLACE INTO workers (id, until, info) VALUES (?1, ?2, ?3)")?.execute(params![
-                beat.worker.as_str(),
-                until,
-                row::json(&info)
-            ])?;
-        }
-        let mut held = Vec::with_capacity(beat.running.len());
-        let mut extend = self.prepare(
-            "UPDATE jobs SET lease_until = ?3, progress = coalesce(?4, progress)
-             WHERE id = ?1 AND exec = ?2 AND state = ?5 RETURNING stop",
-        )?;
-        for running in &beat.running {
-            let stop: Option<bool> = extend
-                .query_row(
-                    params![
-                        running.id.as_str(),
-                        row::exec_bytes(running.exec),
-                        until,
-                        running.progress.as_ref().map(row::json),
-                        State::Leased.code()
-                    ],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            held.push(match stop {
-                None => Held::Lost,
-                Some(true) => Held::Stop,
-                Some(false) => Held::Held,
-            });
-            crash_point!("heartbeat.extended");
-        }
-        Ok(Ok(held))
-    }
-
     pub(super) fn settle(&mut self, outcomes: &[Outcome]) -> rusqlite::Result<Said<Vec<Settled>>> {
         let mut answers = Vec::with_capacity(outcomes.len());
+        let mut plainly = self.prepare(&END_PLAINLY)?;
         // Backwards, so that jobs that are released together keep their order at the front.
         for outcome in outcomes.iter().rev() {
-            answers.push(self.settle_one(outcome)?);
+            let ended = match &outcome.end {
+                End::Done(result) => self.end_plainly(&mut plainly, outcome, result)?,
+                _ => false,
+            };
+            answers.push(if ended { Settled::Recorded } else { self.settle_one(outcome)? });
             crash_point!("settle.moved");
         }
         answers.reverse();
         Ok(Ok(answers))
+    }
+
+    /// The long way does the same; whether this one could.
+    fn end_plainly(
+        &mut self,
+        plainly: &mut CachedStatement<'c>,
+        outcome: &Outcome,
+        result: &str,
+    ) -> rusqlite::Result<bool> {
+        let to = moved(State::Leased, Event::Succeed);
+        let number = self.count()?;
+        let changed = plainly.execute(params![
+            outcome.id.as_str(),
+            row::exec_bytes(outcome.exec),
+            sql_time(self.now),
+            number,
+            sql_time(self.now + Options::default().kept(to)),
+            result,
+        ])?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        self.ended = true;
+        crash_point!("end.moved");
+        self.tell_all_who_need(&outcome.id, to)?;
+        Ok(true)
     }
 
     fn settle_one(&mut self, outcome: &Outcome) -> rusqlite::Result<Settled> {
@@ -367,11 +268,26 @@ impl<'c> Tx<'c> {
         failure: Option<&Failure>,
     ) -> rusqlite::Result<()> {
         let to = self.end_one(job, event, result, failure)?;
-        let mut ended = VecDeque::from([(job.id.clone(), to)]);
+        self.tell_all_who_need(&job.id, to)
+    }
+
+    fn tell_all_who_need(&mut self, id: &JobId, to: State) -> rusqlite::Result<()> {
+        if !self.is_any_needed()? {
+            return Ok(());
+        }
+        let mut ended = VecDeque::from([(id.clone(), to)]);
         while let Some((id, to)) = ended.pop_front() {
             self.tell_those_who_need(&id, to, &mut ended)?;
         }
         Ok(())
+    }
+
+    /// Whether any job needs another: in most transactions none does, and then nobody has to be looked for.
+    fn is_any_needed(&mut self) -> rusqlite::Result<bool> {
+        if self.needs.is_none() {
+            self.needs = Some(self.prepare("SELECT 1 FROM needs LIMIT 1")?.exists([])?);
+        }
+        Ok(self.needs == Some(true))
     }
 
     fn end_one(
@@ -489,6 +405,18 @@ impl<'c> Tx<'c> {
     }
 }
 
-fn moved(from: State, event: Event) -> State {
+/// See [`Tx::end_plainly`]. What [`state::fence`], [`state::ended`] and [`state::counted`] say of a success is written out here: who
+/// holds the lease may, a stop comes too late, and no count changes.
+static END_PLAINLY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE jobs SET state = {done}, ended = ?3, ended_seq = ?4, expires = ?5, stop = 0, waits_for = 0, lease_until = NULL,
+             result = ?6, failure = NULL
+         WHERE id = ?1 AND exec = ?2 AND state = {leased} AND options = '' AND unique_key IS NULL",
+        done = moved(State::Leased, Event::Succeed).code(),
+        leased = State::Leased.code()
+    )
+});
+
+pub(super) fn moved(from: State, event: Event) -> State {
     state::next(from, event).unwrap_or_else(|| panic!("{event:?} happened to a job that is {from}"))
 }

@@ -17,8 +17,8 @@ impl Tx<'_> {
         let now = sql_time(self.now);
         let due = row::smalls(
             self,
-            "state = ?1 AND due <= ?2 ORDER BY due, seq LIMIT ?3",
-            params![State::Scheduled.code(), now, limit],
+            &format!("state = {} AND due <= ?1 ORDER BY due, seq LIMIT ?2", State::Scheduled.code()),
+            params![now, limit],
         )?;
         for job in &due {
             self.reopen(job, Event::Due, None, None)?;
@@ -26,8 +26,8 @@ impl Tx<'_> {
         }
         let expired = row::smalls(
             self,
-            "state = ?1 AND lease_until <= ?2 ORDER BY lease_until, seq LIMIT ?3",
-            params![State::Leased.code(), self.steady, limit],
+            &format!("state = {} AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2", State::Leased.code()),
+            params![self.steady, limit],
         )?;
         for job in &expired {
             let event = state::expired(job.crashes, job.options.crashes_max(), job.stop);
@@ -52,8 +52,8 @@ impl Tx<'_> {
         (ticked.due, ticked.forgotten) = (due.len(), old.len());
         ticked.more = [due.len(), expired.len(), old.len()].contains(&TICK_JOBS_MAX);
         ticked.next_due = self
-            .prepare("SELECT min(due) FROM jobs WHERE state = ?1")?
-            .query_row([State::Scheduled.code()], |row| row::time(row, 0))?;
+            .prepare(&format!("SELECT min(due) FROM jobs WHERE state = {}", State::Scheduled.code()))?
+            .query_row([], |row| row::time(row, 0))?;
         Ok(Ok(ticked))
     }
 
@@ -94,6 +94,8 @@ impl Tx<'_> {
 
     fn forget(&self, job: &Small) -> rusqlite::Result<()> {
         self.prepare("DELETE FROM jobs WHERE seq = ?1")?.execute([job.seq])?;
+        // The trigger that does this for others may be off.
+        self.prepare("DELETE FROM logs WHERE seq = ?1")?.execute([job.seq])?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use ropewalk_core::task::promise::Promise;
 use rusqlite::Connection;
 use std::sync::Arc;
 
-/// How many steps one transaction takes, at most.
+/// How many steps one transaction takes: no further ones when it has so many.
 const STEPS_MAX: usize = 64;
 
 /// What a step says.
@@ -33,6 +33,9 @@ pub(super) enum Lasting {
     /// knows nothing of.
     No,
 }
+
+/// Steps that are sent as one go into one transaction.
+pub(super) type Steps = Vec<Box<dyn Step>>;
 
 /// A step that waits for its transaction.
 pub(super) trait Step: Send {
@@ -89,15 +92,14 @@ where
 }
 
 /// Writes until every sender is gone.
-pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, steps: &Receiver<Box<dyn Step>>) {
+pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, steps: &Receiver<Steps>) {
     // As the connection was opened.
     let mut level = Lasting::Yes;
-    while let Ok(first) = steps.recv() {
-        let mut batch = vec![first];
+    while let Ok(mut batch) = steps.recv() {
         while batch.len() < STEPS_MAX
             && let Ok(next) = steps.try_recv()
         {
-            batch.push(next);
+            batch.extend(next);
         }
         crash_point!("writer.taken");
         let turn = match turns.take() {
@@ -114,7 +116,7 @@ pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, 
     }
 }
 
-fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: Vec<Box<dyn Step>>) {
+fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: Steps) {
     match commit(db, level, inside, &mut batch) {
         Ok(()) => {
             crash_point!("writer.before_answers");
@@ -152,14 +154,15 @@ fn commit(
         said.map_err(|error| translate(path, error))?;
         *level = lasting;
     }
-    db.execute_batch("BEGIN IMMEDIATE").map_err(|error| translate(path, error))?;
+    let run = |sql| db.prepare_cached(sql)?.execute([]);
+    run("BEGIN IMMEDIATE").map_err(|error| translate(path, error))?;
     crash_point!("writer.begun");
     let mut tx = Tx::new(db, inside.clock.wall(), inside.clock.steady());
     let acted = steps.iter_mut().try_for_each(|step| step.act(&mut tx)).and_then(|()| tx.finish());
     match acted {
         Ok(news) => {
             crash_point!("writer.before_commit");
-            if let Err(error) = db.execute_batch("COMMIT") {
+            if let Err(error) = run("COMMIT") {
                 let error = translate_commit(path, &error);
                 undo(db);
                 return Err(error);
@@ -187,10 +190,10 @@ fn undo(db: &Connection) {
 }
 
 /// The way to the writer.
-pub(super) fn send(steps: &Sender<Box<dyn Step>>, step: Box<dyn Step>, named: &Named) {
-    if let Err(error) = steps.send(step) {
+pub(super) fn send(way: &Sender<Steps>, steps: Steps, named: &Named) {
+    if let Err(error) = way.send(steps) {
         let gone =
             BrokerError::new(ErrorKind::Unavailable, format!("the writer of {} has ended", named.path.display()));
-        error.0.answer(Some(gone));
+        error.0.into_iter().for_each(|step| step.answer(Some(gone.clone())));
     }
 }
