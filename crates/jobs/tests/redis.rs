@@ -8,6 +8,8 @@
 mod clock;
 #[path = "redis/ends.rs"]
 mod ends;
+#[path = "redis/popped.rs"]
+mod popped;
 #[allow(dead_code, reason = "what other tests use of it")]
 #[path = "brokers/redis.rs"]
 mod redis_server;

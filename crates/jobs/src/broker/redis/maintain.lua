@@ -72,6 +72,12 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     local job = id and look(id)
     if not job or job.status ~= 'started' then
       call('ZREM', registry('wip', q), member)
+      -- A worker of rq's that tries a job again says so before it writes down when: killed in between, it leaves one at which
+      -- nobody would look.
+      if job and job.status == 'scheduled' and not call('ZSCORE', registry('scheduled', q), id) then
+        call('ZADD', registry('scheduled', q), sec, id)
+        moved = moved + 1
+      end
     elseif not call('ZSCORE', P .. ':rw:leases', member) then
       if exec and runs_elsewhere(job, exec) then
         -- What an execution before it has left.
