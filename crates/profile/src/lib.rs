@@ -78,7 +78,8 @@ pub struct Summary<'a> {
     pub functions: &'a [recording::Function],
     /// Every program that ran, processes too short to see included, where the kernel noted that.
     pub programs: Vec<ProgramFigures<'a>>,
-    /// Seconds for which the kernel noted every start and switch; all of them, unless it noted nothing or there was too much.
+    /// Seconds for which the kernel noted every start and switch; all of them, unless it noted nothing, there was too much, or some
+    /// were lost, which makes it 0.
     pub noted_s: f64,
     /// Why the kernel noted nothing; empty when it did, or was not asked to.
     pub not_noted: &'a str,
@@ -226,7 +227,11 @@ impl Judgement {
                 .flat_map(|noted| &noted.programs)
                 .map(|ran| ProgramFigures { name: &ran.name, count: ran.count, cpu_s: ran.run_ns as f64 / 1e9 })
                 .collect(),
-            noted_s: recording.noted.as_ref().map_or(0.0, |noted| noted.until_ns.min(recording.wall_ns) as f64 / 1e9),
+            noted_s: recording
+                .noted
+                .as_ref()
+                .filter(|noted| noted.lost == 0)
+                .map_or(0.0, |noted| noted.until_ns.min(recording.wall_ns) as f64 / 1e9),
             not_noted: &recording.not_noted,
             status: recording.status,
             threads: threads.collect(),

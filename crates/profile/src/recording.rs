@@ -72,6 +72,13 @@ pub struct Noted {
     pub busy: Vec<Busy>,
 }
 
+impl Noted {
+    /// Whether nothing was lost, and nothing left out, in a run of this length.
+    pub fn is_whole(&self, wall_ns: u64) -> bool {
+        self.lost == 0 && self.until_ns >= wall_ns
+    }
+}
+
 /// All processes that ran one program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ran {

@@ -664,7 +664,10 @@ impl<'a> Seen<'a> {
 
 /// Which programs the processes too short to see were, as far as the kernel noted it: `: gzip (25 times), sh (3 times)`.
 fn brief(recording: &Recording, states: &States) -> String {
-    let Some(noted) = &recording.noted else { return String::new() };
+    // A count of a part would be taken for one of all.
+    let Some(noted) = recording.noted.as_ref().filter(|noted| noted.is_whole(recording.wall_ns)) else {
+        return String::new();
+    };
     let seen = |name: &str| -> f64 {
         let of = |pid: u32| recording.processes.iter().any(|p| p.pid == pid && shortened(&p.name) == name);
         states.lanes.iter().filter(|lane| of(lane.pid)).map(|lane| lane.run).sum()

@@ -6,7 +6,7 @@
 //! privilege is needed where `kernel.perf_event_paranoid` is 2 or less. Where the kernel refuses, everything else goes on.
 //!
 //! The notes come in rings, one for each processor, each in order of time. [`Events`] merges them, and [`Tally`], which is
-//! pure, adds them up: neither keeps more than grows with the number of living threads.
+//! pure, adds them up. What is kept of programs, threads and places has limits; the first ones that come have them.
 
 use std::collections::HashMap;
 use std::io;

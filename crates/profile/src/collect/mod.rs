@@ -288,7 +288,9 @@ fn not_noted(error: &std::io::Error) -> String {
     let paranoid = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     let hint = match paranoid.trim().parse::<i32>() {
         Ok(level) if level > 2 => format!("kernel.perf_event_paranoid is {level}, and 2 or less allows it"),
-        Ok(_) => "a filter of system calls forbids it, as in many containers".to_owned(),
+        Ok(_) => "a filter of system calls forbids it, as in many containers, or others that watch have used up what \
+                  kernel.perf_event_mlock_kb leaves"
+            .to_owned(),
         Err(_) => "this kernel is without it".to_owned(),
     };
     let why = match error.kind() {

@@ -88,10 +88,12 @@ struct Symbols {
 
 impl Symbols {
     fn of(mapping: &Mapping) -> Option<Symbols> {
-        let file = File::open(&mapping.path).ok()?;
-        if file.metadata().ok()?.ino() != mapping.inode {
+        // What lies there by now may be a pipe, which would keep an open waiting.
+        let metadata = std::fs::metadata(&mapping.path).ok()?;
+        if !metadata.is_file() || metadata.ino() != mapping.inode {
             return None;
         }
+        let file = File::open(&mapping.path).ok()?;
         let cache = ReadCache::new(file);
         let file = object::File::parse(&cache).ok()?;
         let segments = file.segments().map(|s| (s.file_range().0, s.file_range().1, s.address())).collect();
@@ -106,12 +108,13 @@ impl Symbols {
     }
 
     fn name(&self, offset: u64) -> Option<String> {
-        let (from, _, address) =
-            self.segments.iter().find(|(from, bytes, _)| (*from..from + bytes).contains(&offset))?;
-        let address = address + (offset - from);
+        // The numbers are the watched program's: any.
+        let inside = |start: u64, bytes: u64, at: u64| at.checked_sub(start).is_some_and(|from| from < bytes);
+        let (from, _, address) = self.segments.iter().find(|(from, bytes, _)| inside(*from, *bytes, offset))?;
+        let address = address.checked_add(offset - from)?;
         let after = self.functions.partition_point(|(start, ..)| *start <= address);
         let (start, bytes, name) = self.functions.get(after.checked_sub(1)?)?;
-        (address < start + bytes).then(|| plain(name))
+        inside(*start, *bytes, address).then(|| plain(name))
     }
 }
 
@@ -164,6 +167,11 @@ mod tests {
         assert_eq!(name(0x1010), None);
         assert_eq!(name(0x1020), Some("b".to_owned()));
         assert_eq!((name(0x0fff), name(0x2000)), (None, None));
+        let wild = Symbols {
+            segments: vec![(0x1000, u64::MAX, 0x40_1000), (0, u64::MAX, u64::MAX)],
+            functions: vec![(0x40_1000, u64::MAX, "a".to_owned())],
+        };
+        assert_eq!((wild.name(0x1001), wild.name(7)), (Some("a".to_owned()), None));
     }
 
     #[test]

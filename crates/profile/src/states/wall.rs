@@ -220,15 +220,16 @@ impl NotedCell {
     }
 }
 
-/// Less of the time on processors that was seen than this, and what the kernel noted was not all: it leaves a program alone
-/// that runs with the rights of another user.
+/// Less of the time on processors that was seen, or accounted for at the end, than this, and what the kernel noted was not all:
+/// it leaves a program alone that runs with the rights of another user.
 const NOTED_MIN: f64 = 0.9;
 
 /// What the kernel noted, by cell; `None` unless it noted everything.
 fn noted(recording: &Recording, lanes: &[Lane], count: usize, width: f64) -> Option<Vec<NotedCell>> {
     let noted = recording.noted.as_ref()?;
     let seen: f64 = lanes.iter().map(|l| l.run).sum();
-    let all = noted.lost == 0 && noted.until_ns >= recording.wall_ns && noted.run_ns as f64 / 1e9 >= NOTED_MIN * seen;
+    let used = recording.totals.map_or(0.0, |totals| (totals.user_ns + totals.system_ns) as f64 / 1e9);
+    let all = noted.is_whole(recording.wall_ns) && noted.run_ns as f64 / 1e9 >= NOTED_MIN * seen.max(used);
     if !all || noted.busy.is_empty() {
         return None;
     }
