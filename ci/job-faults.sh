@@ -27,7 +27,7 @@ faults="$(program "tests/faults.rs")"
 log="$(mktemp)"
 seed="${JOB_FAULTS_SEED:-$RANDOM}"
 # The simulation computes and the processes mostly wait, so both at once.
-ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" "$simulation" simulat --nocapture >"$log.sim" 2>&1 &
+(ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" "$simulation" simulat --nocapture 2>&1 | tee "$log.sim") &
 simulating=$!
 status=0
 ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="$seed" \
@@ -36,7 +36,6 @@ ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-
     ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
     sed 's/^faults:/faults-redis:/' | tee -a "$log" || status=$?
 wait "$simulating" || status=$?
-cat "$log.sim"
 cat "$log.sim" >>"$log"
 
 # The number before or after a word of the line that begins with another.

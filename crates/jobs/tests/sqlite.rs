@@ -2,8 +2,8 @@
 
 #![cfg(all(unix, feature = "sqlite"))]
 
-use ropewalk_jobs::broker::{BrokerError, Claim, Clock, ErrorKind, Topic};
-use ropewalk_jobs::job::WorkerId;
+use ropewalk_jobs::broker::{BrokerError, Claim, Clock, Control, ErrorKind, Said, Topic};
+use ropewalk_jobs::job::{End, Outcome, WorkerId};
 use ropewalk_jobs::{Broker, NewJob, SqliteBroker, State, Time};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -140,12 +140,37 @@ fn file_of_an_earlier_version_is_brought_up() {
     // What the first version had not.
     let other = rusqlite::Connection::open(directory.file()).unwrap();
     other
-        .execute_batch("DROP TRIGGER logs_forgotten; DROP TABLE logs; DROP TABLE slots; PRAGMA user_version = 1;")
+        .execute_batch(
+            "DROP TRIGGER logs_forgotten; DROP TABLE logs; DROP TABLE slots; DROP INDEX jobs_ended;
+             CREATE INDEX jobs_ended ON jobs (ended_seq) WHERE ended_seq IS NOT NULL; PRAGMA user_version = 1;",
+        )
         .unwrap();
-    drop(other);
     let broker = SqliteBroker::open(directory.file()).unwrap();
     assert_eq!(broker.job(&job.id).unwrap().unwrap().state, State::Ready);
+    let indexed =
+        other.query_row("SELECT count(*) FROM pragma_index_info('jobs_ended')", [], |row| row.get::<_, u64>(0));
+    assert_eq!(indexed.unwrap(), 3, "ended jobs are counted from it alone");
     assert_eq!(broker.logs(&job.id).unwrap(), None);
+}
+
+/// The trigger that does it for others is off in our own writer, where that ships.
+#[test]
+fn log_goes_with_its_job_without_the_trigger() {
+    let directory = Directory::new();
+    let broker = SqliteBroker::open(directory.file()).unwrap();
+    let job = NewJob::new("t", "[]");
+    broker.enqueue(std::slice::from_ref(&job)).unwrap();
+    let lease = broker.claim(&any_five()).unwrap().remove(0);
+    broker.log(&[Said { id: lease.id.clone(), exec: lease.exec, text: "one\n".into() }]).unwrap();
+    // What is settled is behind it in the queue of the writer.
+    let done = Outcome { id: lease.id, exec: lease.exec, end: End::Done("1".into()) };
+    broker.settle(&[done]).unwrap();
+    let other = rusqlite::Connection::open(directory.file()).unwrap();
+    let logs = || other.query_row("SELECT count(*) FROM logs", [], |row| row.get::<_, u64>(0)).unwrap();
+    assert_eq!(logs(), 1);
+    other.execute_batch("DROP TRIGGER logs_forgotten").unwrap();
+    broker.control(&Control::Delete(job.id)).unwrap();
+    assert_eq!(logs(), 0);
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn overhead(name: &'static str, kind: &'static str) -> Work {
     })
 }
 
-/// The upper end of the 95 % interval of the median.
+/// The upper end of the one-sided 95 % interval of the median.
 fn upper(pairs: &[f64]) -> f64 {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut below = |limit: usize| {
