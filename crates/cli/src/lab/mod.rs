@@ -58,9 +58,10 @@ pub struct Options {
 
     /// Add the row jobs-redis: a job for each unit, on this Redis
     ///
-    /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`. All keys
-    /// of it begin with rq:trial- and are removed afterwards, if the user of
-    /// the address may SCAN and UNLINK. Needs a build with the feature `redis`.
+    /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`. All
+    /// keys of it begin with rq:trial- and are removed afterwards, if the
+    /// user of the address may SCAN and UNLINK. Needs a build with the
+    /// feature `redis`.
     #[arg(long, value_name = "BROKER", verbatim_doc_comment)]
     pub broker: Option<String>,
 
