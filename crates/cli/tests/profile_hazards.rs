@@ -8,23 +8,10 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 
 use common::processes::{below, pid};
+use common::profile::{json, profile, run};
 use common::{complaint, directory, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-fn profile(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
-    command.arg("profile").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    profile(arguments).output().expect("the binary was built with the tests")
-}
-
-fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", complaint(output)))
-}
 
 fn class(output: &Output) -> String {
     json(output)["verdict"]["class"].as_str().expect("a class").to_owned()

@@ -10,22 +10,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 use common::complaint;
+use common::profile::{json, profile, run};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::Value;
-
-fn profile(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
-    command.arg("profile").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    profile(arguments).output().expect("the binary was built with the tests")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", complaint(output)))
-}
 
 /// Of a program with this name: how many processes ended as it.
 fn ended_as(said: &Value, name: &str) -> u64 {

@@ -555,16 +555,28 @@ fn all_directed() -> (usize, Seen) {
             }
         }
     }
+    let name = |(point, how, producer): &(_, _, bool)| {
+        format!("{point} {how:?} in a {}", if *producer { "producer" } else { "worker" })
+    };
+    let seen = each(&cases, name, |(point, how, producer)| directed(point, *how, *producer, 1));
+    (cases.len(), seen)
+}
+
+/// Runs each case, several at a time: whether it came to what it is for, and what was seen. Panics with all that went wrong.
+fn each<C: Sync>(
+    cases: &[C],
+    name: impl Fn(&C) -> String + Sync,
+    run: impl Fn(&C) -> Result<(bool, Seen), String> + Sync,
+) -> Seen {
     let (next, seen, bad) = (AtomicUsize::new(0), Mutex::new(Seen::default()), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..CASES_AT_ONCE {
             scope.spawn(|| {
-                while let Some((point, how, producer)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let name = format!("{point} {how:?} in a {}", if *producer { "producer" } else { "worker" });
-                    match directed(point, *how, *producer, 1) {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match run(case) {
                         Ok((true, case)) => seen.lock().unwrap().add(case),
-                        Ok((false, _)) => bad.lock().unwrap().push(format!("{name}: never passed")),
-                        Err(why) => bad.lock().unwrap().push(format!("{name}: {why}")),
+                        Ok((false, _)) => bad.lock().unwrap().push(format!("{}: never came to it", name(case))),
+                        Err(why) => bad.lock().unwrap().push(format!("{}: {why}", name(case))),
                     }
                 }
             });
@@ -572,7 +584,7 @@ fn all_directed() -> (usize, Seen) {
     });
     let bad = bad.into_inner().unwrap();
     assert!(bad.is_empty(), "{} of {} cases:\n{}", bad.len(), cases.len(), bad.join("\n"));
-    (cases.len(), seen.into_inner().unwrap())
+    seen.into_inner().unwrap()
 }
 
 /// What the random part is to reach.
@@ -752,6 +764,7 @@ fn on_several_machines() {
     };
     println!("worked again after the heal: {}", ms(&report.healed));
     println!("taken over after the cut: {}", ms(&report.taken_over));
+    assert!(!report.taken_over.is_empty(), "nobody took over what ran on a side that was cut off");
     println!(
         "fleet: jobs {} runs {} again {} cuts {} healed_ms {} violations 0",
         report.jobs,

@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod processes;
+pub(crate) mod profile;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -8,7 +8,7 @@
 //! The server writes to its disk before it answers (`appendfsync always`), and is killed with the others.
 
 use super::proxy::{Blow, STEPS, World};
-use super::{CALM_MAX, CASES_AT_ONCE, LEASE, Place, Process, Seen, check, open, peer, prefix_of, true_now, wait_until};
+use super::{CALM_MAX, LEASE, Place, Process, Seen, check, open, peer, prefix_of, true_now, wait_until};
 use ropewalk_jobs::broker::Claim;
 use ropewalk_jobs::job::WorkerId;
 use ropewalk_jobs::{NewJob, Retry};
@@ -16,8 +16,7 @@ use rustix::process::Signal;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,23 +97,9 @@ fn directed(step: &'static str, blow: Blow, producer: bool) -> Result<(bool, See
 pub(super) fn all_directed() -> (usize, Seen) {
     let cases: Vec<_> =
         STEPS.iter().flat_map(|(step, _, producer)| Blow::ALL.map(|blow| (*step, blow, *producer))).collect();
-    let (next, seen, bad) = (AtomicUsize::new(0), Mutex::new(Seen::default()), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..CASES_AT_ONCE {
-            scope.spawn(|| {
-                while let Some((step, blow, producer)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match directed(step, *blow, *producer) {
-                        Ok((true, case)) => seen.lock().unwrap().add(case),
-                        Ok((false, _)) => bad.lock().unwrap().push(format!("{step} {blow:?}: never fell")),
-                        Err(why) => bad.lock().unwrap().push(format!("{step} {blow:?}: {why}")),
-                    }
-                }
-            });
-        }
-    });
-    let bad = bad.into_inner().unwrap();
-    assert!(bad.is_empty(), "{} of {} cases:\n{}", bad.len(), cases.len(), bad.join("\n"));
-    (cases.len(), seen.into_inner().unwrap())
+    let name = |(step, blow, _): &(_, _, bool)| format!("{step} {blow:?}");
+    let seen = super::each(&cases, name, |(step, blow, producer)| directed(step, *blow, *producer));
+    (cases.len(), seen)
 }
 
 /// How often each thing happened.

@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 /// Tasks under way with one worker at most.
 pub(super) const WINDOW_MAX: usize = ring::PLACES;
 /// A window is as wide as what a worker does in this time.
-pub(super) const WINDOW_TIME: Duration = Duration::from_micros(200);
+const WINDOW_TIME: Duration = Duration::from_micros(200);
 /// So long a task may run before those behind it are given to workers that have nothing to do: what a window takes, with some
 /// room for a worker that has to wait for its core.
 const TAKE_BACK: Duration = Duration::from_millis(1);
