@@ -26,17 +26,19 @@ faults="$(program "tests/faults.rs")"
 
 log="$(mktemp)"
 seed="${JOB_FAULTS_SEED:-$RANDOM}"
-# The simulation computes and the processes mostly wait, so both at once.
+# The simulation computes and the processes mostly wait, so all at once.
 (ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" "$simulation" simulat --nocapture 2>&1 | tee "$log.sim") &
 simulating=$!
+(ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" \
+    ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
+    sed -u 's/^\(faults\|random\|directed\)/\1-redis/' | tee "$log.redis") &
+on_redis=$!
 status=0
 ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_SECONDS:-20}" ROPEWALK_FAULT_SEED="$seed" \
     ROPEWALK_FAULTS="${JOB_FAULTS_FAULTS:-0}" ROPEWALK_FAULT_JOBS="${JOB_FAULTS_JOBS:-0}" "$faults" 2>&1 | tee "$log" || status=$?
-ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" \
-    ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
-    sed 's/^faults:/faults-redis:/' | tee -a "$log" || status=$?
+wait "$on_redis" || status=$?
 wait "$simulating" || status=$?
-cat "$log.sim" >>"$log"
+cat "$log.sim" "$log.redis" >>"$log"
 
 # The number before or after a word of the line that begins with another.
 before() { { grep "^$1:" "$log" || true; } | { grep -oE "[0-9]+ $2" || true; } | grep -oE '^[0-9]+' || echo 0; }
@@ -53,5 +55,5 @@ figure redis_random "$(after faults-redis random)"
 figure redis_jobs "$(after faults-redis jobs)"
 figure redis_runs_again "$(after faults-redis again)"
 figure redis_runs_by_python "$(after faults-redis python)"
-rm -f "$log" "$log.sim"
+rm -f "$log" "$log.sim" "$log.redis"
 exit "$status"

@@ -13,8 +13,7 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, ErrorKind, Fault, Held, MemoryBroker, Running, Topic,
-    VirtualClock,
+    Beat, Broker, BrokerError, Claim, Control, ErrorKind, Fault, Held, MemoryBroker, Running, Topic, VirtualClock,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
