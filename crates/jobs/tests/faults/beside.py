@@ -31,7 +31,7 @@ def work(millis, fail_until):
     failures, crashes = job.connection.hmget(job.key, "rw_failures", "rw_crashes")
     used = RETRIES - (RETRIES if job.retries_left is None else job.retries_left)
     attempt = 1 + max(used, int(failures or 0)) + int(crashes or 0)
-    note("runs", f"{job.id} {attempt} {time.time_ns() // 1_000_000} python")
+    note("runs", f"{job.id} {attempt} {-(-time.time_ns() // 1_000_000)} python")
     time.sleep(millis / 1000)
     if attempt < fail_until:
         raise RuntimeError("not yet")
