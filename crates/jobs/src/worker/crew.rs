@@ -48,7 +48,7 @@ const IDLE: Duration = Duration::from_secs(5);
 /// How often what runs have said is sent, at most.
 const NEWS_EVERY: Duration = Duration::from_secs(1);
 /// How long an end waits for the next one to go with it, at most; and below which it is not worth a sleep.
-const LINGER_PAUSE_MAX: Duration = Duration::from_micros(100);
+const LINGER_PAUSE_MAX: Duration = Duration::from_micros(50);
 const LINGER_PAUSE_MIN: Duration = Duration::from_micros(20);
 /// Between two tries to give back what still runs at the end.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);

@@ -7,7 +7,7 @@
 //! | `keeper` | the loop that lets time pass for the store |
 //! | `verdict`, `order` | what the end of a run means; which queue comes first: pure |
 //! | `crew`, `slots` | the threads that call the loops, and what they share |
-//! | `model` | on what jobs run |
+//! | `model` | on what jobs run; `relay`: on threads, without a wake-up for each |
 //! | `scheduler` | the loop that runs schedules (feature `cron`) |
 //! | `metrics` | what a worker tells over HTTP (feature `metrics`) |
 
@@ -19,6 +19,7 @@ pub(crate) mod keeper;
 mod metrics;
 mod model;
 pub(crate) mod order;
+mod relay;
 #[cfg(feature = "cron")]
 pub(crate) mod scheduler;
 #[cfg(test)]

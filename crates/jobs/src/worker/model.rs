@@ -4,6 +4,7 @@
 //! they are sent is a function of the program, made for the task when it was registered ([`crate::apart`]).
 
 use super::Config;
+use super::relay::Relay;
 use ropewalk::executor::ThreadPoolExecutor;
 use ropewalk::{Shutdown, Submit as _, TaskHandle};
 use ropewalk_core::park;
@@ -32,7 +33,7 @@ pub enum Model {
 
 /// The model at work.
 pub(super) enum Runs {
-    Threads(ThreadPoolExecutor),
+    Threads(Relay),
     #[cfg(unix)]
     Greenlets(ropewalk::GreenletExecutor),
     #[cfg(unix)]
@@ -49,7 +50,7 @@ impl Runs {
         Ok(match config.model {
             Model::Threads => {
                 let pool = ThreadPoolExecutor::builder().max_workers(concurrency).daemon(true).build();
-                Self::Threads(pool.expect("a pool of at least one thread"))
+                Self::Threads(Relay::new(pool.expect("a pool of at least one thread")))
             }
             #[cfg(unix)]
             Model::Greenlets => Self::Greenlets(ropewalk::GreenletExecutor::new(cores().min(concurrency))),
@@ -80,7 +81,7 @@ impl Runs {
     /// Starts a run, whose waits end at `deadline`.
     pub(super) fn start(&self, deadline: Option<Instant>, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
         within(deadline, || match self {
-            Self::Threads(pool) => pool.submit(run),
+            Self::Threads(relay) => relay.start(run),
             #[cfg(unix)]
             Self::Greenlets(hubs) => hubs.submit(run),
             #[cfg(unix)]
@@ -103,7 +104,7 @@ impl Runs {
     /// threads end with the process.
     pub(super) fn let_go(self) {
         match &self {
-            Self::Threads(pool) => pool.shutdown(Shutdown::Detach),
+            Self::Threads(relay) => relay.let_go(),
             #[cfg(unix)]
             Self::Greenlets(hubs) => hubs.shutdown(Shutdown::Detach),
             #[cfg(unix)]

@@ -5,7 +5,7 @@ use super::steps::{Tx, moved, sql_time};
 use super::writer::Said;
 use crate::broker::{Beat, Claim, Held};
 use crate::crash::crash_point;
-use crate::job::{ExecId, Lease, millis_up};
+use crate::job::{Lease, millis_up};
 use crate::state::{Event, State};
 use rusqlite::{OptionalExtension as _, params};
 use std::collections::HashMap;
@@ -89,7 +89,7 @@ impl Tx<'_> {
             }
             let lease = Lease {
                 id: row::id(row, 1)?,
-                exec: ExecId::random(),
+                exec: row::exec_of(row.get(0)?),
                 queue: queue.to_owned(),
                 task: row.get(2)?,
                 payload: row.get(3)?,

@@ -127,6 +127,18 @@ fn exec(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ExecId>> {
     Ok(bytes.map(|bytes| ExecId(u128::from_be_bytes(bytes))))
 }
 
+/// A fresh execution of the job in this row, which it names: so the end of it need not be looked for by the job's name. (64 random
+/// bits are enough to tell it from the others of the same row.)
+pub(super) fn exec_of(seq: i64) -> ExecId {
+    let random = ExecId::random().0 as u64;
+    ExecId(u128::from(seq.cast_unsigned()) << 64 | u128::from(random))
+}
+
+/// The row that an execution names; any number, for one that was not made here.
+pub(super) fn seq_of(exec: ExecId) -> i64 {
+    ((exec.0 >> 64) as u64).cast_signed()
+}
+
 pub(super) fn exec_bytes(exec: ExecId) -> [u8; 16] {
     exec.0.to_be_bytes()
 }

@@ -226,6 +226,7 @@ impl<'c> Tx<'c> {
             number,
             sql_time(self.now + Options::default().kept(to)),
             result,
+            row::seq_of(outcome.exec),
         ])?;
         if changed == 0 {
             return Ok(false);
@@ -406,12 +407,12 @@ impl<'c> Tx<'c> {
 }
 
 /// See [`Tx::end_plainly`]. What [`state::fence`], [`state::ended`] and [`state::counted`] say of a success is written out here: who
-/// holds the lease may, a stop comes too late, and no count changes.
+/// holds the lease may, a stop comes too late, and no count changes. The row is found by its number, which the execution names.
 static END_PLAINLY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "UPDATE jobs SET state = {done}, ended = ?3, ended_seq = ?4, expires = ?5, stop = 0, waits_for = 0, lease_until = NULL,
              result = ?6, failure = NULL
-         WHERE id = ?1 AND exec = ?2 AND state = {leased} AND options = '' AND unique_key IS NULL",
+         WHERE seq = ?7 AND id = ?1 AND exec = ?2 AND state = {leased} AND options = '' AND unique_key IS NULL",
         done = moved(State::Leased, Event::Succeed).code(),
         leased = State::Leased.code()
     )
