@@ -27,7 +27,7 @@ faults="$(program "tests/faults.rs")"
 log="$(mktemp)"
 seed="${JOB_FAULTS_SEED:-$RANDOM}"
 # The simulation computes and the processes mostly wait, so all at once.
-(ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" "$simulation" simulat --nocapture 2>&1 | tee "$log.sim") &
+(ROPEWALK_SIM_SEEDS="${JOB_FAULTS_SEEDS:-200}" ROPEWALK_SIM_REDIS_SEEDS="${JOB_FAULTS_REDIS_SEEDS:-6}" "$simulation" simulat --nocapture 2>&1 | tee "$log.sim") &
 simulating=$!
 (ROPEWALK_FAULT_BROKER=redis ROPEWALK_FAULT_SECONDS="${JOB_FAULTS_REDIS_SECONDS:-10}" ROPEWALK_FAULT_SEED="$seed" \
     ROPEWALK_FAULTS="${JOB_FAULTS_REDIS_FAULTS:-0}" ROPEWALK_FAULT_KILLS="${JOB_FAULTS_KILLS:-2}" "$faults" 2>&1 |
@@ -46,6 +46,9 @@ after() { { grep "^$1:" "$log" || true; } | tail -1 | { grep -oE "$2 [0-9]+" || 
 figure seeds "$(before simulated seeds)"
 figure simulated_hours "$(before simulated hours)"
 figure simulated_jobs "$(before simulated jobs)"
+figure redis_seeds "$(before simulated-redis seeds)"
+figure redis_simulated_hours "$(before simulated-redis hours)"
+figure redis_simulated_jobs "$(before simulated-redis jobs)"
 figure directed "$(after faults directed)"
 figure random "$(after faults random)"
 figure jobs "$(after faults jobs)"

@@ -11,7 +11,10 @@ for _ in left middle right; do
     # Ends with this script, however that ends.
     setpriv --pdeathsig KILL unshare -n sleep infinity &
     holders+=($!)
-    until there="$(readlink "/proc/$!/ns/net")" && [[ "$there" != "$here" ]]; do sleep 0.01; done
+    until there="$(readlink "/proc/$!/ns/net")" && [[ "$there" != "$here" ]]; do
+        kill -0 "$!" 2>/dev/null || { echo "no network namespace could be made" >&2; exit 1; }
+        sleep 0.01
+    done
 done
 left="${holders[0]}" middle="${holders[1]}" right="${holders[2]}"
 

@@ -7,8 +7,8 @@
 //!
 //! - **Directed**: each named crash point of the broker and of the worker ([`POINTS`]) in a worker, and where it is passed there in a producer: killed there, and
 //!   stopped there until its leases have run out, then continued. A point that is never passed is a failure of the test.
-//! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms. In rounds of
-//!   [`ROUND`], each with a store and a seed of its own, which is printed first.
+//! - **Random**: a fleet of four workers and a producer, one of them killed, or stopped for a while, every 5 to 50 ms (less
+//!   often once there were as many as were asked for, and only jobs are wanting). In rounds of [`ROUND`], each with a store and a seed of its own, which is printed first.
 //!
 //! # What is checked
 //!
@@ -31,6 +31,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,6 +102,10 @@ const POINTS: &[(&str, bool)] = &[
 const LEASE: Duration = Duration::from_millis(400);
 /// How long nothing may happen once nothing goes wrong any more.
 const CALM_MAX: Duration = Duration::from_secs(60);
+/// How long it is from one random fault to the next, in milliseconds; and when there were enough, and only jobs are wanted, which
+/// hardly get anywhere between so many.
+const PAUSES_MS: RangeInclusive<u64> = 5..=50;
+const CALM_PAUSES_MS: RangeInclusive<u64> = 200..=1_000;
 /// A producer waits while so many jobs have not ended.
 const BACKLOG_MAX: u64 = 2_000;
 /// A victim that has not passed its point by then never will. (It says that it is done, or is dead, long before.)
@@ -632,8 +637,9 @@ fn random(goal: Goal, seed: u64) -> (usize, Seen) {
             break;
         }
         let length = if left.is_zero() { ROUND } else { left.min(ROUND) };
+        let pauses = if left.is_zero() && faults >= goal.faults { CALM_PAUSES_MS } else { PAUSES_MS };
         println!("random: seed {seed} for {length:.0?}");
-        let (more, seen) = round(length, seed);
+        let (more, seen) = round(length, seed, pauses);
         faults += more;
         sum.add(seen);
         println!("random: {faults} faults, {sum:?} after {:.0?}", began.elapsed());
@@ -641,8 +647,8 @@ fn random(goal: Goal, seed: u64) -> (usize, Seen) {
     (faults, sum)
 }
 
-/// Four workers and a producer, and something happens to one of them all the time.
-fn round(length: Duration, seed: u64) -> (usize, Seen) {
+/// Four workers and a producer, and something happens to one of them all the time, after such pauses.
+fn round(length: Duration, seed: u64, pauses: RangeInclusive<u64>) -> (usize, Seen) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let place = Place::new(&format!("random-{seed}"));
     drop(open(&place.0));
@@ -658,7 +664,7 @@ fn round(length: Duration, seed: u64) -> (usize, Seen) {
     let mut next = Instant::now();
     while next < until {
         // Not counting what it takes to start a process.
-        next = Instant::now().max(next + Duration::from_millis(rng.u64(5..=50)));
+        next = Instant::now().max(next + Duration::from_millis(rng.u64(pauses.clone())));
         thread::sleep(next.saturating_duration_since(Instant::now()));
         stopped.retain(|(at, until)| {
             let over = *until <= Instant::now();

@@ -5,6 +5,9 @@
 //! A run is decided by its seed. One that fails prints it; it is kept in `tests/seeds.txt`, and those are tried before
 //! all others. `ROPEWALK_SIM_SEEDS` says how many seeds there are (ci/job-faults.sh: 200), `ROPEWALK_SIM_SEED` picks one.
 //!
+//! On the reference, and on a Redis of its own, where a step is a round trip: fewer seeds, of fewer hours
+//! (`ROPEWALK_SIM_REDIS_SEEDS`).
+//!
 //! [`Watched`] stands between the loops and the broker and holds each step against what must be true of it.
 
 use super::dispatcher::Dispatcher;
@@ -13,7 +16,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, ErrorKind, Fault, Held, MemoryBroker, Running, Topic, VirtualClock,
+    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Held, MemoryBroker, Running, Ticked, Topic,
+    VirtualClock,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
@@ -22,7 +26,7 @@ use crate::job::{
 use crate::state::{Settled, State};
 use crate::{Retry, Unique};
 use fastrand::Rng;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +34,31 @@ use std::time::Duration;
 const START: Time = Time::of_millis(1_800_000_000_000);
 const HOURS: u64 = 10;
 const WORKERS: usize = 3;
+
+#[cfg(all(unix, feature = "redis"))]
+#[allow(dead_code, reason = "what other tests use of it")]
+#[path = "../../tests/brokers/redis.rs"]
+mod redis_server;
+
+/// A kind of broker to simulate on.
+struct On {
+    name: &'static str,
+    hours: u64,
+    open: fn(&Arc<VirtualClock>) -> Box<dyn Broker>,
+}
+
+const MEMORY: On =
+    On { name: "simulated", hours: HOURS, open: |clock| Box::new(MemoryBroker::with_clock(Arc::clone(clock))) };
+
+#[cfg(all(unix, feature = "redis"))]
+const REDIS: On = On {
+    name: "simulated-redis",
+    hours: 2,
+    open: |clock| {
+        let at = crate::RedisBroker::at(redis_server::server().url(redis_server::USER));
+        Box::new(at.prefix(redis_server::prefix()).clock(Arc::clone(clock)).open().expect("a server"))
+    },
+};
 
 /// What is known of a job from outside.
 struct Known {
@@ -42,7 +71,9 @@ struct Known {
 
 /// The broker, watched.
 struct Watched {
-    broker: MemoryBroker,
+    broker: Box<dyn Broker>,
+    /// What goes wrong with the next steps, above whatever the broker is.
+    wrong: Mutex<VecDeque<Fault>>,
     known: Mutex<BTreeMap<JobId, Known>>,
     /// Those that had not ended when somebody looked last.
     open: Mutex<BTreeSet<JobId>>,
@@ -58,6 +89,19 @@ struct Watched {
 impl Watched {
     fn seen(&self, id: &JobId) -> Option<Job> {
         self.broker.job(id).unwrap()
+    }
+
+    /// A step that changes something, unless it is the turn of a fault.
+    fn step<T>(&self, act: impl FnOnce(&dyn Broker) -> Result<T, BrokerError>) -> Result<T, BrokerError> {
+        let fault = self.wrong.lock().unwrap().pop_front();
+        if fault == Some(Fault::Refuse) {
+            return Err(BrokerError::new(ErrorKind::Unavailable, "this step is refused"));
+        }
+        let done = act(&*self.broker);
+        if fault == Some(Fault::LoseReply) {
+            return Err(BrokerError::uncertain(ErrorKind::Unavailable, "this answer is lost"));
+        }
+        done
     }
 
     /// What a claim gave. (That it was ready before is held by the comparison of random steps.)
@@ -100,10 +144,22 @@ impl Watched {
 }
 
 impl Broker for Watched {
-    crate::__pass_on!(|this| this.broker; now, enqueue, tick, control, job, jobs, queues, workers, ended_since, news, ring);
+    crate::__pass_on!(|this| this.broker; now, job, jobs, queues, workers, ended_since, news, ring);
+
+    fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, BrokerError> {
+        self.step(|broker| broker.enqueue(jobs))
+    }
+
+    fn tick(&self) -> Result<Ticked, BrokerError> {
+        self.step(|broker| broker.tick())
+    }
+
+    fn control(&self, control: &Control) -> Result<usize, BrokerError> {
+        self.step(|broker| broker.control(control))
+    }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        let leases = self.broker.claim(claim)?;
+        let leases = self.step(|broker| broker.claim(claim))?;
         assert!(leases.len() <= claim.max);
         self.check_claimed(&leases);
         Ok(leases)
@@ -117,7 +173,7 @@ impl Broker for Watched {
                 self.seen(&running.id).is_some_and(|job| job.state == State::Leased && job.exec == Some(running.exec))
             })
             .collect();
-        let answer = self.broker.heartbeat(beat);
+        let answer = self.step(|broker| broker.heartbeat(beat));
         if let Ok(answers) = &answer {
             for (held, answer) in held.iter().zip(answers) {
                 assert_eq!(*held, *answer != Held::Lost, "a beat was told {answer:?}");
@@ -133,7 +189,7 @@ impl Broker for Watched {
                 self.seen(&outcome.id).is_some_and(|job| job.state == State::Leased && job.exec == Some(outcome.exec))
             })
             .collect();
-        let answers = self.broker.settle(outcomes);
+        let answers = self.step(|broker| broker.settle(outcomes));
         if let Ok(answers) = &answers {
             for ((outcome, may), answer) in outcomes.iter().zip(&may).zip(answers) {
                 assert_eq!(*may, *answer == Settled::Recorded, "job {} was told {answer:?}", outcome.id);
@@ -181,11 +237,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, on: &On) -> Self {
         let clock = Arc::new(VirtualClock::at(START));
-        let broker = MemoryBroker::with_clock(Arc::clone(&clock));
         let watched = Watched {
-            broker,
+            broker: (on.open)(&clock),
+            wrong: Mutex::default(),
             known: Mutex::default(),
             open: Mutex::default(),
             latest: Mutex::default(),
@@ -297,8 +353,8 @@ impl World {
                 let off = self.rng.u64(..1_200_000);
                 self.clock.set_wall(Time::of_millis(right.millis() + off - 600_000));
             }
-            4 | 5 => self.watched.broker.fail_next(Fault::Refuse),
-            6 | 7 => self.watched.broker.fail_next(Fault::LoseReply),
+            4 | 5 => self.watched.wrong.lock().unwrap().push_back(Fault::Refuse),
+            6 | 7 => self.watched.wrong.lock().unwrap().push_back(Fault::LoseReply),
             _ => {
                 let Some(id) = self.any_known() else { return };
                 let control = match self.rng.u8(..4) {
@@ -406,11 +462,11 @@ struct Tally {
     beside: u64,
 }
 
-fn simulate(seed: u64) -> Tally {
+fn simulate(seed: u64, on: &On) -> Tally {
     // What executions are called is drawn from this thread's own.
     fastrand::seed(seed);
-    let mut world = World::new(seed);
-    let end = Duration::from_secs(HOURS * 3600);
+    let mut world = World::new(seed, on);
+    let end = Duration::from_secs(on.hours * 3600);
     while world.elapsed < end {
         if world.rng.u8(..4) == 0 {
             world.produce();
@@ -440,6 +496,9 @@ fn simulate(seed: u64) -> Tally {
         }
         tally.claims += u64::from(entry.claims);
         tally.again += u64::from(entry.claims.saturating_sub(1));
+        // A server is one for all seeds. Nothing is refused any more, unless it was ordered before.
+        let delete = Control::Delete(id.clone());
+        world.watched.broker.control(&delete).unwrap_or_else(|error| panic!("{id} ended and stays: {error}"));
     }
     tally
 }
@@ -450,22 +509,43 @@ const KEPT: &str = include_str!("../../tests/seeds.txt");
 /// Or one that failed could not be tried again.
 #[test]
 fn simulation_is_decided_by_its_seed() {
-    assert_eq!(simulate(7), simulate(7));
+    assert_eq!(simulate(7, &MEMORY), simulate(7, &MEMORY));
+}
+
+#[test]
+#[cfg(all(unix, feature = "redis"))]
+fn simulation_on_redis_is_decided_by_its_seed() {
+    let short = On { hours: 1, ..REDIS };
+    assert_eq!(simulate(7, &short), simulate(7, &short));
 }
 
 #[test]
 fn simulated_hours_lose_nothing() {
+    simulate_all(&MEMORY, "ROPEWALK_SIM_SEEDS", 10);
+}
+
+#[test]
+#[cfg(all(unix, feature = "redis"))]
+fn simulated_hours_on_redis_lose_nothing() {
+    simulate_all(&REDIS, "ROPEWALK_SIM_REDIS_SEEDS", 2);
+}
+
+/// As many seeds as this variable says, after those that are kept.
+fn simulate_all(on: &On, variable: &str, unless_said: u64) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let mut seeds: Vec<u64> = KEPT.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
     match number("ROPEWALK_SIM_SEED") {
         Some(one) => seeds = vec![one],
-        None => seeds.extend(0..number("ROPEWALK_SIM_SEEDS").unwrap_or(10)),
+        None => seeds.extend(0..number(variable).unwrap_or(unless_said)),
     }
     let (next, sum) = (AtomicUsize::new(0), Mutex::new(Tally::default()));
     let some = || {
         while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Ok(tally) = std::panic::catch_unwind(|| simulate(*seed)) else {
-                panic!("seed {seed} failed: try it with ROPEWALK_SIM_SEED={seed}, and keep it in tests/seeds.txt");
+            let Ok(tally) = std::panic::catch_unwind(|| simulate(*seed, on)) else {
+                panic!(
+                    "{}: seed {seed} failed: try it with ROPEWALK_SIM_SEED={seed}, and keep it in tests/seeds.txt",
+                    on.name
+                );
             };
             let mut sum = sum.lock().unwrap();
             sum.jobs += tally.jobs;
@@ -482,9 +562,10 @@ fn simulated_hours_lose_nothing() {
     let sum = sum.into_inner().unwrap();
     assert!(sum.jobs > seeds.len() * 100 && sum.faults > 0 && sum.again > 0 && sum.beside > 0, "nothing was tried");
     println!(
-        "simulated: {} seeds, {} hours, {} jobs, {} runs of which {} again, {} faults",
+        "{}: {} seeds, {} hours, {} jobs, {} runs of which {} again, {} faults",
+        on.name,
         seeds.len(),
-        seeds.len() as u64 * HOURS,
+        seeds.len() as u64 * on.hours,
         sum.jobs,
         sum.claims,
         sum.again,

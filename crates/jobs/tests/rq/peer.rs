@@ -10,6 +10,9 @@ use std::sync::Mutex;
 /// The last of each line that is held.
 pub(crate) const VERSIONS: [&str; 2] = ["2.12.0", "3.0.0"];
 
+/// Through what rq speaks.
+const CLIENT: &str = "8.1.0";
+
 /// What shows a deployment to people.
 const DASHBOARD: &str = "rq-dashboard==0.9.0";
 
@@ -22,7 +25,9 @@ pub(crate) fn venv(version: &str) -> PathBuf {
     let home = target.join("rq").join(format!("rq-{version}"));
     let python = home.join("bin/python");
     let is_there = || {
-        let check = format!("import rq, rq_dashboard.cli; assert rq.VERSION == '{version}', rq.VERSION");
+        let check = format!(
+            "import redis, rq, rq_dashboard.cli; assert (rq.VERSION, redis.__version__) == ('{version}', '{CLIENT}')"
+        );
         Command::new(&python).args(["-c", &check]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !is_there() {
@@ -36,9 +41,9 @@ pub(crate) fn venv(version: &str) -> PathBuf {
         };
         let home = home.to_str().expect("a path of text");
         run(Path::new("python3"), &["-m", "venv", "--clear", home]);
-        let rq = format!("rq=={version}");
+        let (rq, client) = (format!("rq=={version}"), format!("redis=={CLIENT}"));
         // The dashboard does not say that it needs `six`.
-        run(&python, &["-m", "pip", "-q", "install", "--disable-pip-version-check", &rq, DASHBOARD, "six"]);
+        run(&python, &["-m", "pip", "-q", "install", "--disable-pip-version-check", &rq, &client, DASHBOARD, "six"]);
         assert!(is_there(), "rq {version} was installed and cannot be imported from {home}");
     }
     python

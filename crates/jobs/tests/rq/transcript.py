@@ -108,6 +108,8 @@ def normal(line):
 
 
 monitor = socket.socket(socket.AF_UNIX)
+# What does not come in this time, does not come.
+monitor.settimeout(30)
 monitor.connect(SOCKET)
 monitor.sendall(b"MONITOR\r\n")
 lines = monitor.makefile(encoding="utf-8", errors="replace")

@@ -488,7 +488,11 @@ impl Broker for RedisBroker {
     }
 
     fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
-        self.inner.board.serves(beat.worker.as_str());
+        if beat.leaving {
+            self.inner.board.serves_no_more(beat.worker.as_str());
+        } else {
+            self.inner.board.serves(beat.worker.as_str());
+        }
         self.obey()?;
         let info = WorkerInfo {
             id: beat.worker.clone(),

@@ -150,6 +150,13 @@ impl Board {
         }
     }
 
+    /// This worker has ended: nothing more comes for it, and what came is for nobody.
+    pub(super) fn serves_no_more(&self, worker: &str) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.remove(worker);
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| of != worker);
+    }
+
     pub(super) fn take_heard(&self) -> Vec<Heard> {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -291,13 +298,15 @@ impl Board {
         while !self.is_closed() {
             // No pattern: a user whom an ACL allows some channels may not listen by one.
             let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            for worker in workers.difference(&subscribed) {
-                let subscribe = redis::cmd("SUBSCRIBE").arg(keys.pubsub(worker)).get_packed_command();
-                if connection.send_packed_command(&subscribe).is_err() {
+            let come = workers.difference(&subscribed).map(|worker| ("SUBSCRIBE", worker));
+            let gone = subscribed.difference(&workers).map(|worker| ("UNSUBSCRIBE", worker));
+            for (word, worker) in come.chain(gone) {
+                let command = redis::cmd(word).arg(keys.pubsub(worker)).get_packed_command();
+                if connection.send_packed_command(&command).is_err() {
                     return;
                 }
             }
-            subscribed.extend(workers);
+            subscribed = workers;
             if tracks && !hears_ends && self.wants_ends.load(Ordering::Acquire) {
                 hears_ends = true;
                 let track = redis::cmd("CLIENT")
@@ -361,9 +370,10 @@ impl Board {
     fn command(&self, worker: &str, said: &[u8]) {
         let Ok(command) = serde_json::from_slice::<serde_json::Value>(said) else { return };
         let keep = |command| {
+            // Before the commands, as when a worker ends: one that has ended takes none.
+            let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
             let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-            // A worker that has ended takes none.
-            if commands.len() < COMMANDS_MAX {
+            if workers.contains(worker) && commands.len() < COMMANDS_MAX {
                 commands.push((worker.to_owned(), command));
             }
         };
