@@ -104,6 +104,7 @@ for name in $parts; do
         greenlets) part greenlets ;;
         jobs)
             JOB_FAULTS_PROFILE=release JOB_FAULTS_LIMIT="${DEEP_JOBS_LIMIT:-4h}" JOB_FAULTS_SEEDS="${DEEP_JOBS_SEEDS:-10000}" \
+                JOB_FAULTS_REDIS_SEEDS="${DEEP_JOBS_REDIS_SEEDS:-200}" \
                 JOB_FAULTS_FAULTS="${DEEP_JOBS_FAULTS:-50000}" JOB_FAULTS_JOBS="${DEEP_JOBS:-1000000}" \
                 JOB_FAULTS_REDIS_FAULTS="${DEEP_JOBS_REDIS_FAULTS:-50000}" JOB_FAULTS_KILLS="${DEEP_JOBS_KILLS:-100}" \
                 part bash ci/job-faults.sh ;;

@@ -80,15 +80,15 @@ impl Runs {
 
     /// Starts a run, whose waits end at `deadline`.
     pub(super) fn start(&self, deadline: Option<Instant>, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
-        within(deadline, || match self {
-            Self::Threads(relay) => relay.start(run),
+        match self {
+            Self::Threads(relay) => relay.start(deadline, run),
             #[cfg(unix)]
-            Self::Greenlets(hubs) => hubs.submit(run),
+            Self::Greenlets(hubs) => within(deadline, || hubs.submit(run)),
             #[cfg(unix)]
-            Self::Async(runtime) => runtime.spawn_blocking(run),
+            Self::Async(runtime) => within(deadline, || runtime.spawn_blocking(run)),
             #[cfg(all(target_os = "linux", feature = "process"))]
             Self::Processes(_) => unreachable!("no closure goes to a process"),
-        })
+        }
     }
 
     /// The pool of processes, if that is what they run on.

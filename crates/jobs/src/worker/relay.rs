@@ -11,11 +11,13 @@
 //! Whoever leaves something in the row, the one that puts or a thread that takes, leaves a thread *on its way* under the lock of the
 //! row. The pool has as many threads as the worker has slots, and each run that lies here or runs has a slot; so one is free.
 
+use super::model::within;
 use ropewalk::executor::ThreadPoolExecutor;
 use ropewalk::{Shutdown, Submit as _, TaskHandle};
 use ropewalk_core::task::harness::{self, Runnable};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 /// A pool, and the runs that wait for one of its threads.
 pub(super) struct Relay {
@@ -47,11 +49,14 @@ impl Relay {
         Self { pool: Arc::new(pool), row: Arc::default() }
     }
 
-    pub(super) fn start(&self, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
-        let (run, handle) = harness::new_task(0, move || {
+    /// Starts a run, whose waits end at `deadline`.
+    pub(super) fn start(&self, deadline: Option<Instant>, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
+        let job = move || {
             run();
             Ok(())
-        });
+        };
+        // The deadline is that of this run, and not of the thread that is called.
+        let (run, handle) = within(deadline, || harness::new_task(0, job));
         let calls = {
             let mut row = lock(&self.row);
             row.runs.push_back(run);
@@ -111,7 +116,7 @@ mod tests {
             let all = Arc::new(Barrier::new(SLOTS));
             let runs = [(); SLOTS].map(|()| {
                 let all = Arc::clone(&all);
-                relay.start(move || drop(all.wait()))
+                relay.start(None, move || drop(all.wait()))
             });
             runs.into_iter().for_each(|run| run.join().unwrap());
         }
@@ -124,7 +129,7 @@ mod tests {
         let runs: Vec<_> = (0..100)
             .map(|at| {
                 let next = Arc::clone(&next);
-                relay.start(move || assert_eq!(next.fetch_add(1, Ordering::Relaxed), at))
+                relay.start(None, move || assert_eq!(next.fetch_add(1, Ordering::Relaxed), at))
             })
             .collect();
         runs.into_iter().for_each(|run| run.join().unwrap());
@@ -134,7 +139,7 @@ mod tests {
     fn run_that_panics_or_is_cancelled_holds_up_nobody() {
         let relay = Relay::new(ThreadPoolExecutor::new(1));
         let begun = Arc::new(Barrier::new(2));
-        let first = relay.start({
+        let first = relay.start(None, {
             let begun = Arc::clone(&begun);
             move || {
                 begun.wait();
@@ -143,9 +148,28 @@ mod tests {
             }
         });
         begun.wait();
-        let (cancelled, last) = (relay.start(|| unreachable!("it was cancelled")), relay.start(|| ()));
+        let (cancelled, last) = (relay.start(None, || unreachable!("it was cancelled")), relay.start(None, || ()));
         assert!(cancelled.cancel());
         begun.wait();
         assert!(first.join().is_err() && cancelled.join().is_err() && last.join().is_ok());
+    }
+
+    /// The thread that was called for it comes for the others too.
+    #[test]
+    fn run_that_is_too_late_to_begin_holds_up_nobody() {
+        let relay = Relay::new(ThreadPoolExecutor::new(1));
+        let begun = Arc::new(Barrier::new(2));
+        let first = relay.start(None, {
+            let begun = Arc::clone(&begun);
+            move || {
+                begun.wait();
+                begun.wait();
+            }
+        });
+        begun.wait();
+        let late = relay.start(Some(Instant::now()), || unreachable!("its time was over"));
+        let last = relay.start(None, || ());
+        begun.wait();
+        assert!(first.join().is_ok() && late.join().is_err() && last.join().is_ok());
     }
 }
