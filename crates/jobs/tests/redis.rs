@@ -471,21 +471,6 @@ fn job_of_ours_that_python_tries_again_later_is_moved() {
     assert_eq!((place.list(), place.state("a")), (vec!["a".to_owned()], State::Ready));
 }
 
-/// The end of a run that rq's maintenance had given up comes late: it has ended, and is not open for ever. (Found with a server
-/// that was away for two seconds while a worker of rq's, which counts on a beat in five, had a job.)
-#[test]
-fn job_that_ended_after_python_scheduled_it_again_is_not_open() {
-    let mut place = Place::new();
-    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("t", "[]") }]).unwrap();
-    let lease = place.claim(&["t"]).remove(0);
-    assert_eq!(place.settle(&lease, End::Done("1".into())), Settled::Recorded);
-    place.send(&["ZADD", "scheduled:default", "1", "a"]);
-    assert_eq!(place.broker.tick().unwrap().due, 0);
-    assert_eq!((place.list(), place.state("a")), (vec![], State::Done));
-    let open = |state| place.broker.queues().unwrap().iter().map(|queue| queue.of(state)).sum::<u64>();
-    assert_eq!((open(State::Scheduled), open(State::Done)), (0, 1));
-}
-
 #[test]
 fn job_that_python_put_back_is_not_forgotten() {
     let mut place = Place::new();

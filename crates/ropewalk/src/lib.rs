@@ -98,6 +98,11 @@ pub mod __private {
     #[cfg(all(unix, feature = "greenlet"))]
     pub use crate::here::run_main_async;
     pub use crate::here::{init, run_main};
+
+    /// What a thread of a pool runs that finds its work itself, with the span of a job of the pool.
+    pub fn pool_job<F: FnOnce() -> T, T>(job: F) -> impl FnOnce() -> Result<T, crate::TaskError> {
+        crate::spans::closure(crate::spans::On::ThreadPool, job)
+    }
     #[cfg(all(target_os = "linux", feature = "process"))]
     pub use crate::process::{has_worker_test, worker_test};
     pub use ropewalk_core::task::into_outcome;

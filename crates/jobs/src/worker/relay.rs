@@ -13,7 +13,7 @@
 
 use super::model::within;
 use ropewalk::executor::ThreadPoolExecutor;
-use ropewalk::{Shutdown, Submit as _, TaskHandle};
+use ropewalk::{Shutdown, Submit as _, TaskError, TaskHandle};
 use ropewalk_core::task::harness::{self, Runnable};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -51,12 +51,8 @@ impl Relay {
 
     /// Starts a run, whose waits end at `deadline`.
     pub(super) fn start(&self, deadline: Option<Instant>, run: impl FnOnce() + Send + 'static) -> TaskHandle<()> {
-        let job = move || {
-            run();
-            Ok(())
-        };
         // The deadline is that of this run, and not of the thread that is called.
-        let (run, handle) = within(deadline, || harness::new_task(0, job));
+        let (run, handle) = within(deadline, || harness::new_task(0, ropewalk::__private::pool_job(run)));
         let calls = {
             let mut row = lock(&self.row);
             row.runs.push_back(run);
@@ -76,8 +72,24 @@ impl Relay {
 
 fn call(pool: &Arc<ThreadPoolExecutor>, row: &Arc<Mutex<Row>>) {
     // Never the last to hold the pool: the worker does until every run is over, and whoever calls has one before it.
-    let (own, row) = (Arc::downgrade(pool), Arc::clone(row));
-    drop(pool.submit(move || take_turns(&own, &row)));
+    let (own, theirs) = (Arc::downgrade(pool), Arc::clone(row));
+    let called = pool.submit(move || take_turns(&own, &theirs));
+    let row = Arc::clone(row);
+    called.on_finish(move |came| {
+        // No thread can be had: what it was called for ends as it would in the queue of the pool, and the next that is put calls again.
+        let Err(error) = came else { return };
+        let left = {
+            let mut row = lock(&row);
+            row.on_its_way = false;
+            std::mem::take(&mut row.runs)
+        };
+        for run in left {
+            run.cancel(match error {
+                TaskError::WorkerDied { reason, .. } => TaskError::worker_died(reason),
+                _ => TaskError::Shutdown,
+            });
+        }
+    });
 }
 
 /// What a thread does that has come.
@@ -99,32 +111,47 @@ fn take_turns(pool: &Weak<ThreadPoolExecutor>, row: &Arc<Mutex<Row>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
+    use ropewalk::sync::{Barrier, Event};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     const SLOTS: usize = 4;
+    const LIMIT: Duration = Duration::from_secs(30);
 
-    fn relay() -> Relay {
-        Relay::new(ThreadPoolExecutor::new(SLOTS))
+    fn relay(threads: usize) -> Relay {
+        Relay::new(ThreadPoolExecutor::builder().max_workers(threads).daemon(true).build().unwrap())
+    }
+
+    fn ends(mut run: TaskHandle<()>) -> Result<(), TaskError> {
+        run.join_timeout(LIMIT)
     }
 
     /// Each waits for all the others: with one thread too few none would end. Again and again, because who calls whom is a race.
+    /// Foreign code that blocks is not seen by the pool, and what waits through ropewalk is.
     #[test]
     fn runs_that_wait_for_each_other_have_a_thread_each() {
-        let relay = relay();
-        for _ in 0..2_000 {
-            let all = Arc::new(Barrier::new(SLOTS));
+        let relay = relay(SLOTS);
+        for round in 0..2_000 {
+            let (ours, theirs) = (Arc::new(Barrier::new(SLOTS)), Arc::new(std::sync::Barrier::new(SLOTS)));
             let runs = [(); SLOTS].map(|()| {
-                let all = Arc::clone(&all);
-                relay.start(None, move || drop(all.wait()))
+                let (ours, theirs) = (Arc::clone(&ours), Arc::clone(&theirs));
+                relay.start(None, move || {
+                    if round % 2 == 0 {
+                        ours.wait().unwrap();
+                    } else {
+                        theirs.wait();
+                    }
+                })
             });
-            runs.into_iter().for_each(|run| run.join().unwrap());
+            for run in runs {
+                assert!(ends(run).is_ok(), "round {round}");
+            }
         }
     }
 
     #[test]
     fn runs_begin_in_the_order_in_which_they_came() {
-        let relay = Relay::new(ThreadPoolExecutor::new(1));
+        let relay = relay(1);
         let next = Arc::new(AtomicUsize::new(0));
         let runs: Vec<_> = (0..100)
             .map(|at| {
@@ -132,44 +159,43 @@ mod tests {
                 relay.start(None, move || assert_eq!(next.fetch_add(1, Ordering::Relaxed), at))
             })
             .collect();
-        runs.into_iter().for_each(|run| run.join().unwrap());
+        runs.into_iter().for_each(|run| ends(run).unwrap());
     }
 
     #[test]
     fn run_that_panics_or_is_cancelled_holds_up_nobody() {
-        let relay = Relay::new(ThreadPoolExecutor::new(1));
-        let begun = Arc::new(Barrier::new(2));
+        let relay = relay(1);
+        let goes = Arc::new(Event::new());
         let first = relay.start(None, {
-            let begun = Arc::clone(&begun);
+            let goes = Arc::clone(&goes);
             move || {
-                begun.wait();
-                begun.wait();
+                goes.wait();
                 panic!("a strand broke");
             }
         });
-        begun.wait();
-        let (cancelled, last) = (relay.start(None, || unreachable!("it was cancelled")), relay.start(None, || ()));
-        assert!(cancelled.cancel());
-        begun.wait();
-        assert!(first.join().is_err() && cancelled.join().is_err() && last.join().is_ok());
+        let (cancelled, last) = (relay.start(None, || ()), relay.start(None, || ()));
+        cancelled.cancel();
+        goes.set();
+        assert!(matches!(ends(first), Err(TaskError::Panicked(_))));
+        assert!(matches!(ends(cancelled), Ok(()) | Err(TaskError::Cancelled)));
+        assert!(ends(last).is_ok());
     }
 
-    /// The thread that was called for it comes for the others too.
+    /// The thread is called without the deadline of the run for which it is.
     #[test]
     fn run_that_is_too_late_to_begin_holds_up_nobody() {
-        let relay = Relay::new(ThreadPoolExecutor::new(1));
-        let begun = Arc::new(Barrier::new(2));
-        let first = relay.start(None, {
-            let begun = Arc::clone(&begun);
-            move || {
-                begun.wait();
-                begun.wait();
-            }
-        });
-        begun.wait();
-        let late = relay.start(Some(Instant::now()), || unreachable!("its time was over"));
-        let last = relay.start(None, || ());
-        begun.wait();
-        assert!(first.join().is_ok() && late.join().is_err() && last.join().is_ok());
+        let relay = relay(1);
+        assert!(ends(relay.start(Some(Instant::now()), || unreachable!("its time was over"))).is_err());
+        assert!(ends(relay.start(None, || ())).is_ok());
+    }
+
+    /// As where the system refuses to start a thread.
+    #[test]
+    fn runs_end_where_no_thread_comes_for_them() {
+        let relay = relay(SLOTS);
+        relay.let_go();
+        for _ in 0..2 {
+            assert!(matches!(ends(relay.start(None, || ())), Err(TaskError::Shutdown)));
+        }
     }
 }

@@ -112,8 +112,9 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     local job = look(id)
     if not job then
       call('ZREM', registry('scheduled', q), id)
-    elseif is_ended(job.status) and is_mine(q) then
-      -- rq's maintenance took its worker for dead and has it tried again, and then that worker's end came after all.
+    elseif is_ended(job.status) and not job.repeats_left and is_mine(q) then
+      -- rq's maintenance took its worker for dead and has it tried again, and then that worker's end came after all. (A repeat of an
+      -- older rq looks like this too, and that one is wanted.)
       call('ZREM', registry('scheduled', q), id)
     elseif job.status == 'scheduled' and not (is_ours(job) and call('ZSCORE', P .. ':rw:due', id)) and is_mine(q) then
       leave(job)
