@@ -124,8 +124,8 @@ fn mixed_jobs_get_some_more() {
     }
 }
 
-/// One look may find the permits just handed on, and nobody waiting, so that the pool doubles once more from what is too many
-/// already. Two do not.
+/// One look may find the permits just handed on, and nobody waiting (by the log of a run on a busy machine): then the pool doubles
+/// once more from what is too many already.
 #[test]
 fn ten_permits_are_not_flooded() {
     let permits = Arc::new(Semaphore::new(10));
