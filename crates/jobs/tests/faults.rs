@@ -250,8 +250,12 @@ fn be_a_producer(place: &Path, name: &str, from: usize, to: usize) {
         let asked = true_now();
         let now = broker.now();
         let jobs: Vec<_> = (first..first + BATCH).map(|n| job(name, n, now)).collect();
-        note("asked", &format!("{} {}", jobs[4].id, (asked + DELAY).millis()));
-        while broker.enqueue(&jobs).is_err() {
+        // Each time, so that the checker knows which batches came more than once.
+        let enqueue = || {
+            note("asked", &format!("{} {}", jobs[4].id, (asked + DELAY).millis()));
+            broker.enqueue(&jobs).is_ok()
+        };
+        while !enqueue() {
             thread::sleep(Duration::from_millis(1));
         }
         let ids: Vec<_> = jobs.iter().map(|job| job.id.as_str()).collect();
@@ -405,6 +409,11 @@ fn last_word(broker: &dyn Broker, id: &JobId) -> Option<ropewalk_jobs::Job> {
     job
 }
 
+/// Another job of the same producer.
+fn numbered(id: &JobId, number: usize) -> JobId {
+    format!("{}-{number:06}", id.as_str().rsplit_once('-').expect("a name").0).parse().expect("an id")
+}
+
 /// Everything that was acknowledged has ended, and the histories and the store agree.
 fn check(place: &Place) -> Result<Seen, String> {
     let broker = open(&place.0);
@@ -414,13 +423,14 @@ fn check(place: &Place) -> Result<Seen, String> {
     let mut runs: HashMap<JobId, Vec<(u32, u64)>> = HashMap::new();
     // python-rq has another way to count attempts, and no fence.
     let mut by_python: HashMap<JobId, usize> = HashMap::new();
-    let mut asked: HashMap<JobId, u64> = HashMap::new();
+    // When they were due, and how often they were said.
+    let mut asked: HashMap<JobId, (u64, u32)> = HashMap::new();
     for line in place.lines("asked") {
         if let Some((id, due)) = line.split_once(' ')
             && let (Ok(id), Ok(due)) = (id.parse(), due.parse())
         {
             // Said again, it is the first one that counts.
-            asked.entry(id).or_insert(due);
+            asked.entry(id).and_modify(|(_, times)| *times += 1).or_insert((due, 1));
         }
     }
     for line in place.lines("runs") {
@@ -473,7 +483,9 @@ fn check(place: &Place) -> Result<Seen, String> {
             }
         }
         // One that is enqueued again after it was forgotten is a new one.
-        if !is_soon_forgotten && ran.len() > attempts as usize + theirs {
+        let of_its_batch = || -> JobId { numbered(id, number - 5) };
+        let came_again = is_soon_forgotten && asked.get(&of_its_batch()).is_none_or(|(_, times)| *times > 1);
+        if !came_again && ran.len() > attempts as usize + theirs {
             return Err(format!(
                 "{id} ran {} times with {} failures and {} crashes",
                 ran.len(),
@@ -487,7 +499,7 @@ fn check(place: &Place) -> Result<Seen, String> {
         {
             return Err(format!("{id} ran at {at} and was due at {}", due.millis()));
         }
-        if let (Some(due), Some((1, at))) = (asked.get(id), ran.first())
+        if let (Some((due, _)), Some((1, at))) = (asked.get(id), ran.first())
             && at < due
         {
             return Err(format!("{id} ran at {at} and was asked for not before {due}"));
@@ -497,8 +509,7 @@ fn check(place: &Place) -> Result<Seen, String> {
             8 => vec![number - 1, number - 5],
             _ => vec![],
         } {
-            let on: JobId =
-                format!("{}-{on:06}", id.as_str().rsplit_once('-').expect("a name").0).parse().expect("an id");
+            let on = numbered(id, on);
             let ended = jobs.get(&on).and_then(|on| on.ended).map_or(0, Time::millis);
             if let Some((_, at)) = ran.iter().find(|(_, at)| *at < ended) {
                 return Err(format!("{id} ran at {at}, and {on} ended at {ended}"));
@@ -744,21 +755,21 @@ fn on_redis(seconds: u64, faults: u64, seed: u64) {
     sum.add(seen);
     println!("directed at steps: {at_steps} cases, {seen:?} after {:.0?}", began.elapsed());
     let random = Instant::now();
-    let (mut all, mut by_python) = (0, 0);
+    let (mut tried, mut by_python) = (network::Faults::default(), 0);
     for seed in seed.. {
         let left = Duration::from_secs(seconds).saturating_sub(random.elapsed());
-        if left.is_zero() && all >= faults as usize {
+        let is_tried = tried.processes > 100 && tried.network > 20 && by_python > 0;
+        if left.is_zero() && is_tried && tried.all() >= faults as usize {
             break;
         }
         let round = if left.is_zero() { ROUND } else { left.clamp(ROUND_MIN, ROUND) };
         let (faults, seen, python) = network::random(round, seed);
         println!("random: seed {seed}: {faults:?}, {seen:?}, {python} by python-rq after {:.0?}", began.elapsed());
-        assert!(faults.processes > 40 && faults.network > 8 && seen.jobs > 100, "nothing was tried");
-        all += faults.all();
+        assert!(seen.jobs > 100, "nothing was tried");
+        tried.add(faults);
         by_python += python;
         sum.add(seen);
     }
-    assert!(by_python > 0, "python-rq has run nothing");
     tell_losses(number("ROPEWALK_FAULT_KILLS").unwrap_or(2) as usize, seed);
     let recovered = [by_default, shortly].map(|thread| thread.join().expect("a job that ran again"));
     println!(
@@ -767,8 +778,9 @@ fn on_redis(seconds: u64, faults: u64, seed: u64) {
     );
     assert!(recovered[0] <= network::RECOVERED_MAX, "a job waited for {:?}", recovered[0]);
     println!(
-        "faults: directed {} random {all} jobs {} runs {} again {} python {by_python} violations 0",
+        "faults: directed {} random {} jobs {} runs {} again {} python {by_python} violations 0",
         cases + at_steps,
+        tried.all(),
         sum.jobs,
         sum.runs,
         sum.again

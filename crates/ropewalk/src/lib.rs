@@ -92,7 +92,7 @@ pub use task::{Call, CancelToken, Interrupted, JobContext, Shutdown, State, Task
 #[cfg(feature = "macros")]
 pub use ropewalk_macros::{main, task};
 
-/// What the expansions of our macros name; not for others.
+/// What the expansions of our macros name, and our other crates; not for others.
 #[doc(hidden)]
 pub mod __private {
     #[cfg(all(unix, feature = "greenlet"))]

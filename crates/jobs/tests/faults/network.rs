@@ -111,6 +111,12 @@ pub(super) struct Faults {
 }
 
 impl Faults {
+    pub(super) fn add(&mut self, more: Self) {
+        self.processes += more.processes;
+        self.network += more.network;
+        self.python += more.python;
+    }
+
     pub(super) fn all(self) -> usize {
         self.processes + self.network + self.python
     }
