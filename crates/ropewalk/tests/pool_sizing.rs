@@ -124,8 +124,6 @@ fn mixed_jobs_get_some_more() {
     }
 }
 
-/// One look may find the permits just handed on, and nobody waiting (by the log of a run on a busy machine): then the pool doubles
-/// once more from what is too many already.
 #[test]
 fn ten_permits_are_not_flooded() {
     let permits = Arc::new(Semaphore::new(10));
@@ -133,7 +131,7 @@ fn ten_permits_are_not_flooded() {
         let _permit = permits.acquire();
         sleep(ms(4));
     });
-    assert!(seen.peak <= 40.max(2 * cores()), "{} workers{}", seen.peak, seen.log());
+    assert!(seen.peak <= 24.max(2 * cores()), "{} workers{}", seen.peak, seen.log());
     assert!(seen.end.target <= 24.max(cores()), "settled at {}{}", seen.end.target, seen.log());
     seen.comes_to_rest();
 }

@@ -4,8 +4,8 @@
 //!
 //! 1. **Feed forward.** While jobs wait and every worker has one: if workers want a processor for a part *r* of their time,
 //!    `cores / r` keep the processors busy. Grow towards that, at most to the double in one look, so that what the new ones
-//!    meet is seen before the next step: never while an eighth of them waits for locks or permits (the next would wait too),
-//!    while the processors are busy, or while the last ones have not begun.
+//!    meet is seen before the next step: never while an eighth of them waits for locks or permits, now or on average of late (the
+//!    next would wait too), while the processors are busy, or while the last ones have not begun.
 //! 2. **Crowd.** More are ready to run than the cores can take: an eighth fewer.
 //! 3. **Trials.** What limits the jobs may be elsewhere (ten connections, one disk), and then waiting looks like a reason for
 //!    more. So, when the number has stood for a while and enough jobs have finished, try fewer. If as many jobs finish, keep
@@ -34,8 +34,8 @@ const HEADROOM: f64 = 1.25;
 const BUSY: f64 = 0.9;
 /// Among the workers, so many that wait for locks are too many for growth.
 const LOCKS_MAX: f64 = 0.125;
-/// Of the locks that were seen, this part is remembered at the next look: for a moment nobody may seem to wait.
-const LOCKS_REMEMBERED: f64 = 0.7;
+/// Over so long that part is averaged: for some moments nobody may seem to wait, since those that would have not got a processor.
+const LOCKS_LATELY: Duration = Duration::from_millis(20);
 /// Among the workers, so few that wait outside are none.
 const OUTSIDE_MIN: f64 = 0.1;
 /// So many ready to run for each core are a crowd.
@@ -98,7 +98,7 @@ pub(super) struct Controller {
     changed: Duration,
     /// The parts of its time in which a worker ran, and was ready to, of late.
     load: Option<(f64, f64)>,
-    /// The part of the workers that waited for locks: now, or of late.
+    /// The part of the workers that waited for locks of late.
     locked: f64,
     ceiling: Option<(usize, Duration)>,
     ceiling_lasts: Duration,
@@ -145,6 +145,10 @@ struct Crowd {
     active: f64,
     /// The part of all that waits for some lock.
     locked: f64,
+    /// Of those that were looked at, how many run or are ready to.
+    ready: usize,
+    /// They as a part of all.
+    ready_part: f64,
 }
 
 impl Controller {
@@ -216,7 +220,8 @@ impl Controller {
         (self.empty, self.busy_max) = (Duration::ZERO, 0);
         self.barren = if sample.finished == 0 { self.barren + passed } else { Duration::ZERO };
         let crowd = self.crowd(sample);
-        self.locked = crowd.locked.max(LOCKS_REMEMBERED * self.locked);
+        let weight = 1.0 - (-passed.as_secs_f64() / LOCKS_LATELY.as_secs_f64()).exp();
+        self.locked += weight * (crowd.locked - self.locked);
         self.window.add(passed, sample.finished, crowd.locked * sample.runnable as f64);
         if let Some(seen) = sample.seen.filter(|seen| seen.time_ns > 0) {
             let (ran, ready) = self.load.unwrap_or((seen.on_cpu(), seen.for_cpu()));
@@ -235,14 +240,23 @@ impl Controller {
     fn crowd(&self, sample: &Sample) -> Crowd {
         let active = sample.runnable.saturating_sub(sample.idle + sample.stuck) as f64;
         let in_lock = sample.seen.map_or(0.0, |seen| share(seen.in_lock, seen.workers));
-        let locked = (sample.stuck as f64 + active * in_lock) / sample.runnable.max(1) as f64;
-        Crowd { active, locked }
+        let of_all = |workers: f64| workers / sample.runnable.max(1) as f64;
+        let locked = of_all(sample.stuck as f64 + active * in_lock);
+        let ready = sample.seen.map_or(0, |seen| seen.workers - (seen.in_io + seen.in_lock + seen.in_unknown).min(seen.workers));
+        let ready_part = of_all(active * sample.seen.map_or(0.0, |seen| share(ready, seen.workers)));
+        Crowd { active, locked, ready, ready_part }
+    }
+
+    /// Whether one more would wait for a lock too. Where some did of late, those that are ready come to it next.
+    fn locks_are_scarce(&self, crowd: &Crowd) -> bool {
+        let next = if self.locked >= LOCKS_MAX / 2.0 { crowd.ready_part } else { 0.0 };
+        self.locked.max(crowd.locked + next) >= LOCKS_MAX
     }
 
     /// Rule 1.
     fn feed_forward(&self, sample: &Sample, crowd: &Crowd) -> Option<(usize, SizingReason)> {
-        // The next ones may wait for a lock too, or those that were called have not come.
-        if self.locked >= LOCKS_MAX || sample.idle > 0 || sample.runnable < self.target {
+        // Or those that were called have not come.
+        if self.locks_are_scarce(crowd) || sample.idle > 0 || sample.runnable < self.target {
             return None;
         }
         let room = (self.target + sample.queued).min(self.ceiling()).min(self.limits.max);
@@ -254,8 +268,7 @@ impl Controller {
         let cores = self.limits.cores as f64;
         let processors_are_busy = crowd.active * ran >= BUSY * cores || crowd.active * seen.for_cpu() >= cores;
         // Those that are ready now are not yet in any account of the time in which they were.
-        let ready_now = seen.workers - (seen.in_io + seen.in_lock + seen.in_unknown).min(seen.workers);
-        let latest_not_begun = 8 * seen.newborn > seen.workers || ready_now as f64 > CROWD * cores;
+        let latest_not_begun = 8 * seen.newborn > seen.workers || crowd.ready as f64 > CROWD * cores;
         if outside < OUTSIDE_MIN || processors_are_busy || latest_not_begun {
             return None;
         }

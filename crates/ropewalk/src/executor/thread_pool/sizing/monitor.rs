@@ -45,6 +45,8 @@ const LOOK_QUIET: Duration = Duration::from_millis(100);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What a thread did in its whole life counts as news when that is not longer than this.
 const NEWS: Duration = Duration::from_millis(20);
+/// A worker that has its first job, does not wait, and has run no longer than this, has yet to show what it will wait for.
+const FIRST_STEPS: Duration = Duration::from_millis(1);
 /// How long the thread waits for a pool before it ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How many workers of a pool are looked at, two descriptors each; of more workers it is in turn.
@@ -370,7 +372,10 @@ impl Probed {
         };
         seen.workers += 1;
         match waits {
-            None => {}
+            None => {
+                let first_steps = self.seat.finished() == 0 && reading.on_cpu_ns < FIRST_STEPS.as_nanos() as u64;
+                seen.newborn += usize::from(first_steps);
+            }
             Some(Wait::Outside(call)) => {
                 seen.in_io += 1;
                 calls.note(call);

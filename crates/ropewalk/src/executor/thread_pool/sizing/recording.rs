@@ -129,6 +129,14 @@ fn ten_permits_settle_at_about_ten() {
     assert!(decisions.iter().any(|decision| matches!(decision.reason, SizingReason::Kept { .. })), "{decisions:?}");
 }
 
+/// On a machine that others keep busy: those that would wait for a permit wait for a processor, and for two looks nobody seems to
+/// wait for a permit.
+#[test]
+fn permits_that_seem_free_for_a_moment() {
+    let decisions = recorded(include_str!("recordings/semaphore10_busy.txt"));
+    assert_eq!(peak(&decisions), 12, "{decisions:?}");
+}
+
 #[test]
 fn locks_do_not_grow() {
     for recording in [include_str!("recordings/mutex.txt"), include_str!("recordings/std_mutex.txt")] {

@@ -40,7 +40,7 @@ pub(super) struct Seen {
     pub(super) in_lock: usize,
     /// Those that waited, the system does not say for what.
     pub(super) in_unknown: usize,
-    /// Those whose thread had not begun to run.
+    /// Those whose thread had not begun to run, or had only just.
     pub(super) newborn: usize,
     /// The system call in which most of `in_io` were.
     pub(super) call: &'static str,
