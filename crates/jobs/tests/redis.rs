@@ -263,6 +263,32 @@ fn what_workers_of_python_leave_is_taken_up() {
     assert_eq!(place.claim(&["t", "app.tasks.add"]).len(), 3);
 }
 
+/// A worker of rq's says `scheduled` first and writes down when afterwards; it was killed in between, and the maintenance of rq has
+/// struck out its execution.
+#[test]
+fn retry_that_python_never_wrote_down_is_taken_up() {
+    let mut place = Place::new();
+    place.broker.enqueue(&[NewJob { id: id("a"), ..NewJob::new("t", "[]") }]).unwrap();
+    place.push("b", ADD, &[]);
+    place.send(&["DEL", "queue:default"]);
+    for name in ["a", "b"] {
+        place.send(&["HSET", &format!("job:{name}"), "status", "started"]);
+        place.send(&["ZADD", "wip:default", FAR, &format!("{name}:0123")]);
+    }
+    place.maintain();
+    assert_eq!(["a", "b"].map(|name| place.status(name)), ["started", "started"]);
+    place.send(&["HSET", "job:a", "status", "scheduled"]);
+    place.send(&["HSET", "job:b", "status", "scheduled"]);
+    place.maintain();
+    place.broker.tick().unwrap();
+    assert_eq!(["a", "b"].map(|name| place.status(name)), ["scheduled", "scheduled"], "their executions are not over");
+    place.send(&["DEL", "wip:default"]);
+    place.maintain();
+    place.broker.tick().unwrap();
+    assert_eq!(["a", "b"].map(|name| place.status(name)), ["queued", "queued"]);
+    assert_eq!(place.claim(&["t", "app.tasks.add"]).len(), 2);
+}
+
 /// While one of rq's schedulers holds the lock of a queue, what is due there is its business.
 #[test]
 fn scheduler_of_python_is_not_run_over() {

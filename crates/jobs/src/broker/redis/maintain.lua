@@ -65,6 +65,15 @@ local function abandon(job, exec)
   moved = moved + 1
 end
 
+-- A worker of rq's that tries a job again says so before it writes down when: killed in between, it leaves one at which nobody
+-- would look.
+local function retry_is_written_down(job, q)
+  if job and job.status == 'scheduled' and not call('ZSCORE', registry('scheduled', q), job.id) then
+    call('ZADD', registry('scheduled', q), sec, job.id)
+    moved = moved + 1
+  end
+end
+
 for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
   local q = string.sub(list, #P + 8)
   for _, member in ipairs(call('ZRANGEBYSCORE', registry('wip', q), 0, sec - 1, 'LIMIT', 0, max)) do
@@ -72,12 +81,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     local job = id and look(id)
     if not job or job.status ~= 'started' then
       call('ZREM', registry('wip', q), member)
-      -- A worker of rq's that tries a job again says so before it writes down when: killed in between, it leaves one at which
-      -- nobody would look.
-      if job and job.status == 'scheduled' and not call('ZSCORE', registry('scheduled', q), id) then
-        call('ZADD', registry('scheduled', q), sec, id)
-        moved = moved + 1
-      end
+      retry_is_written_down(job, q)
     elseif not call('ZSCORE', P .. ':rw:leases', member) then
       if exec and runs_elsewhere(job, exec) then
         -- What an execution before it has left.
@@ -89,6 +93,25 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
       end
     end
   end
+  -- And rq's own maintenance strikes out such an execution without a look at the scheduled ones. So executions of rq's workers are
+  -- noted while they are there, and their jobs looked at when they are not.
+  local theirs = P .. ':rw:theirs:' .. q
+  local noted, go_on = part_of(theirs)
+  local stay = 0
+  for _, member in ipairs(noted) do
+    if call('ZSCORE', registry('wip', q), member) then
+      stay = stay + 1
+    else
+      call('ZREM', theirs, member)
+      retry_is_written_down(look(string.match(member, '^(.*):')), q)
+    end
+  end
+  go_on(stay)
+  local running, go_on = part_of(registry('wip', q))
+  for _, member in ipairs(running) do
+    if string.find(member, ':', 1, true) and not call('ZSCORE', P .. ':rw:leases', member) then call('ZADD', theirs, sec, member) end
+  end
+  go_on(#running)
   -- Popped by one of rq's workers, which died before it began. It goes back; rq would fail it.
   for _, id in ipairs(call('LRANGE', list .. ':intermediate', 0, max - 1)) do
     local seen = list .. ':intermediate:first_seen:' .. id
@@ -115,7 +138,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     end
   end
   local deferred, go_on = part_of(registry('deferred', q))
-  local stay = 0
+  stay = 0
   for _, id in ipairs(deferred) do
     local job = look(id)
     if not job then

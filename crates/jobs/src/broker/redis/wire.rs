@@ -16,14 +16,15 @@ use super::error::{broken, refused, unreachable};
 use super::script::{Script, Step};
 use crate::broker::{BrokerError, ErrorKind};
 use crate::crash::crash_point;
-use redis::{Client, Connection, Value};
+use redis::{Client, Connection, RedisError, Value};
 use ropewalk::TaskError;
 use ropewalk::sync::queue::channel::{Receiver, Sender, unbounded};
 use ropewalk_core::task::promise::Promise;
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::error::Error as _;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,7 +98,7 @@ pub(super) struct Wire {
     server: String,
     requests: Mutex<Option<Sender<Waiting>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    pub(super) counters: std::sync::Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Wire {
@@ -178,7 +179,7 @@ struct Line {
     pause: Duration,
     /// When the server could not be reached: until when it is left alone, and why.
     not_before: Option<(Instant, BrokerError)>,
-    counters: std::sync::Arc<Counters>,
+    counters: Arc<Counters>,
 }
 
 impl Line {
@@ -205,7 +206,14 @@ impl Line {
         {
             return Err(why.clone());
         }
-        match open(&self.client) {
+        let opened = loop {
+            match open(&self.client) {
+                // The process was stopped meanwhile and goes on: that ends a wait with a time limit, and says nothing of the server.
+                Err(error) if is_interruption(&error) => {}
+                opened => break opened,
+            }
+        };
+        match opened {
             Ok(connection) => {
                 self.not_before = None;
                 self.pause = PAUSE_MIN;
@@ -327,6 +335,13 @@ fn open(client: &Client) -> redis::RedisResult<Connection> {
     Ok(connection)
 }
 
+fn is_interruption(error: &RedisError) -> bool {
+    // The client hands out its counted pointer to what was there first.
+    let source = error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let source = source.and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
+}
+
 /// Gives the server all scripts.
 fn load(connection: &mut Connection) -> redis::RedisResult<()> {
     let mut pipeline = redis::pipe();
@@ -339,6 +354,16 @@ fn load(connection: &mut Connection) -> redis::RedisResult<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stop_of_the_process_is_no_fault_of_the_server() {
+        let of = |kind: io::ErrorKind| RedisError::from(io::Error::from(kind));
+        assert!(is_interruption(&of(io::ErrorKind::Interrupted)));
+        assert!(is_interruption(&RedisError::from(io::Error::from_raw_os_error(
+            rustix::io::Errno::INTR.raw_os_error()
+        ))));
+        assert!(!is_interruption(&of(io::ErrorKind::ConnectionRefused)));
+    }
 
     #[test]
     fn step_that_is_spelled_out_is_the_same_command() {

@@ -242,7 +242,9 @@ impl Controller {
         let in_lock = sample.seen.map_or(0.0, |seen| share(seen.in_lock, seen.workers));
         let of_all = |workers: f64| workers / sample.runnable.max(1) as f64;
         let locked = of_all(sample.stuck as f64 + active * in_lock);
-        let ready = sample.seen.map_or(0, |seen| seen.workers - (seen.in_io + seen.in_lock + seen.in_unknown).min(seen.workers));
+        let ready = sample
+            .seen
+            .map_or(0, |seen| seen.workers - (seen.in_io + seen.in_lock + seen.in_unknown).min(seen.workers));
         let ready_part = of_all(active * sample.seen.map_or(0.0, |seen| share(ready, seen.workers)));
         Crowd { active, locked, ready, ready_part }
     }
