@@ -9,7 +9,7 @@ use children::{play, play_with, scenario};
 use ropewalk::process::{BuildError, Bytes, Limits, Output, Start};
 use ropewalk::subprocess::Command;
 use ropewalk::{AsyncExecutor, CancelToken, ProcessPoolExecutor, Shutdown, Submit, TaskError, TaskHandle, greenlet};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpgid, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -30,6 +30,12 @@ fn death(handle: TaskHandle<u32>) -> String {
 
 fn id(_: ()) -> u32 {
     std::process::id()
+}
+
+fn children_of_ours() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+    let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().map(|child| child.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
 fn kill_myself(signal: i32) -> u32 {
@@ -118,7 +124,7 @@ fn every_kind_of_death_costs_the_task_that_died() {
     let naps = pool.spawn(|(): ()| ropewalk::sleep(HANG), ());
     let victim = pool.spawn(id, ()).join().unwrap();
     for worker in pool.worker_ids().into_iter().filter(|worker| *worker != victim) {
-        kill_process(rustix::process::Pid::from_raw(worker as i32).unwrap(), Signal::KILL).unwrap();
+        kill_process(Pid::from_raw(worker as i32).unwrap(), Signal::KILL).unwrap();
     }
     assert!(matches!(naps.join(), Err(TaskError::WorkerDied { .. })));
     assert_eq!(joined(pool.spawn(|n: u32| n + 1, 1)), 2);
@@ -559,7 +565,7 @@ fn stopped_worker_that_takes_nothing_is_replaced() {
     let stopped = |pool: &ProcessPoolExecutor| {
         // It has nothing to do, and so it will begin nothing.
         let worker = joined(pool.spawn(id, ()));
-        kill_process(rustix::process::Pid::from_raw(worker as i32).unwrap(), Signal::STOP).unwrap();
+        kill_process(Pid::from_raw(worker as i32).unwrap(), Signal::STOP).unwrap();
         worker
     };
     let pool = ProcessPoolExecutor::builder().max_workers(1).grace(Duration::from_millis(20)).build().unwrap();
@@ -614,6 +620,12 @@ fn output_of_workers_is_that_of_the_program() {
     let output = play("output");
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "from a worker");
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "from a worker too");
+}
+
+/// What is forked ahead is nobody's worker yet: its death is nobody's loss, and whoever takes no more leaves no zombie of it.
+fn process_that_was_forked_ahead_and_died_costs_nothing() {
+    let out = String::from_utf8(play("ahead").stdout).unwrap();
+    assert_eq!(out, "0 left\n");
 }
 
 fn program_that_is_replaced_while_it_runs() {
@@ -697,6 +709,27 @@ fn act(scenario: &str) {
                 joined(late.spawn(next, 3))
             );
         }
+        "ahead" => {
+            ropewalk::init();
+            let pool = pool(1);
+            // One that has ended meanwhile was not to live either.
+            let kill = |child: &i32| drop(kill_process(Pid::from_raw(*child).unwrap(), Signal::KILL));
+            for _ in 0..10 {
+                joined(pool.spawn(id, ()));
+                // It has the group of the process that forked it; that one and the worker have their own.
+                let is_ahead =
+                    |child: &i32| getpgid(Pid::from_raw(*child)).is_ok_and(|group| Pid::as_raw(Some(group)) != *child);
+                eventually("one is forked ahead", || children_of_ours().iter().any(is_ahead));
+                children_of_ours().iter().filter(|child| is_ahead(child)).for_each(kill);
+                death(pool.spawn(kill_myself, 9));
+            }
+            // And with it the one that forks.
+            joined(pool.spawn(id, ()));
+            children_of_ours().iter().for_each(kill);
+            eventually("a worker that lives", || pool.spawn(id, ()).join().is_ok());
+            pool.shutdown(Shutdown::Wait);
+            println!("{} left", children_of_ours().len());
+        }
         other => panic!("no scenario {other}"),
     }
 }
@@ -721,7 +754,7 @@ fn main() -> ExitCode {
         window_of_one_keeps_the_others_in_the_queue tasks_behind_a_long_one_go_to_a_worker_that_has_nothing_to_do
         cancelled_task_behind_a_long_one_ends_at_once stopped_worker_that_takes_nothing_is_replaced death_tells_what_the_worker_said_last workers_started_one_by_one_are_the_same
         worker_has_the_thread_number_that_the_system_gave_it init_that_comes_too_late_is_told
-        output_of_workers_is_that_of_the_program program_that_is_replaced_while_it_runs
+        output_of_workers_is_that_of_the_program process_that_was_forked_ahead_and_died_costs_nothing program_that_is_replaced_while_it_runs
         main_attribute_makes_workers_of_the_program pool_is_ended_with_main
     })
 }

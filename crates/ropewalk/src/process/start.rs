@@ -6,9 +6,10 @@
 //! that names that socket. `init()`, first in `main`, sees both, and never returns: it reads on the socket what it is to be.
 //!
 //! * *A worker* ([`Start::Exec`]), or a process for one call: it gets the descriptors of one and serves.
-//! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and for each packet with descriptors forks a
-//!   worker that is a child of the pool's process, a sibling. A fork of a small process with one thread takes a tenth of a
-//!   millisecond, however large the pool's process is, and is sound.
+//! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and forks a *blank* whenever it is asked to: a
+//!   child of the pool's process, a sibling, that waits to be told what it is to be. A fork of a small process with one thread
+//!   takes a tenth of a millisecond, however large the pool's process is, and is sound. There is always one blank ahead, so that
+//!   nobody waits for it.
 //!
 //! The first thing on the socket is the build-id of the parent's image. One that is not ours ends it: no function of another
 //! image is ever called.
@@ -19,7 +20,7 @@
 use super::image;
 use super::single;
 use super::system::{self, can_clone, packets, receive, send};
-use super::worker::{self, Ends, Setup};
+use super::worker::{self, Ends, Parent, Setup};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -116,11 +117,7 @@ fn serve() -> Result<(), String> {
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let null = std::fs::File::open("/dev/null").map_err(|error| error.to_string())?;
     rustix::stdio::dup2_stdin(null).map_err(|error| error.to_string())?;
-    let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
-    if bytes.is_empty() {
-        // Whoever started it has died before it could say anything.
-        return Ok(());
-    }
+    let Some((bytes, descriptors)) = hear(&socket)? else { return Ok(()) };
     let answered = postcard::from_bytes::<Hello>(&bytes).map_err(|_| {
         "this program is not the one that started it: its file was replaced, and /proc/self/exe is not there".to_owned()
     });
@@ -135,7 +132,7 @@ fn serve() -> Result<(), String> {
     });
     let answer = ready.as_ref().err().cloned().unwrap_or_default();
     // One byte more, so that no answer is empty.
-    if !reply(&socket, format!("={answer}").as_bytes())? {
+    if !reply(&socket, format!("={answer}").as_bytes(), &[])? {
         return Ok(());
     }
     let hello = ready?;
@@ -143,32 +140,48 @@ fn serve() -> Result<(), String> {
         drop(socket);
         return run(descriptors, &setup);
     }
-    loop {
-        let (bytes, descriptors) = receive(&socket).map_err(|error| error.to_string())?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let setup: Setup = postcard::from_bytes(&bytes).map_err(|error| error.to_string())?;
+    let parent = Parent::behind(&socket);
+    while hear(&socket)?.is_some() {
+        let (ours, theirs) = packets().map_err(|error| error.to_string())?;
         // SAFETY: `can_clone` was asked, and the preload function has started no thread: it was asked after that.
-        let child = unsafe { system::clone_as_sibling() };
-        let pid = match child {
+        let answered = match unsafe { system::clone_as_sibling() } {
             Ok(None) => {
-                drop(socket);
-                return run(descriptors, &setup);
+                drop((socket, theirs));
+                return wait_as_blank(ours, parent);
             }
-            Ok(Some(pid)) => pid.as_raw_nonzero().get(),
-            Err(error) => -error.raw_os_error().unwrap_or(1),
+            Ok(Some(pid)) => reply(&socket, &pid.as_raw_nonzero().get().to_le_bytes(), &[theirs.as_fd()]),
+            Err(error) => reply(&socket, &(-error.raw_os_error().unwrap_or(1)).to_le_bytes(), &[]),
         };
-        drop(descriptors);
-        if !reply(&socket, &pid.to_le_bytes())? {
-            return Ok(());
+        if !answered? {
+            break;
         }
+    }
+    Ok(())
+}
+
+/// Waits to be told what to be, or for the end of the pool's process.
+fn wait_as_blank(told: OwnedFd, parent: Parent) -> Result<(), String> {
+    if !parent.is_there(&told) {
+        return Ok(());
+    }
+    let Some((bytes, descriptors)) = hear(&told)? else { return Ok(()) };
+    drop((told, parent));
+    run(descriptors, &postcard::from_bytes(&bytes).map_err(|error| error.to_string())?)
+}
+
+/// What the pool's process says; None when it has died, which nobody is left to hear of.
+fn hear(socket: &OwnedFd) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, String> {
+    match receive(socket) {
+        Ok(packet) => Ok(Some(packet).filter(|(bytes, _)| !bytes.is_empty())),
+        // It had not taken what it was answered.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+        Err(error) => Err(error.to_string()),
     }
 }
 
 /// False when whoever asked has died meanwhile, which nobody is left to hear of.
-fn reply(socket: &OwnedFd, bytes: &[u8]) -> Result<bool, String> {
-    match send(socket, bytes, &[]) {
+fn reply(socket: &OwnedFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<bool, String> {
+    match send(socket, bytes, descriptors) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error.to_string()),
@@ -240,6 +253,14 @@ impl Running {
         !matches!(rustix::process::waitid(WaitId::PidFd(self.end()), look), Ok(None))
     }
 
+    /// [`reap`](Self::reap) for one whose group has children of ours that nobody else knows: they are reaped too.
+    fn reap_group(&self) {
+        self.reap();
+        // Killed with it, and no others: a process that was taken has a group of its own.
+        let group = WaitId::Pgid(Some(self.pid));
+        while rustix::io::retry_on_intr(|| rustix::process::waitid(group.clone(), WaitIdOptions::EXITED)).is_ok() {}
+    }
+
     /// Waits for its end and reaps it, with what is left of its group. None if that was done before.
     pub(super) fn reap(&self) -> Option<ExitStatus> {
         let wait = |options| rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(self.end()), options));
@@ -299,7 +320,23 @@ fn exec(hello: &Hello, descriptors: &[BorrowedFd<'_>]) -> io::Result<(Running, O
 pub(super) struct Starter {
     start: Start,
     preload: Option<u64>,
-    zygote: Option<(Running, OwnedFd)>,
+    zygote: Option<Zygote>,
+}
+
+/// A process that forks blanks.
+#[derive(Debug)]
+struct Zygote {
+    process: Running,
+    socket: OwnedFd,
+    /// It was asked for a blank that was not taken yet.
+    is_asked: bool,
+}
+
+/// A process that waits to be told what to be.
+#[derive(Debug)]
+struct Blank {
+    process: Running,
+    socket: OwnedFd,
 }
 
 impl Starter {
@@ -311,38 +348,59 @@ impl Starter {
 
     /// Starts a process with these descriptors.
     pub(super) fn start(&mut self, setup: &Setup, descriptors: &[BorrowedFd<'_>]) -> io::Result<Running> {
-        let build_id = image::build_id().map_err(|error| io::Error::other(error.to_string()))?.to_vec();
         if self.start == Start::Exec {
-            let hello = Hello { build_id, worker: Some(setup.clone()), preload: self.preload };
+            let hello = Hello { build_id: own_build_id()?, worker: Some(setup.clone()), preload: self.preload };
             return exec(&hello, descriptors).map(|(process, _)| process);
         }
         let packet = postcard::to_extend(setup, Vec::new()).map_err(io::Error::other)?;
+        // What was forked ahead, or could not be, may be long ago; what is forked now says how it stands.
+        let was_ahead = self.zygote.as_ref().is_some_and(|zygote| zygote.is_asked);
+        match self.start_blank(&packet, descriptors) {
+            Err(_) if was_ahead => self.start_blank(&packet, descriptors),
+            started => started,
+        }
+    }
+
+    fn start_blank(&mut self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<Running> {
         // One that has ended is replaced.
-        if self.zygote.as_ref().is_some_and(|(process, _)| process.has_ended()) {
+        if self.zygote.as_ref().is_some_and(|zygote| zygote.process.has_ended()) {
             self.end_zygote();
         }
-        let (_, socket) = match &mut self.zygote {
+        let zygote = match &mut self.zygote {
             Some(zygote) => zygote,
-            none => none.insert(exec(&Hello { build_id, worker: None, preload: self.preload }, &[])?),
+            none => {
+                let hello = Hello { build_id: own_build_id()?, worker: None, preload: self.preload };
+                let (process, socket) = exec(&hello, &[])?;
+                none.insert(Zygote { process, socket, is_asked: false })
+            }
         };
-        let socket = &*socket;
-        let asked = send(socket, &packet, descriptors).and_then(|()| receive(socket));
-        match asked.ok().and_then(|(pid, _)| <[u8; 4]>::try_from(&pid[..]).ok()).map(i32::from_le_bytes) {
-            Some(error) if error <= 0 => Err(io::Error::from_raw_os_error(-error)),
-            Some(pid) => Running::of(Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?),
-            None => {
-                // It may have forked a worker before it fell silent. So nobody else gets these ends: with the last of them
-                // that worker finds its lifeline cut.
-                self.end_zygote();
-                Err(io::Error::other("the process that workers are forked from does not answer"))
+        match zygote.blank() {
+            Ok(Blank { process, socket }) => {
+                if let Err(error) = send(&socket, packet, descriptors) {
+                    process.kill();
+                    process.reap();
+                    return Err(error);
+                }
+                // The next one is forked while this one begins. If that fails, the next start finds out.
+                let _ = zygote.ask();
+                Ok(process)
+            }
+            Err(error) => {
+                // It may have forked one before it fell silent.
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    self.end_zygote();
+                }
+                Err(error)
             }
         }
     }
 
+    /// Ends it, and what it has forked that nobody has taken.
     fn end_zygote(&mut self) {
-        if let Some((process, _)) = self.zygote.take() {
+        if let Some(Zygote { process, socket, .. }) = self.zygote.take() {
             process.kill();
-            process.reap();
+            drop(socket);
+            process.reap_group();
         }
     }
 }
@@ -351,4 +409,40 @@ impl Drop for Starter {
     fn drop(&mut self) {
         self.end_zygote();
     }
+}
+
+impl Zygote {
+    fn ask(&mut self) -> io::Result<()> {
+        if !self.is_asked {
+            send(&self.socket, &[0], &[])?;
+            self.is_asked = true;
+        }
+        Ok(())
+    }
+
+    /// A blank, forked ahead or now. An error of the kind `BrokenPipe` says that the zygote does not answer.
+    fn blank(&mut self) -> io::Result<Blank> {
+        let silent =
+            || io::Error::new(io::ErrorKind::BrokenPipe, "the process that workers are forked from does not answer");
+        self.ask().map_err(|_| silent())?;
+        let (answer, mut descriptors) = receive(&self.socket).map_err(|_| silent())?;
+        self.is_asked = false;
+        let answer = <[u8; 4]>::try_from(&answer[..]).map(i32::from_le_bytes).map_err(|_| silent())?;
+        if answer <= 0 {
+            return Err(io::Error::from_raw_os_error(-answer));
+        }
+        let process = Running::of(Pid::from_raw(answer).expect("it is more than 0"))?;
+        // From here on it is not the zygote's, and does not end with it.
+        let _ = rustix::process::setpgid(Some(process.pid), Some(process.pid));
+        let Some(socket) = descriptors.pop() else {
+            process.kill();
+            process.reap();
+            return Err(silent());
+        };
+        Ok(Blank { process, socket })
+    }
+}
+
+fn own_build_id() -> io::Result<Vec<u8>> {
+    image::build_id().map(<[u8]>::to_vec).map_err(|error| io::Error::other(error.to_string()))
 }
