@@ -489,7 +489,10 @@ pub(crate) fn check_without_rq(jobs: &[NewJob]) -> Result<(), BrokerError> {
     match jobs.iter().find(|job| job.options.rq != crate::job::RqOptions::default()) {
         Some(job) => Err(BrokerError::new(
             ErrorKind::Refused,
-            format!("job {} has a repeat or a rate limit of python-rq's: enqueue it to a broker on Redis", job.id),
+            format!(
+                "job {} has a repeat, a rate limit or a group of python-rq's: enqueue it to a broker on Redis",
+                job.id
+            ),
         )),
         None => Ok(()),
     }

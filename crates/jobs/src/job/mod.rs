@@ -92,6 +92,9 @@ pub struct RqOptions {
     /// At most so many with this key are in their queue or run; rq 3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<Limit>,
+    /// It is listed in this group of rq's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -193,6 +196,9 @@ impl NewJob {
             if limit.at_once == 0 {
                 return Err(Problem::new(format!("job {} could never run: its limit allows 0 at once", self.id)));
             }
+        }
+        if let Some(group) = &self.options.rq.group {
+            id::check_name("group", group)?;
         }
         if let Some(limit) = &self.options.rq.rate_limit {
             id::check_name("rate limit key", &limit.key)?;

@@ -81,6 +81,15 @@ impl Remote {
         self
     }
 
+    /// In this group of python-rq's, where `rq.group.Group.fetch` finds it. (A [`Group`](crate::Group) of ours is enqueued in one step, and
+    /// can have a last job; its members can be in one of rq's.)
+    ///
+    /// On a broker in rq's form; others refuse it.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.rq.group = Some(name.into());
+        self
+    }
+
     fn written(&mut self, value: &impl Serialize) -> Option<String> {
         serde_json::to_string(value).map_err(|error| self.broken = Some(error.to_string())).ok()
     }
@@ -134,7 +143,7 @@ mod tests {
         let queue = JobQueue::new(MemoryBroker::new());
         let again = Remote::new("app.f").repeat(2, [Duration::from_millis(1_001)]);
         assert_eq!(again.clone().job::<()>().into_jobs().unwrap()[0].options.rq.repeat, Some((2, vec![2])));
-        for remote in [again, Remote::new("app.f").rate_limit("k", 1)] {
+        for remote in [again, Remote::new("app.f").rate_limit("k", 1), Remote::new("app.f").group("g")] {
             let refused = remote.enqueue::<()>(&queue).unwrap_err();
             assert!(refused.to_string().ends_with("enqueue it to a broker on Redis"), "{refused}");
         }

@@ -677,13 +677,26 @@ mod to_python {
     }
 
     pub(super) fn group(house: &House) -> Result<(), String> {
-        let members = (1..=3).map(|at| remote::<i64>("add")(vec![json!(at), json!(at)]).queue(PYTHON));
+        let members = (1..=3).map(|at| Remote::new("app.tasks.add").arg(at).arg(at).group("ours").job().queue(PYTHON));
         let last = remote::<i64>("add")(vec![json!(9)]).queue(PYTHON);
         let (members, last) = members.collect::<Group<_>>().when_all_done(last).enqueue(&house.queue).map_err(said)?;
         house.work()?;
+        let ids: Vec<JobId> = members.iter().map(|member| member.id().clone()).collect();
+        let states = house.peer.ask("group_states", json!(["ours"]), json!({}))?;
+        is(states == json!(["finished", "finished", "finished"]), "rq finds them in their group", &states)?;
         let values: Result<Vec<i64>, _> = members.into_iter().map(joined).collect();
         let last = joined(last.ok_or("there is a last one")?).map_err(|error| error.to_string())?;
-        is(values.as_ref().is_ok_and(|values| *values == [2, 4, 6]) && last == 9, "all, then the last", (values, last))
+        is(
+            values.as_ref().is_ok_and(|values| *values == [2, 4, 6]) && last == 9,
+            "all, then the last",
+            (values, last),
+        )?;
+        // With the last of them the group is gone.
+        for id in ids {
+            house.broker.control(&Control::Delete(id)).map_err(said)?;
+        }
+        let gone = house.peer.ask("group_states", json!(["ours"]), json!({})).unwrap_err();
+        is(gone.contains("NoSuchGroupError"), "it is gone", gone)
     }
 
     pub(super) fn unique(house: &House) -> Result<(), String> {

@@ -62,7 +62,7 @@ local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_d
   'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
   'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
   'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency', 'rw_log',
-  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks'}
+  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id'}
 
 -- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
 local function look(id)
@@ -372,6 +372,11 @@ end
 local function forget(job)
   local id = job.id
   leave(job)
+  if job.group_id then
+    local group = P .. ':group:' .. job.group_id
+    call('SREM', group, id)
+    if call('EXISTS', group) == 0 then call('SREM', P .. ':groups', job.group_id) end
+  end
   call('DEL', key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies',
     P .. ':rw:needed:' .. id, P .. ':executions:' .. id, log_of(id))
 end

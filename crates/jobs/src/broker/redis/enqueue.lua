@@ -67,6 +67,10 @@ for i, job in ipairs(jobs) do
       job[job.fields[n]] = job[job.fields[n]] or job.fields[n + 1]
     end
     if job.rw_priority == '0' then job.rw_priority = nil end
+    if (job.group_id or '') ~= '' then
+      call('SADD', P .. ':group:' .. job.group_id, job.id)
+      call('SADD', P .. ':groups', job.group_id)
+    end
     if broken then
       finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = broken}))
       tell()

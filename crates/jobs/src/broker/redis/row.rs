@@ -83,10 +83,10 @@ pub(super) fn fields(job: &NewJob, serializer: Serializer) -> Result<Vec<(&'stat
         "ended_at",
         "last_heartbeat",
         "worker_name",
-        "group_id",
     ] {
         fields.push((always, Vec::new()));
     }
+    fields.push(("group_id", options.rq.group.clone().unwrap_or_default().into()));
     let mut add = |name, value: String| fields.push((name, value.into()));
     if done % 1_000 != 0 || done == 0 {
         add("rw_kept_done", done.to_string());
