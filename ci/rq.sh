@@ -14,7 +14,7 @@ command -v redis-server >/dev/null || { echo "ci/rq.sh needs redis-server: apt-g
 log="$(mktemp)"
 # The profile of the other tests, which is built already, and checks for overflow.
 ROPEWALK_PICKLE_INPUTS="${RQ_PICKLES:-1000000}" \
-    cargo test "${WHOLE[@]}" --test pickle --test audit --test rq -- --nocapture 2>&1 | tee "$log"
+    cargo test "${WHOLE[@]}" --test pickle --test audit --test rq --test advice_rq -- --nocapture 2>&1 | tee "$log"
 python="$CARGO_TARGET_DIR/rq/rq-3.0.0/bin/python"
 cargo build --quiet "${WHOLE[@]}" --example rq_both_ways
 bash ci/rq_example.sh "$CARGO_TARGET_DIR/debug/examples/rq_both_ways" "$python" 2>&1 | tee -a "$log"

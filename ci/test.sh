@@ -9,7 +9,7 @@ log="$(mktemp)"
 if has_nextest; then
     # Tests on Redis share a server, which lives as long as their process: nextest would start one for each.
     redis='binary(redis) or binary(jobs_redis) or (binary(brokers) and test(/^redis/))'
-    elsewhere='package(ropewalk-jobs) and (binary(pickle) or binary(audit) or binary(rq))'
+    elsewhere='binary(advice_rq) or (package(ropewalk-jobs) and (binary(pickle) or binary(audit) or binary(rq)))'
     cargo nextest run "${WHOLE[@]}" --profile ci \
         -E "(not package(ropewalk-examples) or binary(tidy)) and not ($redis) and not ($elsewhere)" 2>&1 | tee "$log"
     cargo test "${WHOLE[@]}" --test brokers -- redis 2>&1 | tee -a "$log"
@@ -21,7 +21,7 @@ else
         name="$(basename "$file" .rs)"
         case "$name" in
             # The last one by job-faults.sh.
-            pickle | audit | rq | faults) ;;
+            pickle | audit | rq | advice_rq | faults) ;;
             *) targets+=(--test "$name") ;;
         esac
     done

@@ -125,6 +125,8 @@ struct Figure {
     key: &'static str,
     unit: &'static str,
     better: Better,
+    /// The last sample's figure alone, which is about all of them.
+    concludes: bool,
 }
 
 /// Takes a sample of a work from a program that is started for it.
@@ -151,7 +153,7 @@ pub struct Work {
 impl Work {
     /// A work without systems yet, with a row of its own name.
     pub fn new(suite: &'static str, name: &'static str, unit: &'static str, judge: Judge) -> Work {
-        let own = Figure { row: name.to_owned(), key: "", unit, better: Better::Lower };
+        let own = Figure { row: name.to_owned(), key: "", unit, better: Better::Lower, concludes: false };
         Work { figures: vec![own], ..Work::of_rows(suite, name, judge) }
     }
 
@@ -168,7 +170,14 @@ impl Work {
 
     /// A further row of that name, filled from the figure `key` of [`Sample::and`].
     pub fn row(mut self, row: impl Into<String>, key: &'static str, unit: &'static str, better: Better) -> Work {
-        self.figures.push(Figure { row: row.into(), key, unit, better });
+        self.figures.push(Figure { row: row.into(), key, unit, better, concludes: false });
+        self
+    }
+
+    /// An [`aside`](Self::aside) that each sample computes of itself and all before it: what the last one says is the figure.
+    pub fn conclusion(mut self, suffix: &'static str, unit: &'static str, better: Better) -> Work {
+        let row = format!("{}.{suffix}", self.name);
+        self.figures.push(Figure { row, key: suffix, unit, better, concludes: true });
         self
     }
 
@@ -246,7 +255,9 @@ impl Work {
         let mut rows = Vec::new();
         for wanted in &self.figures {
             for (at, entry) in self.entries.iter().enumerate() {
-                let values: Vec<f64> = taken[at].iter().filter_map(|sample| figure(sample, wanted.key)).collect();
+                let all: Vec<f64> = taken[at].iter().filter_map(|sample| figure(sample, wanted.key)).collect();
+                let rounds = all.len();
+                let values = if wanted.concludes { all[rounds.saturating_sub(1)..].to_vec() } else { all };
                 let cores: Vec<f64> = taken[at].iter().map(|sample| sample.cores).collect();
                 if values.is_empty() {
                     continue;
@@ -260,7 +271,7 @@ impl Work {
                     max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                     unit: wanted.unit,
                     better: wanted.better,
-                    rounds: values.len(),
+                    rounds,
                     cpu_per_wall: median(&cores),
                     again: again[at],
                 });
@@ -438,5 +449,18 @@ mod tests {
         let rows = work.measure(3, Effort::new(true), &Watchdog::start());
         let names: Vec<_> = rows.iter().map(|row| (row.work.as_str(), row.median, row.rounds)).collect();
         assert_eq!(names, [("w", 1.0, 3), ("w.cpu", 4.0, 3)]);
+    }
+
+    #[test]
+    fn conclusion_is_what_the_last_sample_says() {
+        let mut count = 0.0;
+        let work =
+            Work::new("sync", "w", "us", Judge::AsIs).conclusion("so_far", "us", Better::Lower).by("std", move |_| {
+                count += 1.0;
+                sample(1.0, 1.0).and("so_far", count)
+            });
+        let rows = work.measure(3, Effort::new(true), &Watchdog::start());
+        // The first one warms up.
+        assert_eq!((rows[1].work.as_str(), rows[1].median, rows[1].rounds), ("w.so_far", 4.0, 3));
     }
 }

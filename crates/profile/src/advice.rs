@@ -43,11 +43,11 @@ pub fn advise(recording: &Recording, states: &States, finding: &Finding, predict
         ),
         Class::CpuAllCores => (
             "The processors are the limit: a better algorithm, or more machines through a job queue.".to_owned(),
-            String::new(),
+            beyond(finding.language, cores),
         ),
         Class::CpuOversubscribed => (
             format!("Start {cores} workers, not more: the others only take turns. Beyond that, more machines through a job queue."),
-            String::new(),
+            beyond(finding.language, cores),
         ),
         Class::CpuStarved => ("Free the machine, or give this program a higher priority: there is nothing to mend in it.".to_owned(), String::new()),
         Class::Disk => (
@@ -150,6 +150,30 @@ pub fn off_the_loop(language: Language, n: usize) -> String {
              new Worker(\"./work.js\", { workerData: item }).on(\"message\", done).on(\"error\", failed));"
             .to_owned(),
         Language::Shell | Language::Ruby | Language::Native => String::new(),
+    }
+}
+
+/// Computing on more machines, with `n` processors each: through a job queue on a Redis that all of them reach.
+pub fn beyond(language: Language, n: usize) -> String {
+    match language {
+        Language::Python => format!(
+            "from redis import Redis\nfrom rq import Queue\n\n\
+             queue = Queue(connection=Redis(\"127.0.0.1\"))  # on each machine: rq worker-pool --num-workers {n}\n\
+             jobs = [queue.enqueue(work, item) for item in items]"
+        ),
+        Language::Rust => format!(
+            "use ropewalk_jobs::{{Enqueue, JobQueue, RedisBroker, Worker}};\n\n\
+             let queue = JobQueue::new(RedisBroker::open(\"redis://127.0.0.1/\")?);\n\
+             let jobs: Vec<_> = items.map(|item| work::call(item).enqueue(&queue)).collect::<Result<_, _>>()?;\n\
+             // And on each machine:\n\
+             Worker::new(RedisBroker::open(\"redis://127.0.0.1/\")?).concurrency({n}).register::<work>().run()?;"
+        ),
+        Language::Shell => format!(
+            "xargs -n 1 ropewalk enqueue --broker redis://127.0.0.1/ -- ./work.sh < items.txt\n\
+             # And on each machine:\n\
+             ropewalk worker --broker redis://127.0.0.1/ --concurrency {n} --allow-commands"
+        ),
+        Language::Node | Language::Ruby | Language::Native => String::new(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Suite `profile`: what watching a program costs it, what the watcher uses itself, and whether what it says is so.
 //!
 //! The programs are this binary again (`target`); the watcher is, too, since `launch` waits for all children of its process.
-//! A sample of `overhead` is a pair: the program bare and the program watched, in turn; the figure is by how much longer it
-//! took. `….upper` is the upper end of the 95 % interval of their median, by resampling the pairs so far. The peers are
+//! A sample of `overhead` is a few pairs: the program bare and the program watched, in turn; the figure is by how much longer it
+//! took, the median of the pairs. `….upper` is the upper end of the 95 % interval of the median of all pairs of all rounds, by
+//! resampling them. The peers are
 //! `perf sched record` (as root; it traces the whole machine) and `strace -c -f`, where they are installed. Neither has a
 //! verdict, and py-spy, which knows Python alone, watches none of these programs.
 
@@ -25,6 +26,8 @@ pub use target::run as run_target;
 
 /// Resamples of the pairs for their interval.
 const RESAMPLES: usize = 1_000;
+/// Pairs in a sample: a machine that others use too is not the same for a second, and many short pairs say more than one long one.
+const PAIRS: usize = 3;
 
 /// The works, in the order in which they run.
 pub fn works() -> Vec<Work> {
@@ -180,31 +183,41 @@ fn with_peers(mut work: Work, sample: impl Fn(Watcher) -> Box<dyn FnMut(Effort) 
 }
 
 fn overhead(name: &'static str, kind: &'static str) -> Work {
-    let work = Work::new("profile", name, "%", Judge::AsIs).aside("upper", "%", Better::Lower);
+    let work = Work::new("profile", name, "%", Judge::AsIs).conclusion("upper", "%", Better::Lower);
     with_peers(work, |watcher| {
-        let (mut pairs, mut warm): (Vec<f64>, bool) = (Vec::new(), false);
+        let (mut all, mut warm): (Vec<f64>, bool) = (Vec::new(), false);
         Box::new(move |effort| {
             let amount = effort.pick(1_400, 300);
-            let wall = |watcher| {
+            let mut spent = None;
+            let mut wall = |watcher| {
                 let run = run(watcher, kind, amount, "");
-                (run.truth.wall, run.spent())
+                spent = Some(run.spent().after(spent));
+                run.truth.wall
             };
-            let ((bare, _), (watched, spent)) = if pairs.len().is_multiple_of(2) {
-                let bare = wall(Watcher::Nobody);
-                (bare, wall(watcher))
-            } else {
-                let watched = wall(watcher);
-                (wall(Watcher::Nobody), watched)
-            };
-            let more = 100.0 * (watched / bare - 1.0);
+            let pairs = [(); PAIRS].map(|()| {
+                let (bare, watched) = if all.len().is_multiple_of(2) {
+                    let bare = wall(Watcher::Nobody);
+                    (bare, wall(watcher))
+                } else {
+                    let watched = wall(watcher);
+                    (wall(Watcher::Nobody), watched)
+                };
+                all.push(100.0 * (watched / bare - 1.0));
+                all[all.len() - 1]
+            });
             // The first round warms up.
-            if std::mem::replace(&mut warm, true) {
-                pairs.push(more);
+            if !std::mem::replace(&mut warm, true) {
+                all.clear();
             }
-            let upper = if pairs.is_empty() { more } else { upper(&pairs) };
-            Sample::new(more, spent).and("upper", upper)
+            let upper = upper(if all.is_empty() { &pairs } else { &all });
+            Sample::new(middle(&mut pairs.to_vec()), spent.expect("a run")).and("upper", upper)
         })
     })
+}
+
+fn middle(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
 }
 
 /// The upper end of the one-sided 95 % interval of the median.
@@ -217,11 +230,7 @@ fn upper(pairs: &[f64]) -> f64 {
         (state >> 33) as usize % limit
     };
     let mut medians: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut drawn: Vec<f64> = (0..pairs.len()).map(|_| pairs[below(pairs.len())]).collect();
-            drawn.sort_by(f64::total_cmp);
-            (drawn[(drawn.len() - 1) / 2] + drawn[drawn.len() / 2]) / 2.0
-        })
+        .map(|_| middle(&mut (0..pairs.len()).map(|_| pairs[below(pairs.len())]).collect::<Vec<_>>()))
         .collect();
     medians.sort_by(f64::total_cmp);
     medians[RESAMPLES * 95 / 100]

@@ -127,10 +127,9 @@ fn exec(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ExecId>> {
     Ok(bytes.map(|bytes| ExecId(u128::from_be_bytes(bytes))))
 }
 
-/// A fresh execution of the job in this row, which it names: so the end of it need not be looked for by the job's name. (64 random
-/// bits are enough to tell it from the others of the same row.)
-pub(super) fn exec_of(seq: i64) -> ExecId {
-    let random = ExecId::random().0 as u64;
+/// The execution of the job in this row that has this random number: 64 bits are enough to tell it from the others of the same row. It
+/// names the row, so that its end need not be looked for by the job's name.
+pub(super) fn exec_of(seq: i64, random: u64) -> ExecId {
     ExecId(u128::from(seq.cast_unsigned()) << 64 | u128::from(random))
 }
 
