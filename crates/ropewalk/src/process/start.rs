@@ -19,7 +19,7 @@
 
 use super::image;
 use super::single;
-use super::system::{self, can_clone, packets, receive, send};
+use super::system::{self, Packet, can_clone, packets, receive, send};
 use super::worker::{self, Ends, Parent, Setup};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -170,7 +170,7 @@ fn wait_as_blank(told: OwnedFd, parent: Parent) -> Result<(), String> {
 }
 
 /// What the pool's process says; None when it has died, which nobody is left to hear of.
-fn hear(socket: &OwnedFd) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>, String> {
+fn hear(socket: &OwnedFd) -> Result<Option<Packet>, String> {
     match receive(socket) {
         Ok(packet) => Ok(Some(packet).filter(|(bytes, _)| !bytes.is_empty())),
         // It had not taken what it was answered.

@@ -14,6 +14,9 @@ const PACKET_BYTES_MAX: usize = 4096;
 /// Descriptors in a packet.
 const DESCRIPTORS_MAX: usize = super::carry::DESCRIPTORS_MAX + 8;
 
+/// What came in one: its bytes, and descriptors.
+pub(super) type Packet = (Vec<u8>, Vec<OwnedFd>);
+
 /// Two ends of a socket for packets.
 pub(super) fn packets() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
@@ -42,16 +45,12 @@ pub(super) fn send_with(
 }
 
 /// Waits for a packet; an empty one is the end of the other side.
-pub(super) fn receive(socket: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(super) fn receive(socket: impl AsFd) -> io::Result<Packet> {
     receive_with(socket, PACKET_BYTES_MAX, RecvFlags::empty())
 }
 
 /// [`receive`] of a packet of at most so many bytes, with flags.
-pub(super) fn receive_with(
-    socket: impl AsFd,
-    bytes_max: usize,
-    flags: RecvFlags,
-) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+pub(super) fn receive_with(socket: impl AsFd, bytes_max: usize, flags: RecvFlags) -> io::Result<Packet> {
     let mut bytes = vec![0; bytes_max];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
