@@ -55,7 +55,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 ///
 /// The handle is as that of a task: it is joined on a thread or in a greenlet, or awaited, and gives what the function returned.
 /// Dropping it leaves the process running, and the end of a `#[ropewalk::main]` waits for it, unless it is a
-/// [daemon](ProcessBuilder::daemon). The process that such ones are forked from ([`Start::Zygote`]) stays until the program ends.
+/// [daemon](ProcessBuilder::daemon). The process that such ones are forked from ([`Start::Zygote`]), and the next one, which it has
+/// forked ahead, stay until the program ends.
 ///
 /// # Cancel safety
 ///

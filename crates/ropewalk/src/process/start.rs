@@ -45,8 +45,8 @@ static WORKER_TEST: OnceLock<String> = OnceLock::new();
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// Forked from a process that is kept for that: as fast in a large program as in a small one. In tests, whose harness has
-    /// threads, as with `Exec`.
+    /// Forked from a process that is kept for that, always one ahead: as fast in a large program as in a small one. In tests, whose
+    /// harness has threads, as with `Exec`.
     #[default]
     Zygote,
     /// Each from the program's file: slower, and nothing is shared between them, not even the seeds of hash maps.
