@@ -62,8 +62,9 @@ fn python_on_more_machines() {
     // As the comment says, until nothing is left.
     let url = format!("unix://{}?db=7", socket.display());
     let advised = code.lines().find_map(|line| line.split_once("on each machine: rq ")).expect("a comment").1;
+    let advised = here(advised, "redis://127.0.0.1", &url);
     let rq = python.with_file_name("rq");
-    said(Command::new(rq).args(advised.split(' ')).args(["--burst", "--quiet", "--url", &url]).current_dir(&place));
+    said(Command::new(rq).args(advised.split(' ')).args(["--burst", "--quiet"]).current_dir(&place));
     let results = "import sys\nfrom redis import Redis\nfrom rq.job import Job\n\
                    redis = Redis.from_url(sys.argv[1])\n\
                    print([Job.fetch(id, connection=redis).return_value() for id in sys.argv[2:]])";

@@ -35,7 +35,7 @@ macro_rules! conforms {
                 failure_comes_back_later, lease_ends_on_time_and_a_beat_extends_it, third_crash_is_poison,
                 stop_reaches_the_execution, stop_wins_over_retry_and_crash, success_wins_over_stop, jumping_wall_clock,
                 unknown_task_goes_back_uncounted);
-            conforms!(@tests $open, together: needs_are_met_in_one_step, broken_need_cancels_all_that_hang_on_it, diamond_fires_once, long_chain_ends_at_once,
+            conforms!(@tests $open, together: needs_are_met_in_one_step, broken_need_cancels_all_that_hang_on_it, ends_of_a_batch_are_told_in_their_turn, diamond_fires_once, long_chain_ends_at_once,
                 need_that_ended_before, need_and_time_both, callbacks_by_end, unknown_need_is_refused,
                 unique_until_it_ends, unique_for_a_window, never_more_than_the_limit);
             conforms!(@tests $open, people: wrong_state_is_said, requeue_gives_all_tries_again, requeue_against_a_taken_key,

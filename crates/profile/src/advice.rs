@@ -153,12 +153,12 @@ pub fn off_the_loop(language: Language, n: usize) -> String {
     }
 }
 
-/// Computing on more machines, with `n` processors each: through a job queue on a Redis that all of them reach.
+/// Computing on more machines, with `n` processors each: through a job queue on a Redis. (Its address stands where 127.0.0.1 is.)
 pub fn beyond(language: Language, n: usize) -> String {
     match language {
         Language::Python => format!(
             "from redis import Redis\nfrom rq import Queue\n\n\
-             queue = Queue(connection=Redis(\"127.0.0.1\"))  # on each machine: rq worker-pool --num-workers {n}\n\
+             queue = Queue(connection=Redis(\"127.0.0.1\"))  # on each machine: rq worker-pool --url redis://127.0.0.1 --num-workers {n}\n\
              jobs = [queue.enqueue(work, item) for item in items]"
         ),
         Language::Rust => format!(

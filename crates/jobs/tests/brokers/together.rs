@@ -2,7 +2,8 @@
 
 use crate::subject::{LEASE, Subject, broken, id, job};
 use ropewalk_jobs::broker::ErrorKind;
-use ropewalk_jobs::job::{End, FailureKind, Limit};
+use ropewalk_jobs::job::{End, FailureKind, Lease, Limit, Outcome};
+use ropewalk_jobs::state::Settled;
 use ropewalk_jobs::{Enqueued, Need, NewJob, State, Unique, When};
 use std::time::Duration;
 
@@ -37,6 +38,31 @@ pub(crate) fn broken_need_cancels_all_that_hang_on_it(subject: &Subject) {
     subject.ready(&["d"]);
 }
 
+/// Backwards, so that what is released together keeps its order; and of two ends of one execution the last counts.
+pub(crate) fn ends_of_a_batch_are_told_in_their_turn(subject: &Subject) {
+    subject.enqueue(&[
+        job("a"),
+        job("b"),
+        job("c"),
+        after("after-a", &[("a", When::Done)]),
+        after("after-b", &[("b", When::Done)]),
+        after("torn", &[("a", When::Failed), ("c", When::Done)]),
+    ]);
+    let leases = subject.claim(3);
+    let end = |lease: &Lease, end| Outcome { id: lease.id.clone(), exec: lease.exec, end };
+    let done = |lease| end(lease, End::Done("1".into()));
+    let failed = |lease| end(lease, End::Failed(broken()));
+    let said = subject.broker.settle(&[done(&leases[0]), done(&leases[1]), failed(&leases[2])]).unwrap();
+    assert_eq!(said, [Settled::Recorded; 3]);
+    let torn = subject.job("torn").failure.unwrap();
+    assert!(torn.message.starts_with("job c, "), "{torn:?}");
+    subject.ready(&["after-b", "after-a"]);
+    subject.enqueue(&[job("d")]);
+    let lease = subject.claim_one();
+    let said = subject.broker.settle(&[done(&lease), failed(&lease)]).unwrap();
+    assert_eq!((said[1], subject.state(lease.id.as_str())), (Settled::Recorded, State::Failed));
+}
+
 pub(crate) fn diamond_fires_once(subject: &Subject) {
     subject.enqueue(&[
         job("a"),
@@ -47,9 +73,7 @@ pub(crate) fn diamond_fires_once(subject: &Subject) {
     subject.run_one();
     let leases = subject.claim(10);
     assert_eq!(leases.len(), 2);
-    leases.iter().for_each(|lease| {
-        assert_eq!(subject.settled(lease, End::Done("1".into())), ropewalk_jobs::state::Settled::Recorded)
-    });
+    leases.iter().for_each(|lease| assert_eq!(subject.settled(lease, End::Done("1".into())), Settled::Recorded));
     // Said twice, fired once.
     let _ = subject.settled(&leases[1], End::Done("1".into()));
     subject.ready(&["d"]);

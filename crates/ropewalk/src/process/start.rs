@@ -8,8 +8,8 @@
 //! * *A worker* ([`Start::Exec`]), or a process for one call: it gets the descriptors of one and serves.
 //! * *A zygote* ([`Start::Zygote`]): it has one thread, runs the preload function, and forks a *blank* whenever it is asked to: a
 //!   child of the pool's process, a sibling, that waits to be told what it is to be. A fork of a small process with one thread
-//!   takes a tenth of a millisecond, however large the pool's process is, and is sound. There is always one blank ahead, so that
-//!   nobody waits for it.
+//!   takes a tenth of a millisecond, however large the pool's process is, and is sound. The next one is forked when a blank is
+//!   taken, so that nobody waits for it, but for starts in a row.
 //!
 //! The first thing on the socket is the build-id of the parent's image. One that is not ours ends it: no function of another
 //! image is ever called.
@@ -247,6 +247,12 @@ impl Running {
         let _ = rustix::process::pidfd_send_signal(&self.end, signal);
     }
 
+    /// Whether it is a child of this process, if only a dead one.
+    fn is_ours(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::PidFd(self.end()), look).is_ok()
+    }
+
     /// Whether it has ended; not reaped yet.
     pub(super) fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -422,24 +428,40 @@ impl Zygote {
 
     /// A blank, forked ahead or now. An error of the kind `BrokenPipe` says that the zygote does not answer.
     fn blank(&mut self) -> io::Result<Blank> {
-        let silent =
-            || io::Error::new(io::ErrorKind::BrokenPipe, "the process that workers are forked from does not answer");
-        self.ask().map_err(|_| silent())?;
-        let (answer, mut descriptors) = receive(&self.socket).map_err(|_| silent())?;
+        let silent = |why: &dyn std::fmt::Display| {
+            let text = format!("the process that workers are forked from does not answer ({why})");
+            io::Error::new(io::ErrorKind::BrokenPipe, text)
+        };
+        self.ask().map_err(|error| silent(&error))?;
+        let answered = receive(&self.socket);
         self.is_asked = false;
-        let answer = <[u8; 4]>::try_from(&answer[..]).map(i32::from_le_bytes).map_err(|_| silent())?;
+        let (answer, mut descriptors) = match answered {
+            Ok(packet) => packet,
+            // This process has no place for the descriptor. The blank finds that it is nobody's, and is reaped with the zygote.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+            Err(error) => return Err(silent(&error)),
+        };
+        let answer = <[u8; 4]>::try_from(&answer[..]).map(i32::from_le_bytes).map_err(|_| silent(&"it has ended"))?;
         if answer <= 0 {
             return Err(io::Error::from_raw_os_error(-answer));
         }
         let process = Running::of(Pid::from_raw(answer).expect("it is more than 0"))?;
+        // It may have been forked long ago. If it died, and somebody else has reaped it, its number may be a stranger's now.
+        if !process.is_ours() {
+            return Err(io::Error::other(
+                "the process that was forked ahead has ended, and was reaped by somebody else",
+            ));
+        }
         // From here on it is not the zygote's, and does not end with it.
-        let _ = rustix::process::setpgid(Some(process.pid), Some(process.pid));
-        let Some(socket) = descriptors.pop() else {
-            process.kill();
-            process.reap();
-            return Err(silent());
-        };
-        Ok(Blank { process, socket })
+        let apart = rustix::process::setpgid(Some(process.pid), Some(process.pid));
+        match (apart, descriptors.pop()) {
+            (Ok(()), Some(socket)) => Ok(Blank { process, socket }),
+            (apart, _) => {
+                process.kill();
+                process.reap();
+                Err(apart.map_or_else(|error| error.into(), |()| silent(&"a descriptor is missing")))
+            }
+        }
     }
 }
 

@@ -67,9 +67,9 @@ end
 
 -- A worker of rq's that tries a job again says so before it writes down when: killed in between, it leaves one at which nobody
 -- would look.
-local function retry_is_written_down(job, q)
-  if job and job.status == 'scheduled' and not call('ZSCORE', registry('scheduled', q), job.id) then
-    call('ZADD', registry('scheduled', q), sec, job.id)
+local function retry_is_written_down(job)
+  if job and job.status == 'scheduled' and not call('ZSCORE', registry('scheduled', job.origin), job.id) then
+    call('ZADD', registry('scheduled', job.origin), sec, job.id)
     moved = moved + 1
   end
 end
@@ -81,7 +81,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     local job = id and look(id)
     if not job or job.status ~= 'started' then
       call('ZREM', registry('wip', q), member)
-      retry_is_written_down(job, q)
+      retry_is_written_down(job)
     elseif not call('ZSCORE', P .. ':rw:leases', member) then
       if exec and runs_elsewhere(job, exec) then
         -- What an execution before it has left.
@@ -103,7 +103,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
       stay = stay + 1
     else
       call('ZREM', theirs, member)
-      retry_is_written_down(look(string.match(member, '^(.*):')), q)
+      retry_is_written_down(look(string.match(member, '^(.*):')))
     end
   end
   go_on(stay)
@@ -112,6 +112,8 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
     if string.find(member, ':', 1, true) and not call('ZSCORE', P .. ':rw:leases', member) then call('ZADD', theirs, sec, member) end
   end
   go_on(#running)
+  -- A queue may be given up, and nobody comes by any more.
+  call('EXPIRE', theirs, 86400)
   -- Popped by one of rq's workers, which died before it began. It goes back; rq would fail it.
   for _, id in ipairs(call('LRANGE', list .. ':intermediate', 0, max - 1)) do
     local seen = list .. ':intermediate:first_seen:' .. id

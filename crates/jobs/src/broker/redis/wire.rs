@@ -206,10 +206,11 @@ impl Line {
         {
             return Err(why.clone());
         }
+        let until = Instant::now() + CONNECT_MAX;
         let opened = loop {
             match open(&self.client) {
                 // The process was stopped meanwhile and goes on: that ends a wait with a time limit, and says nothing of the server.
-                Err(error) if is_interruption(&error) => {}
+                Err(error) if is_interruption(&error) && Instant::now() < until => {}
                 opened => break opened,
             }
         };

@@ -196,7 +196,11 @@ impl<'c> Tx<'c> {
 
     pub(super) fn settle(&mut self, outcomes: &[Outcome]) -> rusqlite::Result<Said<Vec<Settled>>> {
         let mut answers = vec![None; outcomes.len()];
-        let plain: Vec<Plain<'_>> = (0..).zip(outcomes).filter_map(Plain::of).collect();
+        // Of two ends of one execution the last counts.
+        let mut known = HashSet::with_capacity(outcomes.len());
+        let ends_once = outcomes.iter().all(|outcome| known.insert(outcome.exec));
+        let plain: Vec<Plain<'_>> =
+            outcomes.iter().enumerate().rev().filter_map(Plain::of).filter(|_| ends_once).collect();
         for some in plain.chunks(AT_ONCE) {
             for place in self.end_plainly(some)? {
                 answers[place] = Some(Settled::Recorded);
@@ -204,15 +208,17 @@ impl<'c> Tx<'c> {
         }
         // Backwards, so that jobs that are released together keep their order at the front.
         for (answer, outcome) in answers.iter_mut().zip(outcomes).rev() {
-            if answer.is_none() {
-                *answer = Some(self.settle_one(outcome)?);
+            match answer {
+                Some(_) => self.tell_all_who_need(&outcome.id, moved(State::Leased, Event::Succeed))?,
+                None => *answer = Some(self.settle_one(outcome)?),
             }
             crash_point!("settle.moved");
         }
         Ok(Ok(answers.into_iter().flatten().collect()))
     }
 
-    /// The long way does the same; the places of those that this one could end.
+    /// Writes the ends down; those who need them have still to be told. The places of those that could be ended like this: for the
+    /// others there is the long way.
     fn end_plainly(&mut self, some: &[Plain<'_>]) -> rusqlite::Result<Vec<usize>> {
         let to = moved(State::Leased, Event::Succeed);
         let mut end = self.prepare(&END_PLAINLY[some.len() - 1])?;
@@ -230,17 +236,13 @@ impl<'c> Tx<'c> {
         let mut ended = Vec::with_capacity(some.len());
         let mut rows = end.raw_query();
         while let Some(row) = rows.next()? {
-            // Each was given a number: so one that is named twice ended once.
+            // Each was given a number.
             let nth = row.get::<_, i64>(0)? - before - 1;
-            ended.extend(usize::try_from(nth).ok().and_then(|nth| some.get(nth)));
+            ended.extend(usize::try_from(nth).ok().and_then(|nth| some.get(nth)).map(|plain| plain.place));
         }
-        drop(rows);
         self.ended |= !ended.is_empty();
         crash_point!("end.moved");
-        for Plain { outcome, .. } in &ended {
-            self.tell_all_who_need(&outcome.id, to)?;
-        }
-        Ok(ended.into_iter().map(|plain| plain.place).collect())
+        Ok(ended)
     }
 
     fn settle_one(&mut self, outcome: &Outcome) -> rusqlite::Result<Settled> {

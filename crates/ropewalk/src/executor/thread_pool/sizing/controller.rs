@@ -5,7 +5,8 @@
 //! 1. **Feed forward.** While jobs wait and every worker has one: if workers want a processor for a part *r* of their time,
 //!    `cores / r` keep the processors busy. Grow towards that, at most to the double in one look, so that what the new ones
 //!    meet is seen before the next step: never while an eighth of them waits for locks or permits, now or on average of late (the
-//!    next would wait too), while the processors are busy, or while the last ones have not begun.
+//!    next would wait too, and beyond the cores so would those that are ready, if half as many waited of late), while the
+//!    processors are busy, or while the last ones have not begun.
 //! 2. **Crowd.** More are ready to run than the cores can take: an eighth fewer.
 //! 3. **Trials.** What limits the jobs may be elsewhere (ten connections, one disk), and then waiting looks like a reason for
 //!    more. So, when the number has stood for a while and enough jobs have finished, try fewer. If as many jobs finish, keep
@@ -249,21 +250,19 @@ impl Controller {
         Crowd { active, locked, ready, ready_part }
     }
 
-    /// Whether one more would wait for a lock too. Where some did of late, those that are ready come to it next.
-    fn locks_are_scarce(&self, crowd: &Crowd) -> bool {
-        let next = if self.locked >= LOCKS_MAX / 2.0 { crowd.ready_part } else { 0.0 };
-        self.locked.max(crowd.locked + next) >= LOCKS_MAX
-    }
-
     /// Rule 1.
     fn feed_forward(&self, sample: &Sample, crowd: &Crowd) -> Option<(usize, SizingReason)> {
-        // Or those that were called have not come.
-        if self.locks_are_scarce(crowd) || sample.idle > 0 || sample.runnable < self.target {
+        // The next ones would wait for a lock too, or those that were called have not come.
+        if self.locked.max(crowd.locked) >= LOCKS_MAX || sample.idle > 0 || sample.runnable < self.target {
             return None;
         }
         let room = (self.target + sample.queued).min(self.ceiling()).min(self.limits.max);
         if self.target < self.limits.cores && room > self.target {
             return Some((self.limits.cores.min(room), SizingReason::Cores));
+        }
+        // Where some waited of late, those that are ready come to it next.
+        if self.locked >= LOCKS_MAX / 2.0 && crowd.locked + crowd.ready_part >= LOCKS_MAX {
+            return None;
         }
         let (seen, (ran, ready)) = (sample.seen?, self.load?);
         let outside = share(seen.in_io, seen.workers);
