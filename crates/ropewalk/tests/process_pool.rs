@@ -713,7 +713,9 @@ fn act(scenario: &str) {
             ropewalk::init();
             let pool = pool(1);
             // One that has ended meanwhile was not to live either.
-            let kill = |child: &i32| drop(kill_process(Pid::from_raw(*child).unwrap(), Signal::KILL));
+            let kill = |child: &i32| {
+                let _ = kill_process(Pid::from_raw(*child).unwrap(), Signal::KILL);
+            };
             for _ in 0..10 {
                 joined(pool.spawn(id, ()));
                 // It has the group of the process that forked it; that one and the worker have their own.
