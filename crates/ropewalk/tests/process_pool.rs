@@ -5,7 +5,7 @@ mod children;
 #[path = "support/mod.rs"]
 mod support;
 
-use children::{play, play_with, scenario};
+use children::{children_of_ours, play, play_with, scenario};
 use ropewalk::process::{BuildError, Bytes, Limits, Output, Start};
 use ropewalk::subprocess::Command;
 use ropewalk::{AsyncExecutor, CancelToken, ProcessPoolExecutor, Shutdown, Submit, TaskError, TaskHandle, greenlet};
@@ -30,12 +30,6 @@ fn death(handle: TaskHandle<u32>) -> String {
 
 fn id(_: ()) -> u32 {
     std::process::id()
-}
-
-fn children_of_ours() -> Vec<i32> {
-    let threads = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
-    let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    lists.flat_map(|list| list.split_whitespace().map(|child| child.parse().unwrap()).collect::<Vec<_>>()).collect()
 }
 
 fn kill_myself(signal: i32) -> u32 {

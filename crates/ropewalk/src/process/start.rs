@@ -247,16 +247,15 @@ impl Running {
         let _ = rustix::process::pidfd_send_signal(&self.end, signal);
     }
 
-    /// Whether it is a child of this process, if only a dead one.
-    fn is_ours(&self) -> bool {
+    /// How it has ended, if it has; an error if it is no child of this process. Not reaped.
+    fn look(&self) -> rustix::io::Result<Option<rustix::process::WaitIdStatus>> {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        rustix::process::waitid(WaitId::PidFd(self.end()), look).is_ok()
+        rustix::process::waitid(WaitId::PidFd(self.end()), look)
     }
 
     /// Whether it has ended; not reaped yet.
     pub(super) fn has_ended(&self) -> bool {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        !matches!(rustix::process::waitid(WaitId::PidFd(self.end()), look), Ok(None))
+        !matches!(self.look(), Ok(None))
     }
 
     /// [`reap`](Self::reap) for one whose group has children of ours that nobody else knows: they are reaped too.
@@ -447,7 +446,7 @@ impl Zygote {
         }
         let process = Running::of(Pid::from_raw(answer).expect("it is more than 0"))?;
         // It may have been forked long ago. If it died, and somebody else has reaped it, its number may be a stranger's now.
-        if !process.is_ours() {
+        if process.look().is_err() {
             return Err(io::Error::other(
                 "the process that was forked ahead has ended, and was reaped by somebody else",
             ));

@@ -13,6 +13,14 @@ pub(crate) fn scenario() -> Option<String> {
     std::env::var(SCENARIO).ok()
 }
 
+/// The processes that this one has started and not reaped.
+#[allow(dead_code, reason = "each test binary uses its own part")]
+pub(crate) fn children_of_ours() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("/proc").flatten();
+    let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().map(|child| child.parse().unwrap()).collect::<Vec<_>>()).collect()
+}
+
 /// Plays a scenario in a child process.
 #[track_caller]
 #[allow(dead_code, reason = "each test binary uses its own part")]
