@@ -39,6 +39,7 @@ use crate::job::{ExecId, Job, JobId, Lease, NewJob, Outcome, Progress, RESULT_BY
 use crate::state::{Settled, State};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -274,8 +275,52 @@ pub enum Topic {
     Stop,
 }
 
-/// The answers to a settle, and to the claim behind it if that was tried.
-pub type SettledAndClaimed = (Result<Vec<Settled>, BrokerError>, Option<Result<Vec<Lease>, BrokerError>>);
+/// The answer to a settle, which may still be on its way.
+#[must_use = "what was not recorded has to be said again"]
+pub struct Settling(Answer);
+
+enum Answer {
+    Said(Result<Vec<Settled>, BrokerError>),
+    Awaited(Box<dyn FnOnce() -> Result<Vec<Settled>, BrokerError> + Send>),
+}
+
+impl Settling {
+    /// This is the answer.
+    pub fn said(answer: Result<Vec<Settled>, BrokerError>) -> Self {
+        Self(Answer::Said(answer))
+    }
+
+    /// The answer is what this returns, once it does.
+    pub fn awaited(answer: impl FnOnce() -> Result<Vec<Settled>, BrokerError> + Send + 'static) -> Self {
+        Self(Answer::Awaited(Box::new(answer)))
+    }
+
+    /// Waits for the answer, which [`answer`](Self::answer) gives.
+    pub fn wait(self) -> Self {
+        Self::said(self.answer())
+    }
+
+    /// The answer, as [`Broker::settle`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Broker::settle`].
+    pub fn answer(self) -> Result<Vec<Settled>, BrokerError> {
+        match self.0 {
+            Answer::Said(answer) => answer,
+            Answer::Awaited(wait) => wait(),
+        }
+    }
+}
+
+impl fmt::Debug for Settling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Answer::Said(_) => "Settling(said)",
+            Answer::Awaited(_) => "Settling(awaited)",
+        })
+    }
+}
 
 /// A place where jobs are kept.
 ///
@@ -339,14 +384,11 @@ pub trait Broker: Send + Sync {
     /// and [`Lost`](Settled::Lost) after that.
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
 
-    /// [`settle`](Self::settle) and then [`claim`](Self::claim), in one go where the broker can: two steps all the same, each
-    /// as it is alone, and each with its own answer. A claim that was not tried,
-    /// because the settle failed, has none.
-    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> SettledAndClaimed {
-        match self.settle(outcomes) {
-            Ok(settled) => (Ok(settled), Some(self.claim(claim))),
-            Err(error) => (Err(error), None),
-        }
+    /// [`claim`](Self::claim) and then [`settle`](Self::settle), in one go where the broker can: two steps all the same, each as it
+    /// is alone, and each with its own answer. A broker whose settles take longer, because they wait for a disk, answers the claim
+    /// while the settle is under way: so what was claimed runs meanwhile.
+    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
+        (self.claim(claim), Settling::said(self.settle(outcomes)))
     }
 
     /// Adds to what executions say of themselves.

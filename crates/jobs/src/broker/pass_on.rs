@@ -6,7 +6,7 @@
 #[macro_export]
 macro_rules! __pass_on {
     (|$this:ident| $to:expr; all) => {
-        $crate::__pass_on!(|$this| $to; now, leaves_unknown, enqueue, claim, heartbeat, settle, settle_and_claim, log, logs, pass_slot,
+        $crate::__pass_on!(|$this| $to; now, leaves_unknown, enqueue, claim, heartbeat, settle, claim_and_settle, log, logs, pass_slot,
             commands, tick, control, job, jobs, queues, workers, ended_since, news, wait, ring);
     };
     (|$this:ident| $to:expr; $($method:ident),+) => {
@@ -48,14 +48,14 @@ macro_rules! __pass_on {
             $to.settle(outcomes)
         }
     };
-    (@settle_and_claim $this:ident, $to:expr) => {
-        fn settle_and_claim(
+    (@claim_and_settle $this:ident, $to:expr) => {
+        fn claim_and_settle(
             &self,
-            outcomes: &[$crate::job::Outcome],
             claim: &$crate::broker::Claim,
-        ) -> $crate::broker::SettledAndClaimed {
+            outcomes: &[$crate::job::Outcome],
+        ) -> (Result<Vec<$crate::job::Lease>, $crate::BrokerError>, $crate::broker::Settling) {
             let $this = self;
-            $to.settle_and_claim(outcomes, claim)
+            $to.claim_and_settle(claim, outcomes)
         }
     };
     (@log $this:ident, $to:expr) => {

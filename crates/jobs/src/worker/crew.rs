@@ -336,6 +336,8 @@ impl Main<'_> {
             match messages.recv_timeout(wait) {
                 Ok(message) => {
                     self.take(message);
+                    // It comes first in the next step; what ends meanwhile can go with it.
+                    self.dispatcher.wait_for_answer();
                     while let Ok(message) = messages.try_recv() {
                         self.take(message);
                     }

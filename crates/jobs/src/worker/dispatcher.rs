@@ -3,14 +3,20 @@
 //! It does no waiting and knows no threads: [`Dispatcher::step`] is called when something may have changed, and says what to
 //! start and when it wants to be called again. The threads of a worker call it, and the simulation calls the same.
 //!
+//! # In which order
+//!
+//! A settle waits for a disk, and a claim does not. So as long as claims find all they ask for, they go first, and what they found
+//! runs while the settle is on its way; its answer is heard before the next step. Once one finds less, settles go first: what they set
+//! free, as a job that needed another, may be all there is to claim.
+//!
 //! # What it keeps
 //!
-//! A slot is taken from the claim until the outcome has been settled *and* the run has given its thread back. An outcome whose
+//! A slot is taken from the claim until the outcome has been told *and* the run has given its thread back. An outcome whose
 //! settle failed is said again, with pauses, until the broker answers; its execution may have lost its lease by then, and
 //! the broker says so. One that the broker will never take is dropped.
 
 use super::order::Order;
-use crate::broker::{Broker, BrokerError, Claim, ErrorKind};
+use crate::broker::{Broker, BrokerError, Claim, ErrorKind, Settling};
 use crate::crash::crash_point;
 use crate::job::{End, ExecId, Lease, Outcome, Time, WorkerId};
 use crate::state::Settled;
@@ -75,6 +81,10 @@ pub(crate) struct Dispatcher {
     lease: Duration,
     slots: HashMap<ExecId, Slot>,
     ended: Vec<Outcome>,
+    /// Told to the broker, which has not answered.
+    settling: Option<(Vec<Outcome>, Settling)>,
+    /// The last claim found all that it asked for.
+    plenty: bool,
     /// The tasks that it knows, for brokers from which it takes no others.
     tasks: Option<Arc<HashSet<String>>>,
     stopping: bool,
@@ -94,6 +104,8 @@ impl Dispatcher {
             lease,
             slots: HashMap::new(),
             ended: Vec::new(),
+            settling: None,
+            plenty: false,
             tasks: None,
             stopping: false,
             held: false,
@@ -122,7 +134,7 @@ impl Dispatcher {
 
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.ended.is_empty()
+        self.slots.is_empty() && self.ended.is_empty() && self.settling.is_none()
     }
 
     /// An execution has ended: its outcome, or none if it lost its lease. The first word counts.
@@ -156,8 +168,10 @@ impl Dispatcher {
 
     pub(crate) fn step(&mut self, now: Time, broker: &dyn Broker) -> Wants {
         let mut wants = Wants { start: Vec::new(), again: None, drained: false, trouble: None };
+        let heard = self.hear(broker);
         // The wall clock may have been set back: no pause is longer than the longest.
         if let Some(until) = self.not_before
+            && heard.is_ok()
             && now < until
             && until.since(now) <= PAUSE_MAX
         {
@@ -165,8 +179,9 @@ impl Dispatcher {
             return wants;
         }
         self.not_before = None;
-        let done = self.settle_and_claim(broker, &mut wants);
+        let done = heard.and_then(|()| self.settle_and_claim(broker, &mut wants));
         match done {
+            Ok(()) if self.settling.is_some() => wants.again = Some(now),
             Ok(()) => self.refusals = 0,
             Err(error) => {
                 self.counts.refused += 1;
@@ -183,11 +198,29 @@ impl Dispatcher {
 
     /// Settles what there is to settle, whatever pause there is: the worker ends.
     pub(crate) fn settle_now(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+        self.hear(broker)?;
+        self.settle(broker)
+    }
+
+    /// Waits for the answer to what was told, if there is one to wait for. The next step hears it.
+    pub(crate) fn wait_for_answer(&mut self) {
+        self.settling = self.settling.take().map(|(told, settling)| (told, settling.wait()));
+    }
+
+    fn hear(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+        let Some((told, settling)) = self.settling.take() else { return Ok(()) };
+        self.take_answers(broker, told, settling.answer())
+    }
+
+    fn settle(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
         if self.ended.is_empty() {
             return Ok(());
         }
-        let answers = broker.settle(&self.ended);
-        self.take_answers(broker, answers)
+        let told = std::mem::take(&mut self.ended);
+        crash_point!("dispatcher.before_settle");
+        let answers = broker.settle(&told);
+        crash_point!("dispatcher.settled");
+        self.take_answers(broker, told, answers)
     }
 
     fn settle_and_claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
@@ -199,43 +232,26 @@ impl Dispatcher {
             let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
             Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks }
         });
-        let leases = match (self.ended.is_empty(), claim) {
-            (true, None) => return Ok(()),
-            (true, Some(claim)) => {
-                crash_point!("dispatcher.before_claim");
-                broker.claim(&claim)
-            }
-            (false, None) => {
-                crash_point!("dispatcher.before_settle");
-                let answers = broker.settle(&self.ended);
-                crash_point!("dispatcher.settled");
-                return self.take_answers(broker, answers);
-            }
-            (false, Some(claim)) => {
-                crash_point!("dispatcher.before_settle");
-                let (answers, leases) = broker.settle_and_claim(&self.ended, &claim);
-                crash_point!("dispatcher.settled");
-                let settled = self.take_answers(broker, answers);
-                match (settled, leases) {
-                    // What was claimed beside a settle that failed is ours all the same.
-                    (Err(error), Some(Ok(leases))) => {
-                        self.take_leases(leases, free, wants);
-                        return Err(error);
-                    }
-                    (Err(error), _) => return Err(error),
-                    (Ok(()), Some(leases)) => leases,
-                    // One by one they were taken, so here it goes on.
-                    (Ok(()), None) => broker.claim(&claim),
-                }
-            }
-        };
-        self.take_leases(leases?, free, wants);
+        let Some(claim) = claim else { return self.settle(broker) };
+        if self.plenty && self.refusals == 0 && !self.ended.is_empty() {
+            let told = std::mem::take(&mut self.ended);
+            crash_point!("dispatcher.before_settle");
+            let (leases, settling) = broker.claim_and_settle(&claim, &told);
+            crash_point!("dispatcher.settled");
+            self.settling = Some((told, settling));
+            self.take_leases(leases?, free, wants);
+        } else {
+            self.settle(broker)?;
+            crash_point!("dispatcher.before_claim");
+            self.take_leases(broker.claim(&claim)?, free, wants);
+        }
         Ok(())
     }
 
     fn take_leases(&mut self, leases: Vec<Lease>, free: usize, wants: &mut Wants) {
         crash_point!("dispatcher.claimed");
         wants.drained = leases.len() < free;
+        self.plenty = !wants.drained;
         self.counts.taken += leases.len() as u64;
         for lease in &leases {
             self.slots.insert(lease.exec, Slot { told: false, runs: true, settled: false });
@@ -246,24 +262,28 @@ impl Dispatcher {
     fn take_answers(
         &mut self,
         broker: &dyn Broker,
+        told: Vec<Outcome>,
         answers: Result<Vec<Settled>, BrokerError>,
     ) -> Result<(), BrokerError> {
         match answers {
             Ok(answers) => {
-                let ended = std::mem::take(&mut self.ended);
-                ended.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
+                told.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker, told),
+            Err(error) => {
+                self.ended.extend(told);
+                Err(error)
+            }
         }
     }
 
     /// One at a time, so that a bad neighbour harms nobody. To say again what is refused alone is of no use: its lease runs
     /// out, and the job is tried again or fails as one that crashed.
-    fn settle_each(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
+    fn settle_each(&mut self, broker: &dyn Broker, told: Vec<Outcome>) -> Result<(), BrokerError> {
         let mut refused = None;
-        while let Some(outcome) = self.ended.pop() {
+        let mut left = told.into_iter();
+        while let Some(outcome) = left.next() {
             match broker.settle(std::slice::from_ref(&outcome)) {
                 Ok(answers) => answers.into_iter().for_each(|answer| self.settled(outcome.clone(), answer)),
                 Err(error) if error.kind() == ErrorKind::Refused => {
@@ -272,6 +292,7 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     self.ended.push(outcome);
+                    self.ended.extend(left);
                     return Err(error);
                 }
             }
@@ -302,17 +323,28 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{BATCH_JOBS_MAX, MemoryBroker};
+    use crate::broker::{BATCH_JOBS_MAX, Fault, MemoryBroker};
     use crate::job::{NewJob, RESULT_BYTES_MAX};
     use crate::state::State;
+
+    fn dispatcher(concurrency: usize) -> Dispatcher {
+        let order = Order::Strict(vec!["default".into()]);
+        Dispatcher::new(WorkerId::random(), order, concurrency, Duration::from_secs(30), Rng::new())
+    }
+
+    fn all_end(dispatcher: &mut Dispatcher, started: Vec<Lease>) {
+        for lease in started {
+            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done("1".into()) }));
+            dispatcher.gone(lease.exec);
+        }
+    }
 
     #[test]
     fn outcome_that_is_refused_harms_no_other() {
         let broker = MemoryBroker::new();
         let jobs: Vec<NewJob> = (0..3).map(|_| NewJob::new("t", "[]")).collect();
         broker.enqueue(&jobs).unwrap();
-        let order = Order::Strict(vec!["default".into()]);
-        let mut dispatcher = Dispatcher::new(WorkerId::random(), order, 3, Duration::from_secs(30), Rng::new());
+        let mut dispatcher = dispatcher(4);
         for (at, lease) in dispatcher.step(broker.now(), &broker).start.into_iter().enumerate() {
             let result = "1".repeat(if at == 1 { RESULT_BYTES_MAX + 1 } else { 1 });
             dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done(result) }));
@@ -325,30 +357,65 @@ mod tests {
         assert_eq!((dispatcher.counts.done, dispatcher.counts.lost), (2, 1));
     }
 
-    /// The batch is refused as a whole, and no claim is tried beside it: that says nothing of what is ready.
+    /// The batch is refused as a whole: its outcomes are told one by one, and what was claimed beside them runs.
     #[test]
-    fn claim_that_was_not_tried_is_tried_after_it() {
+    fn batch_that_is_too_large_is_told_one_by_one() {
         let broker = MemoryBroker::new();
         let jobs: Vec<NewJob> = (0..=BATCH_JOBS_MAX + 1).map(|_| NewJob::new("t", "[]")).collect();
         jobs.chunks(BATCH_JOBS_MAX).for_each(|jobs| drop(broker.enqueue(jobs).unwrap()));
-        let order = Order::Strict(vec!["default".into()]);
-        let worker = WorkerId::random();
-        let mut dispatcher = Dispatcher::new(worker, order, BATCH_JOBS_MAX + 1, Duration::from_secs(30), Rng::new());
-        for lease in dispatcher.step(broker.now(), &broker).start {
-            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done("1".into()) }));
-            dispatcher.gone(lease.exec);
-        }
+        let mut dispatcher = dispatcher(BATCH_JOBS_MAX + 1);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        all_end(&mut dispatcher, started);
         let wants = dispatcher.step(broker.now(), &broker);
         assert_eq!((wants.start.len(), wants.trouble), (1, None));
-        assert_eq!(dispatcher.counts.done, BATCH_JOBS_MAX as u64 + 1);
+        assert!(wants.again.is_some() && dispatcher.counts.done == 0, "the answer is still to be heard");
+        all_end(&mut dispatcher, wants.start);
+        assert_eq!(dispatcher.step(broker.now(), &broker).trouble, None);
+        assert_eq!(dispatcher.counts.done, BATCH_JOBS_MAX as u64 + 2);
+        assert!(dispatcher.is_idle());
+    }
+
+    /// The answer to the settle beside it counts all the same when the claim goes wrong.
+    #[test]
+    fn claim_goes_first_while_there_is_plenty() {
+        let broker = MemoryBroker::new();
+        let jobs: Vec<NewJob> = (0..6).map(|_| NewJob::new("t", "[]")).collect();
+        broker.enqueue(&jobs).unwrap();
+        let mut dispatcher = dispatcher(2);
+        let first = dispatcher.step(broker.now(), &broker).start;
+        all_end(&mut dispatcher, first);
+        broker.fail_next(Fault::LoseReply);
+        // It is the claim that fails: its jobs are ours, and we do not know of them.
+        let wants = dispatcher.step(broker.now(), &broker);
+        assert!(wants.trouble.is_some() && wants.start.is_empty());
+        let later = wants.again.unwrap();
+        let wants = dispatcher.step(later, &broker);
+        assert_eq!((wants.start.len(), wants.trouble), (2, None));
+        assert_eq!((dispatcher.counts.done, dispatcher.counts.taken), (2, 4));
+    }
+
+    /// What a settle sets free is claimed behind it, when there is nothing else.
+    #[test]
+    fn settle_goes_first_when_there_is_little() {
+        let broker = MemoryBroker::new();
+        let first = NewJob::new("t", "[]");
+        let need = crate::dependency::Need { id: first.id.clone(), when: crate::dependency::When::Done };
+        let second = NewJob { needs: vec![need], ..NewJob::new("t", "[]") };
+        broker.enqueue(&[first, second.clone()]).unwrap();
+        let mut dispatcher = dispatcher(2);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        assert_eq!(started.len(), 1);
+        all_end(&mut dispatcher, started);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        assert_eq!(started.iter().map(|lease| &lease.id).collect::<Vec<_>>(), [&second.id]);
+        assert_eq!(dispatcher.counts.done, 1);
     }
 
     #[test]
     fn held_it_settles_and_claims_nothing() {
         let broker = MemoryBroker::new();
         broker.enqueue(&[NewJob::new("t", "[]"), NewJob::new("t", "[]")]).unwrap();
-        let order = Order::Strict(vec!["default".into()]);
-        let mut dispatcher = Dispatcher::new(WorkerId::random(), order, 1, Duration::from_secs(30), Rng::new());
+        let mut dispatcher = dispatcher(1);
         let lease = dispatcher.step(broker.now(), &broker).start.remove(0);
         dispatcher.hold(true);
         dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Release }));

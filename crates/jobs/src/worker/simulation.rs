@@ -16,8 +16,8 @@ use super::order::Order;
 use super::verdict::{self, Asked, Run};
 use super::{LEASE, keeper};
 use crate::broker::{
-    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Held, MemoryBroker, Running, Ticked, Topic,
-    VirtualClock,
+    Beat, Broker, BrokerError, Claim, Control, Enqueued, ErrorKind, Fault, Held, MemoryBroker, Running, Settling,
+    Ticked, Topic, VirtualClock,
 };
 use crate::dependency::{Need, When};
 use crate::job::{
@@ -198,16 +198,15 @@ impl Broker for Watched {
         answers
     }
 
-    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> crate::broker::SettledAndClaimed {
-        if std::mem::take(&mut *self.fails_beside.lock().unwrap()) {
-            let leases = self.claim(claim);
+    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
+        let leases = self.claim(claim);
+        let answer = if std::mem::take(&mut *self.fails_beside.lock().unwrap()) {
             *self.claimed_beside.lock().unwrap() += leases.as_ref().map_or(0, |leases| leases.len() as u64);
-            return (Err(BrokerError::new(ErrorKind::Full, "no space left, for a moment")), Some(leases));
-        }
-        match self.settle(outcomes) {
-            Ok(settled) => (Ok(settled), Some(self.claim(claim))),
-            Err(error) => (Err(error), None),
-        }
+            Err(BrokerError::new(ErrorKind::Full, "no space left, for a moment"))
+        } else {
+            self.settle(outcomes)
+        };
+        (leases, Settling::said(answer))
     }
 
     fn wait(&self, _: Topic, _: u64, _: Duration) {

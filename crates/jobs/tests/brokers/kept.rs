@@ -80,16 +80,16 @@ pub(crate) fn slot_whose_job_is_refused_is_not_passed(subject: &Subject) {
     assert!(matches!(subject.broker.pass_slot(&slot(None, START, "a")).unwrap(), Passed::Here(_)));
 }
 
-pub(crate) fn settled_and_claimed_in_one_go(subject: &Subject) {
+pub(crate) fn claimed_and_settled_in_one_go(subject: &Subject) {
     subject.enqueue(&[job("a"), job("b"), job("c")]);
     let mut lease = subject.claim(1).remove(0);
     for next in ["b", "c"] {
         let claim =
             Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease: LEASE, tasks: None };
         let outcome = Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("1".into()) };
-        let (settled, leases) = subject.broker.settle_and_claim(std::slice::from_ref(&outcome), &claim);
-        assert_eq!(settled, Ok(vec![Settled::Recorded]));
-        let leases = leases.expect("tried").unwrap();
+        let (leases, settling) = subject.broker.claim_and_settle(&claim, std::slice::from_ref(&outcome));
+        let leases = leases.unwrap();
+        assert_eq!(settling.answer(), Ok(vec![Settled::Recorded]));
         assert_eq!(leases.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), [next]);
         lease = leases[0].clone();
         assert_eq!(subject.state(next), State::Leased);

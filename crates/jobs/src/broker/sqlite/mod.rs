@@ -36,8 +36,8 @@ mod upkeep;
 mod writer;
 
 use super::{
-    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Slot,
-    SystemClock, Ticked, Topic, WorkerInfo,
+    Beat, Broker, BrokerError, Claim, Clock, Control, Enqueued, ErrorKind, Filter, Held, Passed, QueueCounts, Settling,
+    Slot, SystemClock, Ticked, Topic, WorkerInfo,
 };
 use crate::job::{Job, JobId, Lease, NewJob, Outcome, Time};
 use crate::state::{Settled, State};
@@ -352,15 +352,16 @@ impl Broker for SqliteBroker {
         self.write(Lasting::Yes, move |tx| tx.settle(&outcomes))
     }
 
-    fn settle_and_claim(&self, outcomes: &[Outcome], claim: &Claim) -> super::SettledAndClaimed {
+    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
         if let Err(error) = super::check_outcomes(outcomes) {
-            return (Err(error), None);
+            return (self.claim(claim), Settling::said(Err(error)));
         }
         let outcomes = outcomes.to_vec();
+        let (first, leases) = Self::claiming(claim.clone());
         let (settle, mut settled) = writer::step(Lasting::Yes, move |tx: &mut Tx<'_>| tx.settle(&outcomes));
-        let (then, leases) = Self::claiming(claim.clone());
-        self.send(vec![settle, then]);
-        (self.commit_of(&mut settled), Some(self.leases_of(leases)))
+        self.send(vec![first, settle]);
+        let this = self.clone();
+        (self.leases_of(leases), Settling::awaited(move || this.commit_of(&mut settled)))
     }
 
     fn log(&self, said: &[super::Said]) -> Result<(), BrokerError> {

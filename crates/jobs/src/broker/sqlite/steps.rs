@@ -3,8 +3,8 @@
 //! A row is read, the pure rules say where it goes, and one of three statements writes it back: to a lease, to an end, or back
 //! among the open ones. Each names only the columns that change there, because every column that an index has costs.
 //!
-//! The end that nearly all jobs have (they return, and have nothing unusual about them) is one statement for several, which reads and
-//! writes: its condition is the fence, and a row that it does not match goes the long way.
+//! The end that nearly all jobs have (they return, and have nothing unusual about them) is one statement, which reads and writes: its
+//! condition is the fence, and a row that it does not match goes the long way.
 //!
 //! A state that a partial index has in its condition is written out in a statement, and is no parameter: SQLite would plan the
 //! statement anew with every value.
@@ -195,54 +195,39 @@ impl<'c> Tx<'c> {
     }
 
     pub(super) fn settle(&mut self, outcomes: &[Outcome]) -> rusqlite::Result<Said<Vec<Settled>>> {
-        let mut answers = vec![None; outcomes.len()];
-        // Of two ends of one execution the last counts.
-        let mut known = HashSet::with_capacity(outcomes.len());
-        let ends_once = outcomes.iter().all(|outcome| known.insert(outcome.exec));
-        let plain: Vec<Plain<'_>> =
-            outcomes.iter().enumerate().rev().filter_map(Plain::of).filter(|_| ends_once).collect();
-        for some in plain.chunks(AT_ONCE) {
-            for place in self.end_plainly(some)? {
-                answers[place] = Some(Settled::Recorded);
-            }
-        }
+        let mut answers = vec![Settled::Lost; outcomes.len()];
         // Backwards, so that jobs that are released together keep their order at the front.
         for (answer, outcome) in answers.iter_mut().zip(outcomes).rev() {
-            match answer {
-                Some(_) => self.tell_all_who_need(&outcome.id, moved(State::Leased, Event::Succeed))?,
-                None => *answer = Some(self.settle_one(outcome)?),
-            }
+            let ended_plainly = match &outcome.end {
+                End::Done(result) => self.end_plainly(outcome, result)?,
+                _ => false,
+            };
+            *answer = if ended_plainly { Settled::Recorded } else { self.settle_one(outcome)? };
             crash_point!("settle.moved");
         }
-        Ok(Ok(answers.into_iter().flatten().collect()))
+        Ok(Ok(answers))
     }
 
-    /// Writes the ends down; those who need them have still to be told. The places of those that could be ended like this: for the
-    /// others there is the long way.
-    fn end_plainly(&mut self, some: &[Plain<'_>]) -> rusqlite::Result<Vec<usize>> {
+    /// The end of a job that returned, if it can be said like this; else nothing has changed.
+    fn end_plainly(&mut self, outcome: &Outcome, result: &str) -> rusqlite::Result<bool> {
         let to = moved(State::Leased, Event::Succeed);
-        let mut end = self.prepare(&END_PLAINLY[some.len() - 1])?;
-        end.raw_bind_parameter(1, sql_time(self.now))?;
-        end.raw_bind_parameter(2, sql_time(self.now + Options::default().kept(to)))?;
-        let before = self.count()?;
-        for (at, Plain { outcome, result, .. }) in some.iter().enumerate() {
-            let first = parameters(at).start;
-            end.raw_bind_parameter(first, row::seq_of(outcome.exec))?;
-            end.raw_bind_parameter(first + 1, outcome.id.as_str())?;
-            end.raw_bind_parameter(first + 2, row::exec_bytes(outcome.exec))?;
-            end.raw_bind_parameter(first + 3, self.count()?)?;
-            end.raw_bind_parameter(first + 4, result)?;
+        let number = self.count()?;
+        let mut end = self.prepare(&END_PLAINLY)?;
+        // One by one: what `params!` would make of them costs as much as the binding.
+        end.raw_bind_parameter(1, row::seq_of(outcome.exec))?;
+        end.raw_bind_parameter(2, outcome.id.as_str())?;
+        end.raw_bind_parameter(3, row::exec_bytes(outcome.exec))?;
+        end.raw_bind_parameter(4, sql_time(self.now))?;
+        end.raw_bind_parameter(5, number)?;
+        end.raw_bind_parameter(6, sql_time(self.now + Options::default().kept(to)))?;
+        end.raw_bind_parameter(7, result)?;
+        if end.raw_execute()? == 0 {
+            return Ok(false);
         }
-        let mut ended = Vec::with_capacity(some.len());
-        let mut rows = end.raw_query();
-        while let Some(row) = rows.next()? {
-            // Each was given a number.
-            let nth = row.get::<_, i64>(0)? - before - 1;
-            ended.extend(usize::try_from(nth).ok().and_then(|nth| some.get(nth)).map(|plain| plain.place));
-        }
-        self.ended |= !ended.is_empty();
+        self.ended = true;
         crash_point!("end.moved");
-        Ok(ended)
+        self.tell_all_who_need(&outcome.id, to)?;
+        Ok(true)
     }
 
     fn settle_one(&mut self, outcome: &Outcome) -> rusqlite::Result<Settled> {
@@ -414,50 +399,19 @@ impl<'c> Tx<'c> {
     }
 }
 
-/// How many ends one statement writes, at most: most of what a statement costs, it costs once.
-const AT_ONCE: usize = 16;
-
-/// The end of a job that returned, and where it stands among the others.
-struct Plain<'o> {
-    place: usize,
-    outcome: &'o Outcome,
-    result: &'o str,
-}
-
-impl<'o> Plain<'o> {
-    fn of((place, outcome): (usize, &'o Outcome)) -> Option<Self> {
-        match &outcome.end {
-            End::Done(result) => Some(Self { place, outcome, result }),
-            _ => None,
-        }
-    }
-}
-
-/// The parameters of one of those that end: after two that all have in common.
-fn parameters(at: usize) -> std::ops::Range<usize> {
-    let first = 3 + 5 * at;
-    first..first + 5
-}
-
-/// See [`Tx::end_plainly`]: the statements for one, two and up to [`AT_ONCE`]. What [`state::fence`], [`state::ended`] and
-/// [`state::counted`] say of a success is written out here: who holds the lease may, a stop comes too late, and no count changes. The
-/// row is found by its number, which the execution names.
-static END_PLAINLY: LazyLock<[String; AT_ONCE]> = LazyLock::new(|| {
-    std::array::from_fn(|more| {
-        let values = |at| parameters(at).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ");
-        let values: Vec<String> = (0..=more).map(|at| format!("({})", values(at))).collect();
-        format!(
-            "WITH o (seq, id, exec, number, result) AS (VALUES {values})
-             UPDATE jobs SET state = {done}, ended = ?1, ended_seq = o.number, expires = ?2, stop = 0, waits_for = 0,
-                 lease_until = NULL, result = o.result, failure = NULL
-             FROM o WHERE jobs.seq = o.seq AND jobs.id = o.id AND jobs.exec = o.exec AND jobs.state = {leased}
-                 AND jobs.options = '' AND jobs.unique_key IS NULL
-             RETURNING ended_seq",
-            values = values.join(", "),
-            done = moved(State::Leased, Event::Succeed).code(),
-            leased = State::Leased.code()
-        )
-    })
+/// See [`Tx::end_plainly`]. What [`state::fence`], [`state::ended`] and [`state::counted`] say of a success is written out here: who
+/// holds the lease may, a stop comes too late, and no count changes. The row is found by its number, which the execution names.
+///
+/// One statement for one row: one for sixteen, from a list of VALUES, took a quarter longer, since SQLite then writes what is to change
+/// into a table of its own first.
+static END_PLAINLY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE jobs SET state = {done}, ended = ?4, ended_seq = ?5, expires = ?6, stop = 0, waits_for = 0, lease_until = NULL,
+             result = ?7, failure = NULL
+         WHERE seq = ?1 AND id = ?2 AND exec = ?3 AND state = {leased} AND options = '' AND unique_key IS NULL",
+        done = moved(State::Leased, Event::Succeed).code(),
+        leased = State::Leased.code()
+    )
 });
 
 pub(super) fn moved(from: State, event: Event) -> State {

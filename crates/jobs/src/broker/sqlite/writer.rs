@@ -1,8 +1,10 @@
 //! The one thread of this process that writes, and its group commits.
 //!
 //! Steps queue up while a commit is on its way to the disk; the next transaction takes all of them. So many callers share one
-//! `fsync`, and a lone one waits for nobody. A step that SQLite refuses rolls its whole transaction back; the steps of that
-//! transaction are then run one at a time, so that a bad neighbour harms nobody.
+//! `fsync`, and a lone one waits for nobody. Those that need not wait for the disk have a transaction of their own, before it.
+//!
+//! A step that SQLite refuses rolls its whole transaction back; the steps of that transaction are then run one at a time, so that a bad
+//! neighbour harms nobody.
 //!
 //! A caller is told after the commit, never before.
 
@@ -111,13 +113,20 @@ pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, 
             }
         };
         crash_point!("writer.turn");
-        write(&mut db, &mut level, inside, batch);
+        // What need not wait for the disk goes first, in a transaction of its own: whoever asked for it goes on while the rest is
+        // brought there. (A caller that waits for no answer, for its log, has its steps in order all the same: those come first.)
+        let (lasting, passing): (Steps, Steps) = batch.into_iter().partition(|step| step.lasting() == Lasting::Yes);
+        for (which, steps) in [(Lasting::No, passing), (Lasting::Yes, lasting)] {
+            if !steps.is_empty() {
+                write(&mut db, &mut level, which, inside, steps);
+            }
+        }
         drop(turn);
     }
 }
 
-fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: Steps) {
-    match commit(db, level, inside, &mut batch) {
+fn write(db: &mut Connection, level: &mut Lasting, lasting: Lasting, inside: &Inside, mut batch: Steps) {
+    match commit(db, level, lasting, inside, &mut batch) {
         Ok(()) => {
             crash_point!("writer.before_answers");
             batch.into_iter().for_each(|step| step.answer(None));
@@ -128,7 +137,7 @@ fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: S
         }
         Err(_) => {
             for mut step in batch {
-                let ended = commit(db, level, inside, std::slice::from_mut(&mut step));
+                let ended = commit(db, level, lasting, inside, std::slice::from_mut(&mut step));
                 step.answer(ended.err());
             }
         }
@@ -139,11 +148,11 @@ fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut batch: S
 fn commit(
     db: &mut Connection,
     level: &mut Lasting,
+    lasting: Lasting,
     inside: &Inside,
     steps: &mut [Box<dyn Step>],
 ) -> Result<(), BrokerError> {
     let path = &inside.named.path;
-    let lasting = if steps.iter().any(|step| step.lasting() == Lasting::Yes) { Lasting::Yes } else { Lasting::No };
     if *level != lasting {
         // Before the transaction: inside of it nothing can be said about it any more. (Nor by a statement that is kept: it is
         // obeyed when it is read.)
