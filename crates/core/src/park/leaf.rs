@@ -34,6 +34,9 @@ mod imp {
     /// For a lock under which a burst may go on for as long as it likes, such as that of a queue without a bound. Each
     /// change of hands costs some cache lines of what is guarded and of what lies inside. With a bound the burst ends
     /// there, and whoever waits for longer than that only wastes time (twice as slow with a bound of 64).
+    ///
+    /// Four times as long makes eight threads that do nothing else a tenth faster, and two that work for a third of a microsecond
+    /// between their messages a quarter slower.
     pub(crate) const LONG_BURST: Backoff = Backoff { pauses: 400, first: 100, between: 100 };
     /// Offers of the core before the first nap. The holder needs some nanoseconds once it is given a core, and a thread that
     /// comes back from a nap is put before the one that runs, which as a rule has the lock: with eight threads on two
