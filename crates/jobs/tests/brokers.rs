@@ -43,7 +43,7 @@ macro_rules! conforms {
                 workers_come_and_go, progress_is_seen);
             conforms!(@tests $open, kept: only_whoever_holds_the_lease_is_heard, end_of_a_long_log_is_kept,
                 log_is_forgotten_with_its_job, slot_is_passed_once, slot_whose_job_is_refused_is_not_passed,
-                claimed_and_settled_in_one_go);
+                claimed_and_settled_in_one_go, settle_that_is_refused_beside_a_claim, settle_that_nobody_hears_happens);
         }
     };
     (@tests $open:path, $suite:ident: $($hazard:ident),+) => {

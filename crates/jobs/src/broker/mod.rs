@@ -1,6 +1,6 @@
 //! Where jobs are kept: the trait [`Broker`], and the brokers there are.
 //!
-//! Each method that changes something is **one atomic step**: it happens as a whole or not at all, also when the process is
+//! Each method that changes something is **one atomic step** (`claim_and_settle` is two): it happens as a whole or not at all, also when the process is
 //! killed in the middle of it, and what it needs and leaves is written at the method as *before* and *after*. Nothing is kept
 //! between steps but what the steps return, so the loops of a worker can be run by threads and by the simulation alike.
 //!
@@ -275,7 +275,7 @@ pub enum Topic {
     Stop,
 }
 
-/// The answer to a settle, which may still be on its way.
+/// The answer to a settle, which may still be on its way. Dropped, it is not heard, and the settle happens all the same.
 #[must_use = "what was not recorded has to be said again"]
 pub struct Settling(Answer);
 
@@ -293,6 +293,11 @@ impl Settling {
     /// The answer is what this returns, once it does.
     pub fn awaited(answer: impl FnOnce() -> Result<Vec<Settled>, BrokerError> + Send + 'static) -> Self {
         Self(Answer::Awaited(Box::new(answer)))
+    }
+
+    /// Whether nobody has to wait for the answer.
+    pub fn is_said(&self) -> bool {
+        matches!(self.0, Answer::Said(_))
     }
 
     /// Waits for the answer, which [`answer`](Self::answer) gives.
@@ -315,10 +320,7 @@ impl Settling {
 
 impl fmt::Debug for Settling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Answer::Said(_) => "Settling(said)",
-            Answer::Awaited(_) => "Settling(awaited)",
-        })
+        f.write_str(if self.is_said() { "Settling(said)" } else { "Settling(awaited)" })
     }
 }
 
@@ -384,11 +386,17 @@ pub trait Broker: Send + Sync {
     /// and [`Lost`](Settled::Lost) after that.
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError>;
 
-    /// [`claim`](Self::claim) and then [`settle`](Self::settle), in one go where the broker can: two steps all the same, each as it
-    /// is alone, and each with its own answer. A broker whose settles take longer, because they wait for a disk, answers the claim
-    /// while the settle is under way: so what was claimed runs meanwhile.
+    /// [`claim`](Self::claim) and [`settle`](Self::settle), in the order that suits the broker: two steps, each as it is alone, and
+    /// each with its own answer.
+    ///
+    /// One whose settles wait for a disk claims first, and answers that while the settle is under way: so what was claimed runs
+    /// meanwhile, and a claim sees nothing that the settle sets free. One that has nothing to gain by it settles first; the claim
+    /// gives nothing then if the settle has failed.
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
-        (self.claim(claim), Settling::said(self.settle(outcomes)))
+        // Nothing lies between a claim and its answer, so that no lease gets old before its job runs.
+        let settled = self.settle(outcomes);
+        let leases = if settled.is_ok() { self.claim(claim) } else { Ok(Vec::new()) };
+        (leases, Settling::said(settled))
     }
 
     /// Adds to what executions say of themselves.

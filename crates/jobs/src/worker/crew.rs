@@ -333,25 +333,28 @@ impl Main<'_> {
             if let Some(at) = self.renew_at {
                 wait = wait.min(at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
             }
-            match messages.recv_timeout(wait) {
+            let came = match messages.recv_timeout(wait) {
                 Ok(message) => {
                     self.take(message);
-                    // It comes first in the next step; what ends meanwhile can go with it.
-                    self.dispatcher.wait_for_answer();
-                    while let Ok(message) = messages.try_recv() {
-                        self.take(message);
-                    }
-                    self.linger(messages, step_took);
+                    true
                 }
-                Err(RecvTimeoutError::TimedOut) => {}
+                Err(RecvTimeoutError::TimedOut) => false,
                 Err(_) => return true,
+            };
+            // The next step would wait for it. Waited for here, what ends meanwhile is settled in that step.
+            self.dispatcher.wait_for_answer();
+            while let Ok(message) = messages.try_recv() {
+                self.take(message);
+            }
+            if came {
+                self.linger(messages, step_took);
             }
         }
     }
 
     /// Ends that come one after the other are settled in one go: a step is a wait for the broker, and most of it costs the same for
     /// one as for many. So the first waits for the next ones, for a small part of what a step takes, and only while they come. It does
-    /// not listen meanwhile, so that nobody has to wake it for each.
+    /// not listen meanwhile, so that nobody has to wake it for each. (While a settle is under way, the wait for its answer does as much.)
     fn linger(&mut self, messages: &Receiver<Message>, step_took: Duration) {
         let pause = (step_took / 16).min(LINGER_PAUSE_MAX);
         let until = Instant::now() + step_took / 4;

@@ -1,18 +1,19 @@
-//! The loop that takes jobs and brings back their outcomes: settle what has ended, then claim for the slots that are free.
+//! The loop that takes jobs and brings back their outcomes: settles what has ended, and claims for the slots that are free.
 //!
-//! It does no waiting and knows no threads: [`Dispatcher::step`] is called when something may have changed, and says what to
-//! start and when it wants to be called again. The threads of a worker call it, and the simulation calls the same.
+//! It knows no threads, and waits for nothing but the answers of its broker: [`Dispatcher::step`] is called when something may have
+//! changed, and says what to start and when it wants to be called again. The threads of a worker call it, and the simulation calls the
+//! same.
 //!
 //! # In which order
 //!
-//! A settle waits for a disk, and a claim does not. So as long as claims find all they ask for, they go first, and what they found
-//! runs while the settle is on its way; its answer is heard before the next step. Once one finds less, settles go first: what they set
-//! free, as a job that needed another, may be all there is to claim.
+//! As long as claims find all they ask for, a claim and a settle are asked for as one, and a broker whose settles wait for a disk may
+//! answer the claim first: what it found runs while the settle is under way, whose answer is heard before the next step. Once a claim
+//! finds less, settles go first: what they set free, as a job that needed another, may be all there is to claim.
 //!
 //! # What it keeps
 //!
-//! A slot is taken from the claim until the outcome has been told *and* the run has given its thread back. An outcome whose
-//! settle failed is said again, with pauses, until the broker answers; its execution may have lost its lease by then, and
+//! A slot is taken from the claim until the outcome has been settled, or is in the same step, *and* the run has given its thread back. An
+//! outcome whose settle failed is sent again, with pauses, until the broker answers; its execution may have lost its lease by then, and
 //! the broker says so. One that the broker will never take is dropped.
 
 use super::order::Order;
@@ -81,7 +82,7 @@ pub(crate) struct Dispatcher {
     lease: Duration,
     slots: HashMap<ExecId, Slot>,
     ended: Vec<Outcome>,
-    /// Told to the broker, which has not answered.
+    /// Sent to the broker, whose answer was not heard yet.
     settling: Option<(Vec<Outcome>, Settling)>,
     /// The last claim found all that it asked for.
     plenty: bool,
@@ -198,29 +199,31 @@ impl Dispatcher {
 
     /// Settles what there is to settle, whatever pause there is: the worker ends.
     pub(crate) fn settle_now(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
-        self.hear(broker)?;
-        self.settle(broker)
+        let heard = self.hear(broker);
+        self.settle(broker).and(heard)
     }
 
-    /// Waits for the answer to what was told, if there is one to wait for. The next step hears it.
+    /// Waits for the answer to what was sent, if there is one to wait for. The next step hears it.
     pub(crate) fn wait_for_answer(&mut self) {
-        self.settling = self.settling.take().map(|(told, settling)| (told, settling.wait()));
+        self.settling = self.settling.take().map(|(sent, settling)| (sent, settling.wait()));
     }
 
     fn hear(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
-        let Some((told, settling)) = self.settling.take() else { return Ok(()) };
-        self.take_answers(broker, told, settling.answer())
+        let Some((sent, settling)) = self.settling.take() else { return Ok(()) };
+        let answers = settling.answer();
+        crash_point!("dispatcher.heard");
+        self.take_answers(broker, sent, answers)
     }
 
     fn settle(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
         if self.ended.is_empty() {
             return Ok(());
         }
-        let told = std::mem::take(&mut self.ended);
+        let sent = std::mem::take(&mut self.ended);
         crash_point!("dispatcher.before_settle");
-        let answers = broker.settle(&told);
+        let answers = broker.settle(&sent);
         crash_point!("dispatcher.settled");
-        self.take_answers(broker, told, answers)
+        self.take_answers(broker, sent, answers)
     }
 
     fn settle_and_claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
@@ -234,17 +237,26 @@ impl Dispatcher {
         });
         let Some(claim) = claim else { return self.settle(broker) };
         if self.plenty && self.refusals == 0 && !self.ended.is_empty() {
-            let told = std::mem::take(&mut self.ended);
-            crash_point!("dispatcher.before_settle");
-            let (leases, settling) = broker.claim_and_settle(&claim, &told);
-            crash_point!("dispatcher.settled");
-            self.settling = Some((told, settling));
+            let sent = std::mem::take(&mut self.ended);
+            crash_point!("dispatcher.before_both");
+            let (leases, settling) = broker.claim_and_settle(&claim, &sent);
+            crash_point!("dispatcher.under_way");
+            let is_said = settling.is_said();
+            self.settling = Some((sent, settling));
             self.take_leases(leases?, free, wants);
+            if !wants.start.is_empty() && !is_said {
+                return Ok(());
+            }
+            self.hear(broker)?;
+            if !wants.start.is_empty() {
+                return Ok(());
+            }
+            // Nothing was there before the settle, or the claim was not tried.
         } else {
             self.settle(broker)?;
-            crash_point!("dispatcher.before_claim");
-            self.take_leases(broker.claim(&claim)?, free, wants);
         }
+        crash_point!("dispatcher.before_claim");
+        self.take_leases(broker.claim(&claim)?, free, wants);
         Ok(())
     }
 
@@ -262,28 +274,33 @@ impl Dispatcher {
     fn take_answers(
         &mut self,
         broker: &dyn Broker,
-        told: Vec<Outcome>,
+        sent: Vec<Outcome>,
         answers: Result<Vec<Settled>, BrokerError>,
     ) -> Result<(), BrokerError> {
         match answers {
             Ok(answers) => {
-                told.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
+                sent.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker, told),
+            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker, sent),
             Err(error) => {
-                self.ended.extend(told);
+                self.send_again(sent);
                 Err(error)
             }
         }
     }
 
-    /// One at a time, so that a bad neighbour harms nobody. To say again what is refused alone is of no use: its lease runs
+    /// Before those that have ended since.
+    fn send_again(&mut self, sent: Vec<Outcome>) {
+        self.ended.splice(..0, sent);
+    }
+
+    /// One at a time, so that a bad neighbour harms nobody. To send again what is refused alone is of no use: its lease runs
     /// out, and the job is tried again or fails as one that crashed.
-    fn settle_each(&mut self, broker: &dyn Broker, told: Vec<Outcome>) -> Result<(), BrokerError> {
+    fn settle_each(&mut self, broker: &dyn Broker, mut sent: Vec<Outcome>) -> Result<(), BrokerError> {
         let mut refused = None;
-        let mut left = told.into_iter();
-        while let Some(outcome) = left.next() {
+        // Backwards, as a batch is settled: so jobs that are released together keep their order at the front.
+        while let Some(outcome) = sent.pop() {
             match broker.settle(std::slice::from_ref(&outcome)) {
                 Ok(answers) => answers.into_iter().for_each(|answer| self.settled(outcome.clone(), answer)),
                 Err(error) if error.kind() == ErrorKind::Refused => {
@@ -291,8 +308,8 @@ impl Dispatcher {
                     refused = Some(error);
                 }
                 Err(error) => {
-                    self.ended.push(outcome);
-                    self.ended.extend(left);
+                    sent.push(outcome);
+                    self.send_again(sent);
                     return Err(error);
                 }
             }
@@ -323,8 +340,8 @@ impl Dispatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{BATCH_JOBS_MAX, Fault, MemoryBroker};
-    use crate::job::{NewJob, RESULT_BYTES_MAX};
+    use crate::broker::{BATCH_JOBS_MAX, MemoryBroker};
+    use crate::job::{JobId, NewJob, RESULT_BYTES_MAX};
     use crate::state::State;
 
     fn dispatcher(concurrency: usize) -> Dispatcher {
@@ -339,27 +356,30 @@ mod tests {
         }
     }
 
+    /// Whether the settle goes first, as with a slot too many, or beside a claim.
     #[test]
     fn outcome_that_is_refused_harms_no_other() {
-        let broker = MemoryBroker::new();
-        let jobs: Vec<NewJob> = (0..3).map(|_| NewJob::new("t", "[]")).collect();
-        broker.enqueue(&jobs).unwrap();
-        let mut dispatcher = dispatcher(4);
-        for (at, lease) in dispatcher.step(broker.now(), &broker).start.into_iter().enumerate() {
-            let result = "1".repeat(if at == 1 { RESULT_BYTES_MAX + 1 } else { 1 });
-            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done(result) }));
-            dispatcher.gone(lease.exec);
+        for slots in [3, 4] {
+            let broker = MemoryBroker::new();
+            let jobs: Vec<NewJob> = (0..3).map(|_| NewJob::new("t", "[]")).collect();
+            broker.enqueue(&jobs).unwrap();
+            let mut dispatcher = dispatcher(slots);
+            for (at, lease) in dispatcher.step(broker.now(), &broker).start.into_iter().enumerate() {
+                let result = "1".repeat(if at == 1 { RESULT_BYTES_MAX + 1 } else { 1 });
+                dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Done(result) }));
+                dispatcher.gone(lease.exec);
+            }
+            assert_eq!(dispatcher.step(broker.now(), &broker).trouble.unwrap().kind(), ErrorKind::Refused);
+            let ids: Vec<JobId> = jobs.into_iter().map(|job| job.id).collect();
+            assert_eq!(states(&broker, &ids), [State::Done, State::Leased, State::Done]);
+            assert!(dispatcher.is_idle(), "it is sent again for ever");
+            assert_eq!((dispatcher.counts.done, dispatcher.counts.lost), (2, 1));
         }
-        assert_eq!(dispatcher.step(broker.now(), &broker).trouble.unwrap().kind(), ErrorKind::Refused);
-        let states: Vec<State> = jobs.iter().map(|job| broker.job(&job.id).unwrap().unwrap().state).collect();
-        assert_eq!(states, [State::Done, State::Leased, State::Done]);
-        assert!(dispatcher.is_idle(), "it is said again for ever");
-        assert_eq!((dispatcher.counts.done, dispatcher.counts.lost), (2, 1));
     }
 
-    /// The batch is refused as a whole: its outcomes are told one by one, and what was claimed beside them runs.
+    /// The batch is refused as a whole: its outcomes are sent one by one, and then there is a claim.
     #[test]
-    fn batch_that_is_too_large_is_told_one_by_one() {
+    fn batch_that_is_too_large_is_sent_one_by_one() {
         let broker = MemoryBroker::new();
         let jobs: Vec<NewJob> = (0..=BATCH_JOBS_MAX + 1).map(|_| NewJob::new("t", "[]")).collect();
         jobs.chunks(BATCH_JOBS_MAX).for_each(|jobs| drop(broker.enqueue(jobs).unwrap()));
@@ -368,30 +388,113 @@ mod tests {
         all_end(&mut dispatcher, started);
         let wants = dispatcher.step(broker.now(), &broker);
         assert_eq!((wants.start.len(), wants.trouble), (1, None));
-        assert!(wants.again.is_some() && dispatcher.counts.done == 0, "the answer is still to be heard");
-        all_end(&mut dispatcher, wants.start);
-        assert_eq!(dispatcher.step(broker.now(), &broker).trouble, None);
-        assert_eq!(dispatcher.counts.done, BATCH_JOBS_MAX as u64 + 2);
-        assert!(dispatcher.is_idle());
+        assert_eq!(dispatcher.counts.done, BATCH_JOBS_MAX as u64 + 1);
     }
 
-    /// The answer to the settle beside it counts all the same when the claim goes wrong.
     #[test]
-    fn claim_goes_first_while_there_is_plenty() {
+    fn released_jobs_keep_their_order_when_their_batch_is_refused() {
         let broker = MemoryBroker::new();
-        let jobs: Vec<NewJob> = (0..6).map(|_| NewJob::new("t", "[]")).collect();
+        let jobs: Vec<NewJob> = (0..=BATCH_JOBS_MAX).map(|_| NewJob::new("t", "[]")).collect();
+        jobs.chunks(BATCH_JOBS_MAX).for_each(|jobs| drop(broker.enqueue(jobs).unwrap()));
+        let mut dispatcher = dispatcher(BATCH_JOBS_MAX + 1);
+        for lease in dispatcher.step(broker.now(), &broker).start {
+            dispatcher.end(Ok(Outcome { id: lease.id, exec: lease.exec, end: End::Release }));
+            dispatcher.gone(lease.exec);
+        }
+        dispatcher.stop();
+        assert_eq!(dispatcher.step(broker.now(), &broker).trouble, None);
+        let again = self::dispatcher(3).step(broker.now(), &broker).start;
+        assert_eq!(
+            again.iter().map(|lease| &lease.id).collect::<Vec<_>>(),
+            jobs[..3].iter().map(|job| &job.id).collect::<Vec<_>>()
+        );
+    }
+
+    /// Claims first, and answers the settle later; as it is told to.
+    struct Late {
+        broker: MemoryBroker,
+        fails: bool,
+    }
+
+    impl Broker for Late {
+        crate::__pass_on!(|this| this.broker; now, enqueue, claim, heartbeat, settle, tick, control, job, jobs, queues, workers, ended_since,
+            news, wait, ring);
+
+        fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
+            let leases = self.claim(claim);
+            let (broker, outcomes, fails) = (self.broker.clone(), outcomes.to_vec(), self.fails);
+            let answer = move || match fails {
+                true => Err(BrokerError::new(ErrorKind::Full, "no space left, for a moment")),
+                false => broker.settle(&outcomes),
+            };
+            (leases, Settling::awaited(answer))
+        }
+    }
+
+    fn late(jobs: usize, fails: bool) -> (Late, Vec<JobId>) {
+        let broker = MemoryBroker::new();
+        let jobs: Vec<NewJob> = (0..jobs).map(|_| NewJob::new("t", "[]")).collect();
         broker.enqueue(&jobs).unwrap();
+        (Late { broker, fails }, jobs.into_iter().map(|job| job.id).collect())
+    }
+
+    fn states(broker: &dyn Broker, ids: &[JobId]) -> Vec<State> {
+        ids.iter().map(|id| broker.job(id).unwrap().unwrap().state).collect()
+    }
+
+    #[test]
+    fn what_was_claimed_starts_before_the_settle_is_answered() {
+        let (broker, ids) = late(6, false);
         let mut dispatcher = dispatcher(2);
-        let first = dispatcher.step(broker.now(), &broker).start;
-        all_end(&mut dispatcher, first);
-        broker.fail_next(Fault::LoseReply);
-        // It is the claim that fails: its jobs are ours, and we do not know of them.
+        let started = dispatcher.step(broker.now(), &broker).start;
+        all_end(&mut dispatcher, started);
         let wants = dispatcher.step(broker.now(), &broker);
-        assert!(wants.trouble.is_some() && wants.start.is_empty());
-        let later = wants.again.unwrap();
-        let wants = dispatcher.step(later, &broker);
-        assert_eq!((wants.start.len(), wants.trouble), (2, None));
+        assert_eq!((wants.start.len(), wants.again), (2, Some(broker.now())));
+        assert_eq!(states(&broker, &ids[..4]), [State::Leased; 4]);
+        assert!(dispatcher.counts.done == 0 && !dispatcher.is_idle());
+        // Nothing is free: the answer is heard, and nothing else happens.
+        assert!(dispatcher.step(broker.now(), &broker).start.is_empty());
+        assert_eq!(states(&broker, &ids[..4]), [State::Done, State::Done, State::Leased, State::Leased]);
         assert_eq!((dispatcher.counts.done, dispatcher.counts.taken), (2, 4));
+    }
+
+    /// It goes first then, before anything else is claimed; and what was claimed beside it has its slots.
+    #[test]
+    fn settle_that_fails_while_others_run_is_sent_again() {
+        let (mut broker, ids) = late(6, true);
+        let mut dispatcher = dispatcher(2);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        all_end(&mut dispatcher, started);
+        let second = dispatcher.step(broker.now(), &broker).start;
+        assert_eq!(second.len(), 2);
+        let wants = dispatcher.step(broker.now(), &broker);
+        assert_eq!((wants.trouble.unwrap().kind(), wants.start.len()), (ErrorKind::Full, 0));
+        assert_eq!(
+            states(&broker, &ids),
+            [State::Leased, State::Leased, State::Leased, State::Leased, State::Ready, State::Ready]
+        );
+        broker.fails = false;
+        all_end(&mut dispatcher, second);
+        let wants = dispatcher.step(wants.again.unwrap(), &broker);
+        assert_eq!((wants.start.len(), wants.trouble), (2, None));
+        assert_eq!(dispatcher.counts.done, 4);
+        all_end(&mut dispatcher, wants.start);
+        dispatcher.step(broker.now(), &broker);
+        assert_eq!(states(&broker, &ids), [State::Done; 6]);
+    }
+
+    /// As many as there are slots is plenty, and then there is nothing: what the settle sets free is claimed in the same step.
+    #[test]
+    fn chain_of_jobs_waits_for_no_second_step() {
+        let (broker, ids) = late(1, false);
+        let need = crate::dependency::Need { id: ids[0].clone(), when: crate::dependency::When::Done };
+        let second = NewJob { needs: vec![need], ..NewJob::new("t", "[]") };
+        broker.enqueue(std::slice::from_ref(&second)).unwrap();
+        let mut dispatcher = dispatcher(1);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        all_end(&mut dispatcher, started);
+        let started = dispatcher.step(broker.now(), &broker).start;
+        assert_eq!(started.iter().map(|lease| &lease.id).collect::<Vec<_>>(), [&second.id]);
     }
 
     /// What a settle sets free is claimed behind it, when there is nothing else.

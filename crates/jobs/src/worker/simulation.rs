@@ -84,6 +84,8 @@ struct Watched {
     fails_beside: Mutex<bool>,
     /// What was claimed beside settles that failed.
     claimed_beside: Mutex<u64>,
+    /// How often a claim and a settle were asked for as one.
+    asked: Mutex<u64>,
 }
 
 impl Watched {
@@ -198,19 +200,33 @@ impl Broker for Watched {
         answers
     }
 
-    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
-        let leases = self.claim(claim);
-        let answer = if std::mem::take(&mut *self.fails_beside.lock().unwrap()) {
-            *self.claimed_beside.lock().unwrap() += leases.as_ref().map_or(0, |leases| leases.len() as u64);
-            Err(BrokerError::new(ErrorKind::Full, "no space left, for a moment"))
-        } else {
-            self.settle(outcomes)
-        };
-        (leases, Settling::said(answer))
-    }
-
     fn wait(&self, _: Topic, _: u64, _: Duration) {
         unreachable!("the simulation never waits");
+    }
+}
+
+/// What a dispatcher sees: a broker that claims first, and every other time answers the settle no sooner than it is asked for.
+struct Late(Arc<Watched>);
+
+impl Broker for Late {
+    crate::__pass_on!(|this| this.0; now, enqueue, claim, heartbeat, settle, tick, control, job, jobs, queues, workers, ended_since, news, wait, ring);
+
+    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
+        let leases = self.0.claim(claim);
+        if std::mem::take(&mut *self.0.fails_beside.lock().unwrap()) {
+            *self.0.claimed_beside.lock().unwrap() += leases.as_ref().map_or(0, |leases| leases.len() as u64);
+            let error = BrokerError::new(ErrorKind::Full, "no space left, for a moment");
+            return (leases, Settling::said(Err(error)));
+        }
+        let mut asked = self.0.asked.lock().unwrap();
+        *asked += 1;
+        let settling = if asked.is_multiple_of(2) {
+            let (watched, outcomes) = (Arc::clone(&self.0), outcomes.to_vec());
+            Settling::awaited(move || watched.settle(&outcomes))
+        } else {
+            Settling::said(self.0.settle(outcomes))
+        };
+        (leases, settling)
     }
 }
 
@@ -228,7 +244,7 @@ struct Process {
 struct World {
     rng: Rng,
     clock: Arc<VirtualClock>,
-    watched: Watched,
+    watched: Arc<Watched>,
     elapsed: Duration,
     processes: Vec<Process>,
     made: usize,
@@ -238,7 +254,7 @@ struct World {
 impl World {
     fn new(seed: u64, on: &On) -> Self {
         let clock = Arc::new(VirtualClock::at(START));
-        let watched = Watched {
+        let watched = Arc::new(Watched {
             broker: (on.open)(&clock),
             wrong: Mutex::default(),
             known: Mutex::default(),
@@ -247,7 +263,8 @@ impl World {
             faults: Mutex::default(),
             fails_beside: Mutex::default(),
             claimed_beside: Mutex::default(),
-        };
+            asked: Mutex::default(),
+        });
         let mut world = Self {
             rng: Rng::with_seed(seed),
             clock,
@@ -380,7 +397,7 @@ impl World {
         }
         let now = watched.now();
         if process.keep_at <= elapsed {
-            let (_, again) = keeper::step(now, watched);
+            let (_, again) = keeper::step(now, &**watched);
             process.keep_at = elapsed + again.since(now).min(keeper::TICK_EVERY);
         }
         if process.beat_at <= elapsed {
@@ -393,7 +410,7 @@ impl World {
                     progress: Some(Progress { done: 0.5, message: String::new() }),
                 })
                 .collect();
-            let (news, wait) = process.heartbeater.step(watched, running, false);
+            let (news, wait) = process.heartbeater.step(&**watched, running, false);
             process.beat_at = elapsed + wait;
             for (exec, held) in news.unwrap_or_default() {
                 if let Some((_, until, asked)) = process.runs.get_mut(&exec) {
@@ -417,7 +434,7 @@ impl World {
             process.dispatcher.end(end.map(|end| Outcome { id: lease.id, exec, end }).ok_or(exec));
             process.dispatcher.gone(exec);
         }
-        for lease in process.dispatcher.step(now, watched).start {
+        for lease in process.dispatcher.step(now, &Late(Arc::clone(watched))).start {
             let takes = match rng.u8(..20) {
                 0 => Duration::from_secs(rng.u64(..300)),
                 _ => Duration::from_millis(rng.u64(..20_000)),

@@ -1,8 +1,8 @@
 //! What jobs say of themselves, schedules, and two steps in one go.
 
 use crate::subject::{LEASE, START, Subject, id, job};
-use ropewalk_jobs::broker::{Claim, Control, LOG_BYTES_MAX, Passed, Said, Slot};
-use ropewalk_jobs::job::{End, ExecId, Lease, Outcome, WorkerId};
+use ropewalk_jobs::broker::{Claim, Control, ErrorKind, LOG_BYTES_MAX, Passed, Said, Slot};
+use ropewalk_jobs::job::{End, ExecId, Lease, Outcome, RESULT_BYTES_MAX, WorkerId};
 use ropewalk_jobs::state::Settled;
 use ropewalk_jobs::{State, Time};
 use std::time::Duration;
@@ -80,14 +80,19 @@ pub(crate) fn slot_whose_job_is_refused_is_not_passed(subject: &Subject) {
     assert!(matches!(subject.broker.pass_slot(&slot(None, START, "a")).unwrap(), Passed::Here(_)));
 }
 
+fn one() -> Claim {
+    Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease: LEASE, tasks: None }
+}
+
+fn ends(lease: &Lease, result: String) -> Outcome {
+    Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done(result) }
+}
+
 pub(crate) fn claimed_and_settled_in_one_go(subject: &Subject) {
     subject.enqueue(&[job("a"), job("b"), job("c")]);
     let mut lease = subject.claim(1).remove(0);
     for next in ["b", "c"] {
-        let claim =
-            Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease: LEASE, tasks: None };
-        let outcome = Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("1".into()) };
-        let (leases, settling) = subject.broker.claim_and_settle(&claim, std::slice::from_ref(&outcome));
+        let (leases, settling) = subject.broker.claim_and_settle(&one(), &[ends(&lease, "1".into())]);
         let leases = leases.unwrap();
         assert_eq!(settling.answer(), Ok(vec![Settled::Recorded]));
         assert_eq!(leases.iter().map(|lease| lease.id.as_str()).collect::<Vec<_>>(), [next]);
@@ -95,4 +100,27 @@ pub(crate) fn claimed_and_settled_in_one_go(subject: &Subject) {
         assert_eq!(subject.state(next), State::Leased);
     }
     assert_eq!((subject.state("a"), subject.state("b")), (State::Done, State::Done));
+}
+
+/// Whether it is claimed or not, the other job is lost to nobody.
+pub(crate) fn settle_that_is_refused_beside_a_claim(subject: &Subject) {
+    subject.enqueue(&[job("a"), job("b")]);
+    let lease = subject.claim(1).remove(0);
+    let too_long = "1".repeat(RESULT_BYTES_MAX + 1);
+    let (leases, settling) = subject.broker.claim_and_settle(&one(), &[ends(&lease, too_long)]);
+    assert_eq!(settling.answer().unwrap_err().kind(), ErrorKind::Refused);
+    let other = leases.unwrap().pop().unwrap_or_else(|| subject.claim_one());
+    assert_eq!(other.id.as_str(), "b");
+    subject.settle(&lease, End::Done("1".into()));
+    assert_eq!((subject.state("a"), subject.state("b")), (State::Done, State::Leased));
+}
+
+pub(crate) fn settle_that_nobody_hears_happens(subject: &Subject) {
+    subject.enqueue(&[job("a"), job("b")]);
+    let lease = subject.claim(1).remove(0);
+    let (leases, settling) = subject.broker.claim_and_settle(&one(), &[ends(&lease, "1".into())]);
+    drop(settling);
+    // It waits for its answer, and comes behind it.
+    subject.enqueue(&[job("c")]);
+    assert_eq!((leases.unwrap().len(), subject.state("a")), (1, State::Done));
 }

@@ -37,6 +37,7 @@ if read > 0 then
 end
 local are_read = not every and call('EXISTS', functions) == 1
 
+later = {}
 local taken, undecided = {}, {}
 local seconds = math.max(90, math.ceil(lease / 1000))
 
@@ -58,9 +59,9 @@ local function take(q, id, values)
   call('EXPIRE', execution, seconds)
   call('ZADD', executions, sec + seconds + 60, exec)
   call('EXPIRE', executions, seconds + 60)
-  call('ZADD', registry('wip', q), sec + seconds, member)
-  call('ZADD', P .. ':rw:leases', steady + lease, member)
-  call('SADD', P .. ':worker:' .. worker .. ':executions', member)
+  index('ZADD', registry('wip', q), sec + seconds, member)
+  index('ZADD', P .. ':rw:leases', steady + lease, member)
+  index('SADD', P .. ':worker:' .. worker .. ':executions', member)
   set(id, 'status', 'started', 'started_at', NOW, 'last_heartbeat', NOW, 'worker_name', worker, 'rw_exec', exec,
     'rw_started', whole(now))
   -- Whoever put it back after an end may have left its time to live.
@@ -138,6 +139,7 @@ if max > 0 and call('EXISTS', P .. ':suspended') == 0 then
     if #taken < max and #undecided == 0 and call('SISMEMBER', P .. ':rw:suspended', q) == 0 then claim_from(q) end
   end
 end
+catch_up()
 if #taken > 0 then
   call('EXPIRE', P .. ':worker:' .. worker .. ':executions', seconds + 60)
   local me = P .. ':worker:' .. worker

@@ -52,6 +52,31 @@ local function key_of(id) return P .. ':job:' .. id end
 local function log_of(id) return P .. ':rw:log:' .. id end
 local function registry(name, q) return P .. ':' .. name .. ':' .. q end
 
+-- Changes of indexes, which a step may put off to its end: one command then does for all its jobs what each had one for. A step that
+-- does so (it says `later = {}`) reads none of these indexes before it calls `catch_up`.
+local later
+local function index(command, key, ...)
+  if not later then return call(command, key, ...) end
+  local name = command .. ' ' .. key
+  local list = later[name]
+  if not list then
+    list = {command, key}
+    later[name] = list
+    later[#later + 1] = list
+  end
+  for i = 1, select('#', ...) do list[#list + 1] = (select(i, ...)) end
+end
+-- Lua hands on no more than some thousands at once. (Even, for pairs.)
+local ARGUMENTS_MAX = 1000
+local function catch_up()
+  for _, list in ipairs(later or {}) do
+    for from = 3, #list, ARGUMENTS_MAX do
+      call(list[1], list[2], unpack(list, from, math.min(from + ARGUMENTS_MAX - 1, #list)))
+    end
+  end
+  later = later and {}
+end
+
 -- Who gets told at the end of the step.
 local news = {}
 local function tell_news()
@@ -62,7 +87,8 @@ local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_d
   'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
   'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
   'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency', 'rw_log',
-  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id'}
+  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'rw_failure', 'dependency_id',
+  'dependency_ids'}
 
 -- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
 local function look(id)
@@ -103,20 +129,26 @@ local function rank_of(q, id) return tonumber(call('ZSCORE', P .. ':rw:priority:
 
 -- Puts a job into its queue's list: behind those of its priority or, at the front, before them. A queue in which nobody has a
 -- priority is as fast as rq's own; in the others the place is looked for by halves.
-local queues = {}
 local PASSED_MAX = 1000
-local function push(q, id, priority, front)
-  local list, ranks = P .. ':queue:' .. q, P .. ':rw:priority:' .. q
-  priority = tonumber(priority or 0)
-  if not queues[q] then
-    call('SADD', P .. ':queues', list)
-    queues[q] = true
+-- Queues that were named to rq in this step, and which of them have priorities.
+local ranked = {}
+local function is_ranked(q)
+  if ranked[q] == nil then
+    call('SADD', P .. ':queues', P .. ':queue:' .. q)
+    ranked[q] = call('EXISTS', P .. ':rw:priority:' .. q) == 1
   end
-  if priority ~= 0 then
-    call('ZADD', ranks, priority, id)
-  elseif call('EXISTS', ranks) == 0 then
+  return ranked[q]
+end
+local function push(q, id, priority, front)
+  local list = P .. ':queue:' .. q
+  priority = tonumber(priority or 0)
+  if not is_ranked(q) and priority == 0 then
     call(front and 'LPUSH' or 'RPUSH', list, id)
     return
+  end
+  if priority ~= 0 then
+    call('ZADD', P .. ':rw:priority:' .. q, priority, id)
+    ranked[q] = true
   end
   local function is_behind(other)
     local theirs = rank_of(q, other)
@@ -150,10 +182,10 @@ end
 -- An execution ends or is taken away: rq's books of it, and ours.
 local function unlease(job, exec)
   local member = job.id .. ':' .. exec
-  call('ZREM', registry('wip', job.origin), member)
-  call('ZREM', P .. ':rw:leases', member)
+  index('ZREM', registry('wip', job.origin), member)
+  index('ZREM', P .. ':rw:leases', member)
   call('DEL', P .. ':execution:' .. member, P .. ':executions:' .. job.id)
-  if job.worker_name then call('SREM', P .. ':worker:' .. job.worker_name .. ':executions', member) end
+  if job.worker_name then index('SREM', P .. ':worker:' .. job.worker_name .. ':executions', member) end
   if job.rw_limit then
     call('SREM', P .. ':rw:limit:' .. job.rw_limit, job.id)
     news.work = true
@@ -280,22 +312,23 @@ local function finish(job, status, ...)
   if is_ours(job) then
     local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
     if job.is_owed then kept = math.max(kept, OWED_KEPT * 1000) end
-    call('ZADD', P .. ':rw:kept', now + kept, id)
+    index('ZADD', P .. ':rw:kept', now + kept, id)
   end
   if name == 'canceled' then
-    call('ZADD', registry(name, q), sec, id)
+    index('ZADD', registry(name, q), sec, id)
   elseif seconds < 0 then
-    call('ZADD', registry(name, q), done and '+inf' or -1, id)
+    index('ZADD', registry(name, q), done and '+inf' or -1, id)
   else
-    call('ZADD', registry(name, q), sec + seconds, id)
+    index('ZADD', registry(name, q), sec + seconds, id)
   end
-  if status == 'stopped' then call('ZADD', registry('rw:stopped', q), sec + math.max(seconds, 0), id) end
+  if status == 'stopped' then index('ZADD', registry('rw:stopped', q), sec + math.max(seconds, 0), id) end
+  local expires
   if real and seconds > 0 and (name ~= 'canceled' or is_ours(job)) then
     -- Ours are forgotten by a tick, which takes them out of the registries too; Redis comes after it.
-    local expires = is_ours(job) and seconds + 60 or seconds
-    for _, key in ipairs({key_of(id), P .. ':results:' .. id, key_of(id) .. ':dependents', P .. ':job::' .. id .. ':dependencies'}) do
-      call('EXPIRE', key, expires)
-    end
+    expires = is_ours(job) and seconds + 60 or seconds
+    call('EXPIRE', key_of(id), expires)
+    call('EXPIRE', P .. ':results:' .. id, expires)
+    if job.dependency_id or job.dependency_ids then call('EXPIRE', P .. ':job::' .. id .. ':dependencies', expires) end
     if job.rw_log then call('EXPIRE', log_of(id), expires) end
   elseif real and seconds < 0 then
     call('PERSIST', P .. ':results:' .. id)
@@ -306,7 +339,7 @@ local function finish(job, status, ...)
     if taken and string.match(taken, '|(.*)$') == id then call('HDEL', P .. ':rw:taken', job.rw_unique) end
   end
   -- rq keeps nothing of a job whose time to live is 0. Whoever needs it is told first.
-  ended[#ended + 1] = {id = id, status = status, drops = seconds == 0 and name ~= 'canceled' and not is_ours(job) and job}
+  ended[#ended + 1] = {id = id, status = status, expires = expires, drops = seconds == 0 and name ~= 'canceled' and not is_ours(job) and job}
 end
 
 -- Whether a job may not take this key, and who has it. One that ended elsewhere has given it back.
@@ -371,6 +404,7 @@ end
 
 local function forget(job)
   local id = job.id
+  catch_up()
   leave(job)
   if job.group_id then
     local group = P .. ':group:' .. job.group_id
@@ -389,7 +423,8 @@ local function tell()
     local on = ended[told]
     local waiting, seen = {}, {}
     local dependents, needed = key_of(on.id) .. ':dependents', P .. ':rw:needed:' .. on.id
-    for _, set_of in ipairs({dependents, needed}) do
+    -- Most are needed by nobody.
+    for _, set_of in ipairs(call('EXISTS', dependents, needed) > 0 and {dependents, needed} or {}) do
       for _, id in ipairs(call('SMEMBERS', set_of)) do
         local job = not seen[id] and look(id)
         seen[id] = true
@@ -423,6 +458,7 @@ local function tell()
         end
         if not member then call('SREM', dependents, job.id) end
       end
+      if on.expires then call('EXPIRE', dependents, on.expires) end
     end
     if on.drops then
       on.drops.status = on.status
@@ -442,6 +478,7 @@ end
 
 -- The end of every step that changes something.
 local function done(answer)
+  catch_up()
   list_ends()
   tell_news()
   return answer

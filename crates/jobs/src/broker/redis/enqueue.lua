@@ -32,6 +32,13 @@ for i = 1, tonumber(arg()) do
   jobs[i] = job
 end
 
+-- Nearly all jobs only go to the end of their queue. That is one command for each, and one for all of them.
+later = {}
+local function goes_to_the_end(job)
+  return job.rw_priority == '0' and not job.rate_limit_key and job.enqueue_at_front ~= '1'
+    and not (job.rw_due and tonumber(job.rw_due) > now) and not is_ranked(job.origin)
+end
+
 if schedule ~= '' then call('HSET', P .. ':rw:slots', schedule, slot) end
 local last = call('INCRBY', KEYS[1], #jobs) - #jobs
 local answers = {}
@@ -62,16 +69,25 @@ for i, job in ipairs(jobs) do
         broken = broken or need.id
       end
     end
-    set(job.id, 'created_at', NOW, 'rw_seq', job.rw_seq, unpack(job.fields))
     for n = 1, #job.fields, 2 do
       job[job.fields[n]] = job[job.fields[n]] or job.fields[n + 1]
+    end
+    local to_the_end = not broken and #open == 0 and goes_to_the_end(job)
+    if to_the_end then
+      set(job.id, 'created_at', NOW, 'rw_seq', job.rw_seq, 'status', 'queued', 'enqueued_at', NOW, unpack(job.fields))
+      index('RPUSH', P .. ':queue:' .. job.origin, job.id)
+    else
+      catch_up()
+      set(job.id, 'created_at', NOW, 'rw_seq', job.rw_seq, unpack(job.fields))
     end
     if job.rw_priority == '0' then job.rw_priority = nil end
     if (job.group_id or '') ~= '' then
       call('SADD', P .. ':group:' .. job.group_id, job.id)
       call('SADD', P .. ':groups', job.group_id)
     end
-    if broken then
+    if to_the_end then
+      -- It is on its way.
+    elseif broken then
       finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = broken}))
       tell()
     elseif #open > 0 then
@@ -97,6 +113,7 @@ for i, job in ipairs(jobs) do
     end
   end
 end
+catch_up()
 -- rq's history of what a schedule has enqueued: for rq 2.11 and later, and kept by its rules.
 if schedule ~= '' and #jobs > 0 then
   local history = P .. ':cron_job:' .. schedule .. ':jobs'

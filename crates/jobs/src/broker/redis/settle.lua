@@ -4,6 +4,7 @@
 -- long to wait (ms), the failure (JSON or ''), and what rq reads: the value in base64 ('' is None), or the packed text.
 -- Returns: for each 'recorded', 'repeated' or 'lost'; then how many callbacks are owed by it.
 
+later = {}
 local outcomes = {}
 for i = 1, tonumber(arg()) do
   outcomes[i] = {id = arg(), exec = arg(), how = arg(), after = tonumber(arg()), failure = arg(), text = arg()}
@@ -53,7 +54,7 @@ local function settle(outcome)
   if how == 'done' then
     count(job, 'successful_job_count')
     if outcome.text == '' then record(job, exec, 1) else record(job, exec, 1, 'return_value', outcome.text) end
-    call('HDEL', key_of(job.id), 'rw_failure')
+    if job.rw_failure then call('HDEL', key_of(job.id), 'rw_failure') end
     owe(job, 'success', exec, '', true)
     if repeated(job) then
       set(job.id, 'rw_settled', exec, 'ended_at', NOW)
@@ -94,6 +95,7 @@ end
 -- Backwards, so that jobs that are released together keep their order at the front.
 local answers = {}
 for i = #outcomes, 1, -1 do answers[i] = settle(outcomes[i]) end
+catch_up()
 for worker, mine in pairs(counts) do
   local key = P .. ':worker:' .. worker
   if call('EXISTS', key) == 1 then

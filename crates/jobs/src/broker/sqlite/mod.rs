@@ -12,7 +12,7 @@
 //! # What holds
 //!
 //! The journal is a WAL. A step that was answered survives the end of any process. What was enqueued, settled, controlled or scheduled
-//! also survives the end of the machine's power, as far as the disk keeps its word (`synchronous=FULL`). Claims, beats and ticks wait
+//! also survives the end of the machine's power, as far as the disk keeps its word (`synchronous=FULL`). Claims and beats wait
 //! for no disk (`NORMAL`): when the power goes, so do the workers that they speak of, and a job whose claim was lost with it is
 //! ready instead of leased to nobody. A step that was not answered has happened as a whole or not at all.
 //!
@@ -60,7 +60,7 @@ use turn::Turns;
 use writer::{Lasting, Said, Step, Steps};
 
 /// How long SQLite waits for a lock of another connection. Whose turn it is waits before that, without a limit of its own; whoever
-/// called a step waits for twice as long at most, and the step may still happen after that.
+/// called a step waits for twice as long at most (of a claim and a settle together, for each), and the step may still happen after that.
 pub const BUSY_MAX: Duration = Duration::from_secs(30);
 
 /// How often the end of the writer is looked for.
@@ -387,7 +387,9 @@ impl Broker for SqliteBroker {
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {
-        self.write(Lasting::No, |tx| tx.tick())
+        // Behind the settles and beats that were sent before it, so that no lease runs out whose end is only waiting to be written. (One that
+        // finds nothing to do changes no page, and waits for no disk.)
+        self.write(Lasting::Yes, |tx| tx.tick())
     }
 
     fn control(&self, control: &Control) -> Result<usize, BrokerError> {

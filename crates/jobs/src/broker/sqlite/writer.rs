@@ -1,7 +1,7 @@
 //! The one thread of this process that writes, and its group commits.
 //!
-//! Steps queue up while a commit is on its way to the disk; the next transaction takes all of them. So many callers share one
-//! `fsync`, and a lone one waits for nobody. Those that need not wait for the disk have a transaction of their own, before it.
+//! Steps queue up while a commit is on its way to the disk, and are a batch then. So many callers share one `fsync`, and a lone one
+//! waits for nobody. Those of a batch that need not wait for the disk have a transaction of their own, before that of the others.
 //!
 //! A step that SQLite refuses rolls its whole transaction back; the steps of that transaction are then run one at a time, so that a bad
 //! neighbour harms nobody.
@@ -20,7 +20,7 @@ use ropewalk_core::task::promise::Promise;
 use rusqlite::Connection;
 use std::sync::Arc;
 
-/// How many steps one transaction takes: no further ones when it has so many.
+/// How many steps a batch takes: no further ones when it has so many.
 const STEPS_MAX: usize = 64;
 
 /// What a step says.
@@ -36,7 +36,7 @@ pub(super) enum Lasting {
     No,
 }
 
-/// Steps that are sent as one go into one transaction.
+/// Steps that are sent as one are in one batch.
 pub(super) type Steps = Vec<Box<dyn Step>>;
 
 /// A step that waits for its transaction.
@@ -107,52 +107,63 @@ pub(super) fn run(mut db: Connection, turns: &Arc<Turns>, inside: &Arc<Inside>, 
         let turn = match turns.take() {
             Ok(turn) => turn,
             Err(error) => {
-                let error = inside.named.unavailable(&error);
-                batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
+                answer(batch, Some(&inside.named.unavailable(&error)));
                 continue;
             }
         };
         crash_point!("writer.turn");
-        // What need not wait for the disk goes first, in a transaction of its own: whoever asked for it goes on while the rest is
-        // brought there. (A caller that waits for no answer, for its log, has its steps in order all the same: those come first.)
+        // What need not wait for the disk goes first: whoever asked for it goes on while the rest is brought there. (Logs are among the
+        // first, so a log still comes before the settle that follows it.)
         let (lasting, passing): (Steps, Steps) = batch.into_iter().partition(|step| step.lasting() == Lasting::Yes);
-        for (which, steps) in [(Lasting::No, passing), (Lasting::Yes, lasting)] {
-            if !steps.is_empty() {
-                write(&mut db, &mut level, which, inside, steps);
+        let mut busy = None;
+        for steps in [passing, lasting] {
+            match &busy {
+                // What holds the file holds it for these as well.
+                Some(error) => answer(steps, Some(error)),
+                None if steps.is_empty() => {}
+                None => busy = write(&mut db, &mut level, inside, steps),
             }
+            crash_point!("writer.passed");
         }
         drop(turn);
     }
 }
 
-fn write(db: &mut Connection, level: &mut Lasting, lasting: Lasting, inside: &Inside, mut batch: Steps) {
-    match commit(db, level, lasting, inside, &mut batch) {
+/// Answers steps that all have to last, or none of them. That the file is held by another program comes back.
+fn write(db: &mut Connection, level: &mut Lasting, inside: &Inside, mut steps: Steps) -> Option<BrokerError> {
+    match commit(db, level, inside, &mut steps) {
         Ok(()) => {
             crash_point!("writer.before_answers");
-            batch.into_iter().for_each(|step| step.answer(None));
+            answer(steps, None);
         }
-        // What holds the file holds it for each of them.
-        Err(error) if batch.len() == 1 || error.is_uncertain() || error.kind() == ErrorKind::Busy => {
-            batch.into_iter().for_each(|step| step.answer(Some(error.clone())));
+        Err(error) if error.kind() == ErrorKind::Busy => {
+            answer(steps, Some(&error));
+            return Some(error);
         }
+        Err(error) if steps.len() == 1 || error.is_uncertain() => answer(steps, Some(&error)),
         Err(_) => {
-            for mut step in batch {
-                let ended = commit(db, level, lasting, inside, std::slice::from_mut(&mut step));
+            for mut step in steps {
+                let ended = commit(db, level, inside, std::slice::from_mut(&mut step));
                 step.answer(ended.err());
             }
         }
     }
+    None
 }
 
-/// One transaction.
+fn answer(steps: Steps, failed: Option<&BrokerError>) {
+    steps.into_iter().for_each(|step| step.answer(failed.cloned()));
+}
+
+/// One transaction of steps that all have to last, or none of them.
 fn commit(
     db: &mut Connection,
     level: &mut Lasting,
-    lasting: Lasting,
     inside: &Inside,
     steps: &mut [Box<dyn Step>],
 ) -> Result<(), BrokerError> {
     let path = &inside.named.path;
+    let lasting = steps[0].lasting();
     if *level != lasting {
         // Before the transaction: inside of it nothing can be said about it any more. (Nor by a statement that is kept: it is
         // obeyed when it is read.)
@@ -204,5 +215,96 @@ pub(super) fn send(way: &Sender<Steps>, steps: Steps, named: &Named) {
         let gone =
             BrokerError::new(ErrorKind::Unavailable, format!("the writer of {} has ended", named.path.display()));
         error.0.into_iter().for_each(|step| step.answer(Some(gone.clone())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::sqlite::SqliteBroker;
+    use crate::broker::{Broker as _, Claim, VirtualClock};
+    use crate::job::{End, NewJob, Outcome, Time, WorkerId};
+    use crate::state::Settled;
+    use ropewalk::sync::Event;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new() -> Self {
+            let place = std::env::temp_dir().join(format!("ropewalk-writer-{:016x}", fastrand::u64(..)));
+            std::fs::create_dir_all(&place).unwrap();
+            Self(place)
+        }
+
+        fn open(&self, clock: &Arc<VirtualClock>) -> SqliteBroker {
+            SqliteBroker::open_with_clock(self.0.join("jobs.db"), Arc::clone(clock)).unwrap()
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A step under way, until the event is set.
+    fn held(goes: &Arc<Event>) -> (Box<dyn Step>, TaskHandle<Said<()>>) {
+        let goes = Arc::clone(goes);
+        step(Lasting::Yes, move |_: &mut Tx<'_>| {
+            goes.wait();
+            Ok(Ok(()))
+        })
+    }
+
+    #[test]
+    fn step_that_waits_for_no_disk_is_answered_before_the_others_of_its_batch() {
+        let place = Place::new();
+        let broker = place.open(&Arc::new(VirtualClock::at(Time::of_millis(0))));
+        let goes = Arc::new(Event::new());
+        let (lasting, mut settled) = held(&goes);
+        let (passing, mut claimed) = step(Lasting::No, |_: &mut Tx<'_>| Ok(Ok(())));
+        broker.send(vec![lasting, passing]);
+        claimed.join_timeout(LIMIT).unwrap().unwrap();
+        assert!(!settled.is_finished());
+        goes.set();
+        settled.join_timeout(LIMIT).unwrap().unwrap();
+    }
+
+    /// The writer was held up for longer than a lease: the end of the job waits to be written, and a tick behind it.
+    #[test]
+    fn lease_whose_end_waits_to_be_written_does_not_run_out() {
+        let place = Place::new();
+        let clock = Arc::new(VirtualClock::at(Time::of_millis(0)));
+        let broker = place.open(&clock);
+        broker.enqueue(&[NewJob::new("t", "[]")]).unwrap();
+        let lease = Duration::from_secs(1);
+        let claim = Claim { worker: WorkerId::of("w"), queues: vec!["default".into()], max: 1, lease, tasks: None };
+        let lease = broker.claim(&claim).unwrap().remove(0);
+        let goes = Arc::new(Event::new());
+        let (first, mut first_ended) = held(&goes);
+        broker.send(vec![first]);
+        let waiting = |count| {
+            let way = broker.outside.steps.as_ref().unwrap();
+            while way.len() != count {
+                std::thread::yield_now();
+            }
+        };
+        waiting(0);
+        let outcome = Outcome { id: lease.id, exec: lease.exec, end: End::Done("1".into()) };
+        std::thread::scope(|scope| {
+            let settled = scope.spawn(|| broker.settle(std::slice::from_ref(&outcome)));
+            waiting(1);
+            let ticked = scope.spawn(|| broker.tick());
+            waiting(2);
+            clock.advance(Duration::from_secs(2));
+            goes.set();
+            assert_eq!(settled.join().unwrap(), Ok(vec![Settled::Recorded]));
+            assert_eq!(ticked.join().unwrap().unwrap().recovered, 0);
+        });
+        first_ended.join_timeout(LIMIT).unwrap().unwrap();
     }
 }
