@@ -4,6 +4,8 @@
 
 #![cfg(all(unix, feature = "redis"))]
 
+#[path = "redis/batches.rs"]
+mod batches;
 #[path = "redis/clock.rs"]
 mod clock;
 #[path = "redis/ends.rs"]

@@ -389,9 +389,9 @@ pub trait Broker: Send + Sync {
     /// [`claim`](Self::claim) and [`settle`](Self::settle), in the order that suits the broker: two steps, each as it is alone, and
     /// each with its own answer.
     ///
-    /// One whose settles wait for a disk claims first, and answers that while the settle is under way: so what was claimed runs
-    /// meanwhile, and a claim sees nothing that the settle sets free. One that has nothing to gain by it settles first; the claim
-    /// gives nothing then if the settle has failed.
+    /// One whose settles take their time, for a disk or for its books, claims first, and answers that while the settle is under way: so
+    /// what was claimed runs meanwhile, and a claim sees nothing that the settle sets free. One that has nothing to gain by it settles
+    /// first; the claim gives nothing then if the settle has failed.
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
         // Nothing lies between a claim and its answer, so that no lease gets old before its job runs.
         let settled = self.settle(outcomes);

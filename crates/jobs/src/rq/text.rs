@@ -5,7 +5,7 @@
 //! | hashes | `2026-11-22T10:57:46.866905Z`: UTC, six digits; read with one to six, or none |
 //! | executions and results | seconds since 1970 with a fraction, `1795345066.866905` |
 //! | scores of the registries | whole seconds since 1970 |
-//! | `exc_string` | base64 of deflated text |
+//! | `exc_string` | base64 of text as zlib packs it, or wraps it where it is short |
 
 use super::data::{self, Blob};
 use crate::job::{Failure, Problem, Time};

@@ -6,7 +6,7 @@
 //!
 //! # In which order
 //!
-//! As long as claims find all they ask for, a claim and a settle are asked for as one, and a broker whose settles wait for a disk may
+//! As long as claims find all they ask for, a claim and a settle are asked for as one, and a broker whose settles take their time may
 //! answer the claim first: what it found runs while the settle is under way, whose answer is heard before the next step. Once a claim
 //! finds less, settles go first: what they set free, as a job that needed another, may be all there is to claim.
 //!

@@ -37,7 +37,6 @@ if read > 0 then
 end
 local are_read = not every and call('EXISTS', functions) == 1
 
-later = {}
 local taken, undecided = {}, {}
 local seconds = math.max(90, math.ceil(lease / 1000))
 
@@ -134,12 +133,13 @@ local function claim_from(q)
 end
 
 if max > 0 and call('EXISTS', P .. ':suspended') == 0 then
-  for i = 1, tonumber(arg()) do
-    local q = arg()
-    if #taken < max and #undecided == 0 and call('SISMEMBER', P .. ':rw:suspended', q) == 0 then claim_from(q) end
-  end
+  put_off(function()
+    for i = 1, tonumber(arg()) do
+      local q = arg()
+      if #taken < max and #undecided == 0 and call('SISMEMBER', P .. ':rw:suspended', q) == 0 then claim_from(q) end
+    end
+  end)
 end
-catch_up()
 if #taken > 0 then
   call('EXPIRE', P .. ':worker:' .. worker .. ':executions', seconds + 60)
   local me = P .. ':worker:' .. worker

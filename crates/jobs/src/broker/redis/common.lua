@@ -52,8 +52,9 @@ local function key_of(id) return P .. ':job:' .. id end
 local function log_of(id) return P .. ':rw:log:' .. id end
 local function registry(name, q) return P .. ':' .. name .. ':' .. q end
 
--- Changes of indexes, which a step may put off to its end: one command then does for all its jobs what each had one for. A step that
--- does so (it says `later = {}`) reads none of these indexes before it calls `catch_up`.
+-- Changes of indexes, which a step may put off to its end: one command then does for all its jobs what each had one for. What runs
+-- meanwhile reads none of these indexes but for a job that it has not moved yet, or catches up first. Commands on one key come in the
+-- order in which the first of each kind came.
 local later
 local function index(command, key, ...)
   if not later then return call(command, key, ...) end
@@ -68,13 +69,25 @@ local function index(command, key, ...)
 end
 -- Lua hands on no more than some thousands at once. (Even, for pairs.)
 local ARGUMENTS_MAX = 1000
+-- What others have put where an index belongs keeps the jobs of no other index from theirs.
 local function catch_up()
-  for _, list in ipairs(later or {}) do
+  local lists, wrong = later or {}, nil
+  later = later and {}
+  for _, list in ipairs(lists) do
     for from = 3, #list, ARGUMENTS_MAX do
-      call(list[1], list[2], unpack(list, from, math.min(from + ARGUMENTS_MAX - 1, #list)))
+      local answer = redis.pcall(list[1], list[2], unpack(list, from, math.min(from + ARGUMENTS_MAX - 1, #list)))
+      if type(answer) == 'table' and answer.err then wrong = wrong or answer.err end
     end
   end
-  later = later and {}
+  if wrong then error(wrong, 0) end
+end
+-- Nothing is undone when a step breaks off: what was moved before has to be in its indexes.
+local function put_off(work)
+  later = {}
+  local fine, why = pcall(work)
+  catch_up()
+  later = nil
+  if not fine then error(why, 0) end
 end
 
 -- Who gets told at the end of the step.
@@ -339,7 +352,8 @@ local function finish(job, status, ...)
     if taken and string.match(taken, '|(.*)$') == id then call('HDEL', P .. ':rw:taken', job.rw_unique) end
   end
   -- rq keeps nothing of a job whose time to live is 0. Whoever needs it is told first.
-  ended[#ended + 1] = {id = id, status = status, expires = expires, drops = seconds == 0 and name ~= 'canceled' and not is_ours(job) and job}
+  local drops = seconds == 0 and name ~= 'canceled' and not is_ours(job) and job
+  ended[#ended + 1] = {id = id, status = status, expires = expires, drops = drops}
 end
 
 -- Whether a job may not take this key, and who has it. One that ended elsewhere has given it back.
@@ -478,7 +492,6 @@ end
 
 -- The end of every step that changes something.
 local function done(answer)
-  catch_up()
   list_ends()
   tell_news()
   return answer

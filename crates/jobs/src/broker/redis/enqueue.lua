@@ -32,8 +32,8 @@ for i = 1, tonumber(arg()) do
   jobs[i] = job
 end
 
--- Nearly all jobs only go to the end of their queue. That is one command for each, and one for all of them.
-later = {}
+-- Nearly all jobs only go to the end of their queue. That is one command for each, and one for all of them. (It names the queue to rq as
+-- well, as whatever asks for ranks.)
 local function goes_to_the_end(job)
   return job.rw_priority == '0' and not job.rate_limit_key and job.enqueue_at_front ~= '1'
     and not (job.rw_due and tonumber(job.rw_due) > now) and not is_ranked(job.origin)
@@ -42,7 +42,7 @@ end
 if schedule ~= '' then call('HSET', P .. ':rw:slots', schedule, slot) end
 local last = call('INCRBY', KEYS[1], #jobs) - #jobs
 local answers = {}
-for i, job in ipairs(jobs) do
+local function take_in(i, job)
   local answer = ''
   if call('HEXISTS', key_of(job.id), 'data') == 1 then
     answer = job.id
@@ -85,9 +85,8 @@ for i, job in ipairs(jobs) do
       call('SADD', P .. ':group:' .. job.group_id, job.id)
       call('SADD', P .. ':groups', job.group_id)
     end
-    if to_the_end then
-      -- It is on its way.
-    elseif broken then
+    if to_the_end then return end
+    if broken then
       finish(job, 'canceled', 'rw_failure', fill(BROKEN, {NEED = broken}))
       tell()
     elseif #open > 0 then
@@ -113,7 +112,9 @@ for i, job in ipairs(jobs) do
     end
   end
 end
-catch_up()
+put_off(function()
+  for i, job in ipairs(jobs) do take_in(i, job) end
+end)
 -- rq's history of what a schedule has enqueued: for rq 2.11 and later, and kept by its rules.
 if schedule ~= '' and #jobs > 0 then
   local history = P .. ':cron_job:' .. schedule .. ':jobs'

@@ -54,7 +54,7 @@ pub use wire::ANSWER_MAX;
 
 use super::{
     Beat, Broker, BrokerError, Claim, Clock, Command, Control, Enqueued, Filter, Held, LOG_BYTES_MAX, Passed,
-    QueueCounts, Said, Slot, TICK_JOBS_MAX, Ticked, Topic, WorkerInfo,
+    QueueCounts, Said, Settling, Slot, TICK_JOBS_MAX, Ticked, Topic, WorkerInfo,
 };
 use crate::job::{End, ExecId, Job, JobId, Lease, NewJob, Outcome, Time, WorkerId};
 use crate::rq::data::{self, Serializer};
@@ -70,7 +70,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use watch::{Board, Heard};
-use wire::{Request, Wire};
+use wire::{Asked, Request, Wire};
 
 /// How far the clocks of this machine and of the server may differ before that is worth a word.
 pub const SKEW_MAX: Duration = Duration::from_secs(5);
@@ -236,7 +236,16 @@ impl RedisBroker {
 
     #[track_caller]
     fn step(&self, step: Step, command: &redis::Cmd, again: bool) -> Result<Vec<Value>, BrokerError> {
-        let answers = self.inner.wire.ask(Request::step(step, command, again))?;
+        self.answer_to(self.send(step, command, again))
+    }
+
+    fn send(&self, step: Step, command: &redis::Cmd, again: bool) -> Asked {
+        self.inner.wire.send(Request::step(step, command, again))
+    }
+
+    #[track_caller]
+    fn answer_to(&self, asked: Asked) -> Result<Vec<Value>, BrokerError> {
+        let answers = self.inner.wire.answers_to(asked)?;
         Ok(items_of(answers.into_iter().next().unwrap_or_default()))
     }
 
@@ -325,6 +334,59 @@ impl RedisBroker {
             }
         }
         Ok(forms.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    fn settle_command(&self, outcomes: &[Outcome]) -> Result<redis::Cmd, BrokerError> {
+        let forms = self.forms_of(outcomes)?;
+        let mut command = self.command(Step::Settle);
+        command.arg(outcomes.len());
+        for (outcome, (serializer, task)) in outcomes.iter().zip(&forms) {
+            let (how, after, failure, text) = match &outcome.end {
+                End::Done(result) => {
+                    // What is no JSON is kept as the text that it is.
+                    let value = data::return_value(*serializer, result).or_else(|_| {
+                        data::return_value(*serializer, &serde_json::Value::String(result.clone()).to_string())
+                    })?;
+                    ("done", 0, None, value.unwrap_or_default())
+                }
+                End::Failed(failure) => ("failed", 0, Some(failure), text::exc_string(&text::traceback(task, failure))),
+                End::Retry { after, failure } => ("retry", millis(*after), Some(failure), String::new()),
+                End::Snooze { after, failure } => ("snooze", millis(*after), Some(failure), String::new()),
+                End::Release => ("release", 0, None, String::new()),
+                End::Stopped => ("stopped", 0, None, String::new()),
+            };
+            let failure =
+                failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
+            command.arg(outcome.id.as_str()).arg(outcome.exec.to_string()).arg(how).arg(after).arg(failure).arg(text);
+        }
+        Ok(command)
+    }
+
+    #[track_caller]
+    fn settled(&self, outcomes: &[Outcome], asked: Asked) -> Result<Vec<Settled>, BrokerError> {
+        let mut answers = self.answer_to(asked)?;
+        let owed = answers.pop().as_ref().and_then(number_of).unwrap_or(0);
+        let mut given = self.given();
+        for outcome in outcomes {
+            given.remove(&outcome.exec);
+        }
+        drop(given);
+        if answers.len() != outcomes.len() {
+            return Err(self.strange("settle"));
+        }
+        if owed > 0 {
+            // What cannot be done now is done with a tick, by whichever worker.
+            let _ = self.pay();
+        }
+        answers
+            .iter()
+            .map(|answer| match text_of(answer).as_deref() {
+                Some("recorded") => Ok(Settled::Recorded),
+                Some("repeated") => Ok(Settled::Repeated),
+                Some("lost") => Ok(Settled::Lost),
+                _ => Err(self.strange("settle")),
+            })
+            .collect()
     }
 
     /// Takes a batch of jobs, with the slot of a schedule or without.
@@ -487,6 +549,19 @@ impl Broker for RedisBroker {
         Ok(leases)
     }
 
+    // One after the other, so that the claim is answered before the server goes through its books. (Of what it reads at once it answers
+    // nothing until it has done all.)
+    fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
+        let leases = self.claim(claim);
+        let settle = match super::check_outcomes(outcomes).and_then(|()| self.settle_command(outcomes)) {
+            Ok(settle) => settle,
+            Err(error) => return (leases, Settling::said(Err(error))),
+        };
+        let asked = self.send(Step::Settle, &settle, true);
+        let (this, outcomes) = (self.clone(), outcomes.to_vec());
+        (leases, Settling::awaited(move || this.settled(&outcomes, asked)))
+    }
+
     fn heartbeat(&self, beat: &Beat) -> Result<Vec<Held>, BrokerError> {
         if beat.leaving {
             self.inner.board.serves_no_more(beat.worker.as_str());
@@ -540,51 +615,8 @@ impl Broker for RedisBroker {
         if outcomes.is_empty() {
             return Ok(Vec::new());
         }
-        let forms = self.forms_of(outcomes)?;
-        let mut command = self.command(Step::Settle);
-        command.arg(outcomes.len());
-        for (outcome, (serializer, task)) in outcomes.iter().zip(&forms) {
-            let (how, after, failure, text) = match &outcome.end {
-                End::Done(result) => {
-                    // What is no JSON is kept as the text that it is.
-                    let value = data::return_value(*serializer, result).or_else(|_| {
-                        data::return_value(*serializer, &serde_json::Value::String(result.clone()).to_string())
-                    })?;
-                    ("done", 0, None, value.unwrap_or_default())
-                }
-                End::Failed(failure) => ("failed", 0, Some(failure), text::exc_string(&text::traceback(task, failure))),
-                End::Retry { after, failure } => ("retry", millis(*after), Some(failure), String::new()),
-                End::Snooze { after, failure } => ("snooze", millis(*after), Some(failure), String::new()),
-                End::Release => ("release", 0, None, String::new()),
-                End::Stopped => ("stopped", 0, None, String::new()),
-            };
-            let failure =
-                failure.map_or_else(String::new, |failure| serde_json::to_string(failure).expect("plain data"));
-            command.arg(outcome.id.as_str()).arg(outcome.exec.to_string()).arg(how).arg(after).arg(failure).arg(text);
-        }
-        let mut answers = self.step(Step::Settle, &command, true)?;
-        let owed = answers.pop().as_ref().and_then(number_of).unwrap_or(0);
-        let mut given = self.given();
-        for outcome in outcomes {
-            given.remove(&outcome.exec);
-        }
-        drop(given);
-        if answers.len() != outcomes.len() {
-            return Err(self.strange("settle"));
-        }
-        if owed > 0 {
-            // What cannot be done now is done with a tick, by whichever worker.
-            let _ = self.pay();
-        }
-        answers
-            .iter()
-            .map(|answer| match text_of(answer).as_deref() {
-                Some("recorded") => Ok(Settled::Recorded),
-                Some("repeated") => Ok(Settled::Repeated),
-                Some("lost") => Ok(Settled::Lost),
-                _ => Err(self.strange("settle")),
-            })
-            .collect()
+        let command = self.settle_command(outcomes)?;
+        self.settled(outcomes, self.send(Step::Settle, &command, true))
     }
 
     fn tick(&self) -> Result<Ticked, BrokerError> {

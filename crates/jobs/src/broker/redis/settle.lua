@@ -4,7 +4,6 @@
 -- long to wait (ms), the failure (JSON or ''), and what rq reads: the value in base64 ('' is None), or the packed text.
 -- Returns: for each 'recorded', 'repeated' or 'lost'; then how many callbacks are owed by it.
 
-later = {}
 local outcomes = {}
 for i = 1, tonumber(arg()) do
   outcomes[i] = {id = arg(), exec = arg(), how = arg(), after = tonumber(arg()), failure = arg(), text = arg()}
@@ -41,6 +40,7 @@ end
 local function settle(outcome)
   local job, exec = look(outcome.id), outcome.exec
   if not job then return 'lost' end
+  -- The status first: an execution that comes twice has its place in the index still.
   local holds = job.status == 'started' and call('ZSCORE', registry('wip', job.origin), job.id .. ':' .. exec)
   if not holds then
     return job.rw_exec == exec and job.rw_settled == exec and 'repeated' or 'lost'
@@ -94,8 +94,9 @@ end
 
 -- Backwards, so that jobs that are released together keep their order at the front.
 local answers = {}
-for i = #outcomes, 1, -1 do answers[i] = settle(outcomes[i]) end
-catch_up()
+put_off(function()
+  for i = #outcomes, 1, -1 do answers[i] = settle(outcomes[i]) end
+end)
 for worker, mine in pairs(counts) do
   local key = P .. ':worker:' .. worker
   if call('EXISTS', key) == 1 then

@@ -17,8 +17,8 @@ use super::script::{Script, Step};
 use crate::broker::{BrokerError, ErrorKind};
 use crate::crash::crash_point;
 use redis::{Client, Connection, RedisError, Value};
-use ropewalk::TaskError;
 use ropewalk::sync::queue::channel::{Receiver, Sender, unbounded};
+use ropewalk::{TaskError, TaskHandle};
 use ropewalk_core::task::promise::Promise;
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -40,6 +40,10 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(2);
 const REQUESTS_MAX: usize = 64;
 
 type Answers = Result<Vec<Value>, BrokerError>;
+
+/// A request that was sent.
+#[must_use = "it is answered"]
+pub(super) struct Asked(TaskHandle<Answers>);
 
 /// Commands that are sent together.
 pub(super) struct Request {
@@ -127,7 +131,12 @@ impl Wire {
     /// Sends a request and waits for its answers, as threads and greenlets wait.
     #[track_caller]
     pub(super) fn ask(&self, request: Request) -> Answers {
-        let (mut promise, mut handle) = Promise::new();
+        self.answers_to(self.send(request))
+    }
+
+    /// Sends a request, behind those that were sent before it.
+    pub(super) fn send(&self, request: Request) -> Asked {
+        let (mut promise, handle) = Promise::new();
         // It cannot be taken back: whoever gives up waiting does not know whether it happened.
         promise.begin();
         let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -140,6 +149,12 @@ impl Wire {
             }
             None => waiting.answer(Err(self.ended())),
         }
+        Asked(handle)
+    }
+
+    /// Waits for what a request is answered, as threads and greenlets wait.
+    #[track_caller]
+    pub(super) fn answers_to(&self, Asked(mut handle): Asked) -> Answers {
         match handle.join_timeout(2 * ANSWER_MAX + 2 * CONNECT_MAX) {
             Ok(answers) => answers,
             Err(TaskError::TimedOut) => Err(BrokerError::uncertain(
