@@ -325,7 +325,7 @@ fn wrapped(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).expect("few enough for one block");
     // Far from where the sums would have to be brought back under the modulus on the way, which is after 5552 bytes.
     let (a, b) = bytes.iter().fold((1_u32, 0_u32), |(a, b), byte| (a + u32::from(*byte), b + a + u32::from(*byte)));
-    let checksum = b % ADLER_MODULUS << 16 | a % ADLER_MODULUS;
+    let checksum = ((b % ADLER_MODULUS) << 16) | (a % ADLER_MODULUS);
     let mut all = Vec::with_capacity(bytes.len() + 11);
     all.extend([0x78, 0x01, 0x01]);
     all.extend(length.to_le_bytes());
