@@ -69,10 +69,10 @@ fn two_waiters_one_notification() {
         let pool = Pool::new(2, Life::OneJob, None);
         pool.hire();
         pool.hire();
-        pool.crew.idles();
+        assert_eq!(pool.crew.idles(), Step::On);
         let other = play(&pool, |pool| {
             if !pool.takes() {
-                pool.crew.idles();
+                assert_eq!(pool.crew.idles(), Step::On);
             }
         });
         submit(&pool, &ran);
@@ -182,7 +182,8 @@ fn stuck_while_another_steps_down() {
     while_one_steps_down("crew: stuck_while_another_steps_down", |pool| pool.blocked(EndsBy::Release));
 }
 
-/// A worker comes back while its replacement looks for work: in the end one of the two is runnable.
+/// A worker comes back while its replacement looks for work, finds none and becomes idle: it steps down, and not only when the
+/// other one's job has ended.
 #[test]
 fn replacement_steps_down() {
     model("crew: replacement_steps_down", || {
@@ -190,27 +191,20 @@ fn replacement_steps_down() {
         pool.hire();
         assert_eq!(pool.crew.blocks(EndsBy::Others, || false), Needed::Nobody);
         pool.hire();
-        let replacement = {
-            let pool = Arc::clone(&pool);
-            thread::spawn(move || {
-                let step = pool.crew.step();
-                if step == Step::On {
-                    assert!(!pool.takes());
-                    pool.crew.idles();
-                }
-                step
-            })
-        };
+        let replacement = play(&pool, |pool| {
+            if pool.crew.step() == Step::On {
+                assert!(!pool.takes());
+                let _ = pool.crew.idles();
+            }
+        });
         pool.unblocked(EndsBy::Others);
-        // Its job is done.
-        let mine = pool.crew.step();
-        let mut its = replacement.join().unwrap();
+        replacement.join().unwrap();
         if pool.idle_takes() {
             // It was told while it was idle.
-            its = pool.crew.step();
+            assert_eq!(pool.crew.step(), Step::Down);
         }
-        assert_eq!([mine, its].iter().filter(|&&step| step == Step::On).count(), 1);
-        assert_eq!(pool.crew.runnable_and_idle().0, 1);
+        assert_eq!(pool.crew.runnable_and_idle(), (1, 0));
+        assert_eq!(pool.crew.spares(), 1);
     });
 }
 
@@ -222,7 +216,7 @@ fn idle_replacement_is_sent_home() {
         pool.hire();
         assert_eq!(pool.crew.blocks(EndsBy::Others, || false), Needed::Nobody);
         pool.hire();
-        pool.crew.idles();
+        assert_eq!(pool.crew.idles(), Step::On);
         (pool, ran)
     };
     model("crew: idle_replacement_is_sent_home", move || {
@@ -290,7 +284,7 @@ fn shrinks_while_a_job_comes() {
         let pool = Pool::new(2, Life::OneJob, None);
         pool.hire();
         pool.hire();
-        pool.crew.idles();
+        assert_eq!(pool.crew.idles(), Step::On);
         let shrinks = play(&pool, |pool| pool.resize(1));
         submit(&pool, &ran);
         shrinks.join().unwrap();
@@ -299,6 +293,24 @@ fn shrinks_while_a_job_comes() {
         // The other one's job is done.
         while pool.takes() {}
         assert_eq!((ran.get(), pool.started()), (1, 0));
+        assert_eq!(pool.crew.runnable_and_idle(), (1, 0));
+    });
+}
+
+/// The pool shrinks while a worker finds nothing to do: it steps down, whoever sees that it is one too many.
+#[test]
+fn shrinks_while_one_becomes_idle() {
+    model("crew: shrinks_while_one_becomes_idle", || {
+        let pool = Pool::new(2, Life::OneJob, None);
+        pool.hire();
+        pool.hire();
+        let shrinks = play(&pool, |pool| pool.resize(1));
+        let mut step = pool.crew.idles();
+        shrinks.join().unwrap();
+        if pool.idle_takes() {
+            step = pool.crew.step();
+        }
+        assert_eq!(step, Step::Down);
         assert_eq!(pool.crew.runnable_and_idle(), (1, 0));
     });
 }

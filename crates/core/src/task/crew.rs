@@ -35,7 +35,8 @@
 //! claimed from. (Miscounting here is how CPython's pool came to under-use its threads, cpython#115634.)
 //!
 //! A worker that comes back from being blocked may be one too many. If another is idle just then, it claims that one with a
-//! job that is none, which makes it step down.
+//! job that is none, which makes it step down. One that becomes idle at the same moment sees that it is one too many, and steps down
+//! by itself: each changes its count, and then looks at the other's, with a `fence(SeqCst)` between the two.
 //!
 //! # Another size
 //!
@@ -46,7 +47,7 @@
 //!   lock before it looked; one that was put before is seen. So of the two at least one adds the worker. Both may: then one
 //!   of the two finds nothing, and is idle, which is what it was hired for.
 //! * When it *shrinks*, each worker looks at the number between two jobs and steps down if there are too many; one that is
-//!   idle is claimed with a job that is none, as above. A worker never steps down as the last that can go on, whatever the
+//!   idle, or becomes idle, is dealt with as above. A worker never steps down as the last that can go on, whatever the
 //!   number is, so there is always one who comes by the queue.
 //!
 //! Two that change it at once would be a race about which number holds, so one at a time does it.
@@ -58,7 +59,7 @@
 //! they would be too many, step down, see the shutdown, and so on.) A submit whose job was taken from the queue again by
 //! then must not start a thread any more: the [`Census`] refuses it.
 
-use crate::model::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use crate::model::sync::atomic::{AtomicIsize, AtomicUsize, Ordering, fence};
 use crate::model::weaken;
 use crate::park::EndsBy;
 
@@ -181,6 +182,10 @@ impl Crew {
     /// After there may be fewer: claims idle workers, as many as are too many. Each of them has to step down: put a job that is
     /// none for each.
     pub fn sends_home(&self) -> usize {
+        // Between the number and a look at who is idle: pairs with the fence in `idles`.
+        if weaken::keep("crew.sends_home_fence") {
+            fence(Ordering::SeqCst);
+        }
         // Looked at once: those that step down meanwhile are among those that were claimed.
         let surplus = self.runnable().saturating_sub(self.max_workers());
         (0..surplus).take_while(|_| self.claim_idle() == Claim::Claimed).count()
@@ -259,10 +264,28 @@ impl Crew {
         if take_one(&self.spares) { Needed::Spare } else { Needed::Worker }
     }
 
-    /// Found nothing in the queue and waits for something.
+    /// Found nothing in the queue: waits for something, unless there are too many by now. Then it is a spare.
     #[inline]
-    pub fn idles(&self) {
+    pub fn idles(&self) -> Step {
         self.idle.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fences of those who make it one too many: of them and this one, at least one sees the other.
+        if weaken::keep("crew.idles_fence") {
+            fence(Ordering::SeqCst);
+        }
+        if self.runnable.load(Ordering::Relaxed) <= self.max_workers() { Step::On } else { self.idles_too_many() }
+    }
+
+    #[cold]
+    fn idles_too_many(&self) -> Step {
+        // One that somebody counts on takes the job first.
+        if !weaken::keep("crew.idles") || self.claim_idle() == Claim::Nobody {
+            return Step::On;
+        }
+        let step = self.step_down();
+        if step == Step::On {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+        }
+        step
     }
 
     /// Took a job after [`idles`](Self::idles).
@@ -312,6 +335,10 @@ impl Crew {
             EndsBy::Others => {
                 self.blocked.fetch_sub(1, Ordering::Relaxed);
                 let before = self.runnable.fetch_add(1, Ordering::Relaxed);
+                // Pairs with the fence in `idles`.
+                if weaken::keep("crew.unblocks_fence") {
+                    fence(Ordering::SeqCst);
+                }
                 if before >= self.max_workers() && weaken::keep("crew.unblocks") && self.claim_idle() == Claim::Claimed
                 {
                     return Back::SendOneHome;

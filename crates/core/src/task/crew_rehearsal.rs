@@ -144,7 +144,14 @@ impl Pool {
                 }
                 continue;
             }
-            if !(self.takes() || self.idles()) || self.life == Life::OneJob {
+            let took = self.takes();
+            if !took && self.crew.idles() == Step::Down {
+                if !self.wait_as_spare() {
+                    return;
+                }
+                continue;
+            }
+            if !(took || self.waits()) || self.life == Life::OneJob {
                 return;
             }
         }
@@ -163,9 +170,8 @@ impl Pool {
         }
     }
 
-    /// Waits for something, takes and runs it. False when there will be nothing any more: it has ended.
-    pub(crate) fn idles(self: &Arc<Self>) -> bool {
-        self.crew.idles();
+    /// Waits for something while it is idle, takes and runs it. False when there will be nothing any more: it has ended.
+    fn waits(self: &Arc<Self>) -> bool {
         match self.queue.get() {
             Ok(queued) => {
                 self.crew.idle_took(queued.claim);

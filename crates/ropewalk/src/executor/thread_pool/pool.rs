@@ -586,16 +586,18 @@ impl Worker {
                         return;
                     }
                 }
-                Stopped::Empty => {
-                    pool.crew.idles();
-                    match pool.queue.get() {
-                        Ok(queued) => {
-                            pool.crew.idle_took(queued.claim);
-                            park::with_worker(self, &self.seat.interrupt, pool.identity(), || self.run_job(queued));
-                        }
-                        Err(_) => return pool.crew.idle_ends(),
+                Stopped::Empty if pool.crew.idles() == Step::Down => {
+                    if !self.wait_as_spare() {
+                        return;
                     }
                 }
+                Stopped::Empty => match pool.queue.get() {
+                    Ok(queued) => {
+                        pool.crew.idle_took(queued.claim);
+                        park::with_worker(self, &self.seat.interrupt, pool.identity(), || self.run_job(queued));
+                    }
+                    Err(_) => return pool.crew.idle_ends(),
+                },
             }
         }
     }
