@@ -44,12 +44,12 @@ controls! {
     crew_idles: "crew.idles" fails "crew::replacement_steps_down" by WRONG;
     crew_idles_fence: "crew.idles_fence" fails "crew::replacement_steps_down" by WRONG;
     crew_looks: "crew.looks" fails "crew::grows_while_a_job_comes" by WRONG;
+    crew_sends_home_fence: "crew.sends_home_fence" fails "crew::shrinks_while_one_becomes_idle" by WRONG;
     crew_spare_expires: "crew.spare_expires" fails "crew::timeout_races_with_notify" by WRONG;
     crew_spare_looks: "crew.spare_looks" fails "crew::stuck_while_another_steps_down" by WRONG;
     crew_step: "crew.step" fails "crew::replacement_steps_down" by WRONG;
-    crew_sends_home_fence: "crew.sends_home_fence" fails "crew::shrinks_while_one_becomes_idle" by WRONG;
-    crew_unblocks_fence: "crew.unblocks_fence" fails "crew::replacement_steps_down" by WRONG;
     crew_unblocks: "crew.unblocks" fails "crew::idle_replacement_is_sent_home" by WRONG;
+    crew_unblocks_fence: "crew.unblocks_fence" fails "crew::replacement_steps_down" by WRONG;
     event_enlist: "event.enlist" fails "event::notify_between_check_and_park" by WRONG;
     event_is_set: "event.is_set" fails "event::notify_between_check_and_park" by WRONG;
     event_recheck: "event.recheck" fails "event::notify_between_check_and_park" by HANG;
