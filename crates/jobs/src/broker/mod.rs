@@ -1,8 +1,9 @@
 //! Where jobs are kept: the trait [`Broker`], and the brokers there are.
 //!
-//! Each method that changes something is **one atomic step** (`claim_and_settle` is two): it happens as a whole or not at all, also when the process is
-//! killed in the middle of it, and what it needs and leaves is written at the method as *before* and *after*. Nothing is kept
-//! between steps but what the steps return, so the loops of a worker can be run by threads and by the simulation alike.
+//! Each method that changes something is **one atomic step** (`claim_and_settle` is two): it happens as a whole or not at all,
+//! also when the process is killed in the middle of it, and what it needs and leaves is written at the method as *before* and
+//! *after*. Nothing is kept between steps but what the steps return, so the loops of a worker can be run by threads and by the
+//! simulation alike.
 //!
 //! | broker | for |
 //! | --- | --- |

@@ -552,11 +552,12 @@ impl Broker for RedisBroker {
     // One after the other, so that the claim is answered before the server goes through its books. (Of what it reads at once it answers
     // nothing until it has done all.)
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
-        let leases = self.claim(claim);
+        // Before the claim: it may have to ask the server, and leases get old meanwhile.
         let settle = match super::check_outcomes(outcomes).and_then(|()| self.settle_command(outcomes)) {
             Ok(settle) => settle,
-            Err(error) => return (leases, Settling::said(Err(error))),
+            Err(error) => return (self.claim(claim), Settling::said(Err(error))),
         };
+        let leases = self.claim(claim);
         let asked = self.send(Step::Settle, &settle, true);
         let (this, outcomes) = (self.clone(), outcomes.to_vec());
         (leases, Settling::awaited(move || this.settled(&outcomes, asked)))

@@ -227,7 +227,7 @@ mod tests {
     use crate::state::Settled;
     use ropewalk::sync::Event;
     use std::path::PathBuf;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     const LIMIT: Duration = Duration::from_secs(60);
 
@@ -251,11 +251,11 @@ mod tests {
         }
     }
 
-    /// A step under way, until the event is set.
+    /// A step under way, until the event is set; a test that fails meanwhile holds nobody up for ever.
     fn held(goes: &Arc<Event>) -> (Box<dyn Step>, TaskHandle<Said<()>>) {
         let goes = Arc::clone(goes);
         step(Lasting::Yes, move |_: &mut Tx<'_>| {
-            goes.wait();
+            let _ = goes.wait_timeout(LIMIT);
             Ok(Ok(()))
         })
     }
@@ -288,8 +288,9 @@ mod tests {
         let (first, mut first_ended) = held(&goes);
         broker.send(vec![first]);
         let waiting = |count| {
-            let way = broker.outside.steps.as_ref().unwrap();
+            let (way, began) = (broker.outside.steps.as_ref().unwrap(), Instant::now());
             while way.len() != count {
+                assert!(began.elapsed() < LIMIT, "{} steps wait, and not {count}", way.len());
                 std::thread::yield_now();
             }
         };
