@@ -341,20 +341,23 @@ impl Main<'_> {
                 Err(RecvTimeoutError::TimedOut) => false,
                 Err(_) => return true,
             };
-            // The next step would wait for it. Waited for here, what ends meanwhile is settled in that step.
-            self.dispatcher.wait_for_answer();
-            while let Ok(message) = messages.try_recv() {
-                self.take(message);
-            }
             if came {
                 self.linger(messages, step_took);
+            }
+            // What ends while it is waited for is settled in the next step. With nothing left to end, that step can as well ask for more
+            // before it is here.
+            if !came || !self.leases.is_empty() {
+                self.dispatcher.wait_for_answer();
+                while let Ok(message) = messages.try_recv() {
+                    self.take(message);
+                }
             }
         }
     }
 
     /// Ends that come one after the other are settled in one go: a step is a wait for the broker, and most of it costs the same for
     /// one as for many. So the first waits for the next ones, for a small part of what a step takes, and only while they come. It does
-    /// not listen meanwhile, so that nobody has to wake it for each. (While a settle is under way, the wait for its answer does as much.)
+    /// not listen meanwhile, so that nobody has to wake it for each.
     fn linger(&mut self, messages: &Receiver<Message>, step_took: Duration) {
         let pause = (step_took / 16).min(LINGER_PAUSE_MAX);
         let until = Instant::now() + step_took / 4;

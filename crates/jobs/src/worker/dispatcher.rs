@@ -169,7 +169,9 @@ impl Dispatcher {
 
     pub(crate) fn step(&mut self, now: Time, broker: &dyn Broker) -> Wants {
         let mut wants = Wants { start: Vec::new(), again: None, drained: false, trouble: None };
-        let heard = self.hear(broker);
+        // One that is on its way is heard once it is here, or by whatever needs it.
+        let is_here = self.settling.as_ref().is_some_and(|(_, settling)| settling.is_said());
+        let heard = if is_here { self.hear(broker) } else { Ok(()) };
         // The wall clock may have been set back: no pause is longer than the longest.
         if let Some(until) = self.not_before
             && heard.is_ok()
@@ -210,6 +212,10 @@ impl Dispatcher {
 
     fn hear(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
         let Some((sent, settling)) = self.settling.take() else { return Ok(()) };
+        self.answered(broker, sent, settling)
+    }
+
+    fn answered(&mut self, broker: &dyn Broker, sent: Vec<Outcome>, settling: Settling) -> Result<(), BrokerError> {
         let answers = settling.answer();
         crash_point!("dispatcher.heard");
         self.take_answers(broker, sent, answers)
@@ -228,22 +234,28 @@ impl Dispatcher {
 
     fn settle_and_claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
         // Those that have ended and given their threads back leave their slots in the same go.
-        let leaving = self.ended.iter().filter(|outcome| self.slots.get(&outcome.exec).is_some_and(|slot| !slot.runs));
+        let on_the_way = self.settling.iter().flat_map(|(sent, _)| sent);
+        let leaving = self.ended.iter().chain(on_the_way);
+        let leaving = leaving.filter(|outcome| self.slots.get(&outcome.exec).is_some_and(|slot| !slot.runs));
         let free = self.concurrency.saturating_sub(self.slots.len() - leaving.count());
         let claim = (!self.stopping && !self.held && free > 0).then(|| {
             let queues = self.order.draw(&mut self.dice);
             let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
             Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks }
         });
-        let Some(claim) = claim else { return self.settle(broker) };
+        let Some(claim) = claim else { return self.hear(broker).and_then(|()| self.settle(broker)) };
         if self.plenty && self.refusals == 0 && !self.ended.is_empty() {
             let sent = std::mem::take(&mut self.ended);
+            let before = self.settling.take();
             crash_point!("dispatcher.before_both");
             let (leases, settling) = broker.claim_and_settle(&claim, &sent);
             crash_point!("dispatcher.under_way");
             let is_said = settling.is_said();
             self.settling = Some((sent, settling));
+            // Its answer came before that to the claim.
+            let heard = before.map_or(Ok(()), |(sent, settling)| self.answered(broker, sent, settling));
             self.take_leases(leases?, free, wants);
+            heard?;
             if !wants.start.is_empty() && !is_said {
                 return Ok(());
             }
@@ -253,6 +265,7 @@ impl Dispatcher {
             }
             // Nothing was there before the settle, or the claim was not tried.
         } else {
+            self.hear(broker)?;
             self.settle(broker)?;
         }
         crash_point!("dispatcher.before_claim");

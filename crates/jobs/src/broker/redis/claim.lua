@@ -55,11 +55,11 @@ local function take(q, id, values)
   local member = id .. ':' .. exec
   local execution, executions = P .. ':execution:' .. member, P .. ':executions:' .. id
   call('HSET', execution, 'id', exec, 'job_id', id, 'created_at', float(now), 'last_heartbeat', float(now), 'worker_name', worker)
-  call('EXPIRE', execution, seconds)
-  call('ZADD', executions, sec + seconds + 60, exec)
-  call('EXPIRE', executions, seconds + 60)
-  index('ZADD', registry('wip', q), sec + seconds, member)
-  index('ZADD', P .. ':rw:leases', steady + lease, member)
+  call('EXPIRE', execution, whole(seconds))
+  call('ZADD', executions, whole(sec + seconds + 60), exec)
+  call('EXPIRE', executions, whole(seconds + 60))
+  index('ZADD', registry('wip', q), whole(sec + seconds), member)
+  index('ZADD', P .. ':rw:leases', whole(steady + lease), member)
   index('SADD', P .. ':worker:' .. worker .. ':executions', member)
   set(id, 'status', 'started', 'started_at', NOW, 'last_heartbeat', NOW, 'worker_name', worker, 'rw_exec', exec,
     'rw_started', whole(now))

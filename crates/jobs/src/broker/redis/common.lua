@@ -26,8 +26,20 @@ local function arg()
   return ARGV[at]
 end
 
--- Whole numbers beyond what `..` writes out.
-local function whole(n) return string.format('%.0f', n) end
+-- To print a number takes as long as a short command, and most come more than once in a step: those of all jobs of a batch.
+local function printed(print)
+  local known = {}
+  return function(n)
+    local text = known[n]
+    if not text then
+      text = print(n)
+      known[n] = text
+    end
+    return text
+  end
+end
+-- Whole numbers, as Redis is to have them; `..` writes out the small ones only.
+local whole = printed(function(n) return string.format('%.0f', n) end)
 
 -- rq's text of a time: UTC, always six digits.
 local function iso(ms)
@@ -45,7 +57,8 @@ local function iso(ms)
     math.floor(rest / 1000) % 60, rest % 1000)
 end
 local NOW = iso(now)
-local function float(ms) return string.format('%.3f', ms / 1000) end
+-- rq's numbers of seconds.
+local float = printed(function(ms) return string.format('%.3f', ms / 1000) end)
 
 local function key_of(id) return P .. ':job:' .. id end
 -- What its executions have said of themselves.
@@ -58,11 +71,15 @@ local function registry(name, q) return P .. ':' .. name .. ':' .. q end
 local later
 local function index(command, key, ...)
   if not later then return call(command, key, ...) end
-  local name = command .. ' ' .. key
-  local list = later[name]
+  local keys = later[command]
+  if not keys then
+    keys = {}
+    later[command] = keys
+  end
+  local list = keys[key]
   if not list then
     list = {command, key}
-    later[name] = list
+    keys[key] = list
     later[#later + 1] = list
   end
   for i = 1, select('#', ...) do list[#list + 1] = (select(i, ...)) end
@@ -96,23 +113,37 @@ local function tell_news()
   for topic in pairs(news) do call('PUBLISH', P .. ':rw:news', topic) end
 end
 
-local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_priority', 'rw_due', 'rw_needs', 'rw_unique', 'rw_window',
-  'rw_limit', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
-  'rw_kept', 'result_ttl', 'failure_ttl', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures',
-  'retries_left', 'retry_intervals', 'repeats_left', 'repeat_intervals', 'rate_limit_key', 'rate_limit_concurrency', 'rw_log',
-  'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'webhooks', 'group_id', 'rw_failure', 'dependency_id',
-  'dependency_ids'}
+-- What every end looks at.
+local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
+  'result_ttl', 'rw_needs', 'rw_unique', 'rw_limit', 'rw_log', 'rw_failure', 'rate_limit_key', 'repeats_left',
+  'success_callback_name', 'webhooks', 'dependency_id', 'dependency_ids'}
+-- What only some moves look at: read when one of them asks for the first, with what the step has changed by then.
+local RARE = {'rw_priority', 'rw_due', 'rw_window', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_kept', 'failure_ttl',
+  'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures', 'retries_left', 'retry_intervals', 'repeat_intervals',
+  'rate_limit_concurrency', 'failure_callback_name', 'stopped_callback_name', 'group_id'}
+local is_rare = {}
+for _, name in ipairs(RARE) do is_rare[name] = true end
+
+local function put(job, names, values)
+  for i, name in ipairs(names) do
+    if values[i] and values[i] ~= '' then job[name] = values[i] end
+  end
+end
+local READS_THE_REST = {__index = function(job, name)
+  if not is_rare[name] then return nil end
+  setmetatable(job, nil)
+  put(job, RARE, call('HMGET', key_of(job.id), unpack(RARE)))
+  return job[name]
+end}
 
 -- What the moves need of a job; nothing if there is none. (A hash without data is a ghost that a late heartbeat left.)
 local function look(id)
   local values = call('HMGET', key_of(id), unpack(NAMES))
   if not values[1] then return nil end
   local job = {id = id}
-  for i, name in ipairs(NAMES) do
-    if values[i] and values[i] ~= '' then job[name] = values[i] end
-  end
+  put(job, NAMES, values)
   job.origin = job.origin or 'default'
-  return job
+  return setmetatable(job, READS_THE_REST)
 end
 -- Ours has a number; rq's has none.
 local function is_ours(job) return job.rw_seq ~= nil end
@@ -325,20 +356,20 @@ local function finish(job, status, ...)
   if is_ours(job) then
     local kept = tonumber(done and job.rw_kept_done or not done and job.rw_kept or seconds * 1000)
     if job.is_owed then kept = math.max(kept, OWED_KEPT * 1000) end
-    index('ZADD', P .. ':rw:kept', now + kept, id)
+    index('ZADD', P .. ':rw:kept', whole(now + kept), id)
   end
   if name == 'canceled' then
-    index('ZADD', registry(name, q), sec, id)
+    index('ZADD', registry(name, q), whole(sec), id)
   elseif seconds < 0 then
-    index('ZADD', registry(name, q), done and '+inf' or -1, id)
+    index('ZADD', registry(name, q), done and '+inf' or '-1', id)
   else
-    index('ZADD', registry(name, q), sec + seconds, id)
+    index('ZADD', registry(name, q), whole(sec + seconds), id)
   end
-  if status == 'stopped' then index('ZADD', registry('rw:stopped', q), sec + math.max(seconds, 0), id) end
+  if status == 'stopped' then index('ZADD', registry('rw:stopped', q), whole(sec + math.max(seconds, 0)), id) end
   local expires
   if real and seconds > 0 and (name ~= 'canceled' or is_ours(job)) then
     -- Ours are forgotten by a tick, which takes them out of the registries too; Redis comes after it.
-    expires = is_ours(job) and seconds + 60 or seconds
+    expires = whole(is_ours(job) and seconds + 60 or seconds)
     call('EXPIRE', key_of(id), expires)
     call('EXPIRE', P .. ':results:' .. id, expires)
     if job.dependency_id or job.dependency_ids then call('EXPIRE', P .. ':job::' .. id .. ':dependencies', expires) end

@@ -258,12 +258,8 @@ impl RedisBroker {
     }
 
     /// One round of a claim: what was taken, and which jobs it could not tell the task of.
-    fn claim_round(
-        &self,
-        claim: &Claim,
-        max: usize,
-        read: &[Undecided],
-    ) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
+    /// Asks for jobs, with what was read of others meanwhile.
+    fn ask_for(&self, claim: &Claim, max: usize, read: &[Undecided]) -> Asked {
         let mut command = self.command(Step::Claim);
         let beginning = format!("{:024x}", fastrand::u128(..) >> 32);
         command.arg(claim.worker.as_str()).arg(max).arg(millis(claim.lease)).arg(beginning);
@@ -288,7 +284,11 @@ impl RedisBroker {
         for queue in &claim.queues {
             command.arg(queue);
         }
-        let mut answer = self.step(Step::Claim, &command, false)?.into_iter().map(items_of);
+        self.send(Step::Claim, &command, false)
+    }
+
+    fn claimed(&self, asked: Asked) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
+        let mut answer = self.answer_to(asked)?.into_iter().map(items_of);
         let (Some(taken), Some(undecided)) = (answer.next(), answer.next()) else { return Err(self.strange("claim")) };
         let mut leases = Vec::with_capacity(taken.len());
         for job in taken {
@@ -310,6 +310,25 @@ impl RedisBroker {
             Some(Undecided { id: part(0)?, data: part(1)?, made: part(2)? })
         });
         Ok((leases, undecided.collect()))
+    }
+
+    /// What a claim is given: by its first round, and by those that follow when it is known what was found.
+    fn leases_of(&self, claim: &Claim, first: Asked) -> Result<Vec<Lease>, BrokerError> {
+        let (mut leases, mut undecided) = self.claimed(first)?;
+        for _ in 1..ROUNDS_MAX {
+            if undecided.is_empty() || leases.len() >= claim.max {
+                break;
+            }
+            let (taken, next) = match self.claimed(self.ask_for(claim, claim.max - leases.len(), &undecided)) {
+                Ok(round) => round,
+                // What was taken in the rounds before has begun.
+                Err(_) if !leases.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            leases.extend(taken);
+            undecided = next;
+        }
+        Ok(leases)
     }
 
     /// What the results of these executions have to look like: remembered, or looked up.
@@ -527,38 +546,23 @@ impl Broker for RedisBroker {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Vec<Lease>, BrokerError> {
-        let mut leases: Vec<Lease> = Vec::new();
         if claim.max == 0 {
-            return Ok(leases);
+            return Ok(Vec::new());
         }
-        let mut undecided = Vec::new();
-        for _ in 0..ROUNDS_MAX {
-            let round = self.claim_round(claim, claim.max - leases.len(), &undecided);
-            let (taken, next) = match round {
-                Ok(round) => round,
-                // What was taken in the rounds before has begun.
-                Err(_) if !leases.is_empty() => return Ok(leases),
-                Err(error) => return Err(error),
-            };
-            leases.extend(taken);
-            undecided = next;
-            if undecided.is_empty() || leases.len() >= claim.max {
-                break;
-            }
-        }
-        Ok(leases)
+        self.leases_of(claim, self.ask_for(claim, claim.max, &[]))
     }
 
-    // One after the other, so that the claim is answered before the server goes through its books. (Of what it reads at once it answers
-    // nothing until it has done all.)
+    // The claim is answered before the server goes through its books. Both wait here for what was sent before, so that the server never
+    // waits for us.
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
         // Before the claim: it may have to ask the server, and leases get old meanwhile.
         let settle = match super::check_outcomes(outcomes).and_then(|()| self.settle_command(outcomes)) {
             Ok(settle) => settle,
             Err(error) => return (self.claim(claim), Settling::said(Err(error))),
         };
-        let leases = self.claim(claim);
-        let asked = self.send(Step::Settle, &settle, true);
+        let claimed = self.ask_for(claim, claim.max, &[]);
+        let asked = self.inner.wire.send(Request::step(Step::Settle, &settle, true).apart());
+        let leases = self.leases_of(claim, claimed);
         let (this, outcomes) = (self.clone(), outcomes.to_vec());
         (leases, Settling::awaited(move || this.settled(&outcomes, asked)))
     }

@@ -47,13 +47,14 @@ local function settle(outcome)
   end
   unlease(job, exec)
   if job.worker_name then served[job.worker_name] = true end
-  local how, failures = outcome.how, whole(tonumber(job.rw_failures or 0) + 1)
+  local how = outcome.how
   local failure = outcome.failure
   local kept = failure ~= '' and {'rw_failure', failure} or {}
+  local function failures() return whole(tonumber(job.rw_failures or 0) + 1) end
   if job.rw_stop == '1' and how ~= 'done' then how = 'stopped' end
   if how == 'done' then
     count(job, 'successful_job_count')
-    if outcome.text == '' then record(job, exec, 1) else record(job, exec, 1, 'return_value', outcome.text) end
+    if outcome.text == '' then record(job, exec, '1') else record(job, exec, '1', 'return_value', outcome.text) end
     if job.rw_failure then call('HDEL', key_of(job.id), 'rw_failure') end
     owe(job, 'success', exec, '', true)
     if repeated(job) then
@@ -73,14 +74,14 @@ local function settle(outcome)
     owe(job, 'failure', exec, outcome.text, not again)
     if not again then
       record(job, exec, 2, 'exc_string', outcome.text)
-      finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+      finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
     else
-      set(job.id, 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+      set(job.id, 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
     end
   elseif how == 'retry' then
     count(job, 'failed_job_count')
     local due = whole(now + outcome.after)
-    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, 'rw_failures', failures, unpack(kept))
+    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
   elseif how == 'snooze' then
     local due = whole(now + outcome.after)
     to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, unpack(kept))

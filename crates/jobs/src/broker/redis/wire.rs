@@ -52,18 +52,24 @@ pub(super) struct Request {
     answers: usize,
     step: Option<Step>,
     again: bool,
+    apart: bool,
 }
 
 impl Request {
     /// Commands that only look.
     pub(super) fn look(commands: &[redis::Cmd]) -> Self {
         let packed = commands.iter().flat_map(redis::Cmd::get_packed_command).collect();
-        Self { packed, answers: commands.len(), step: None, again: true }
+        Self { packed, answers: commands.len(), step: None, again: true, apart: false }
     }
 
     /// One step. Whether it may be sent again if its answer is lost.
     pub(super) fn step(step: Step, command: &redis::Cmd, again: bool) -> Self {
-        Self { packed: command.get_packed_command(), answers: 1, step: Some(step), again }
+        Self { packed: command.get_packed_command(), answers: 1, step: Some(step), again, apart: false }
+    }
+
+    /// Not in one write with those before it: of what it reads at once, the server answers nothing until it has done all.
+    pub(super) fn apart(self) -> Self {
+        Self { apart: true, ..self }
     }
 }
 
@@ -199,11 +205,16 @@ struct Line {
 
 impl Line {
     fn run(mut self, requests: &Receiver<Waiting>) {
-        while let Ok(first) = requests.recv() {
+        let mut left = None;
+        while let Some(first) = left.take().or_else(|| requests.recv().ok()) {
             let mut batch = VecDeque::from([first]);
             while batch.len() < REQUESTS_MAX
                 && let Ok(next) = requests.try_recv()
             {
+                if next.request.apart {
+                    left = Some(next);
+                    break;
+                }
                 batch.push_back(next);
             }
             crash_point!("redis.taken");
