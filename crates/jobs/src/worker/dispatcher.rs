@@ -496,6 +496,49 @@ mod tests {
         assert_eq!(states(&broker, &ids), [State::Done; 6]);
     }
 
+    /// Two settles are under way then, and no more: the answer to the first has come before that to the claim.
+    #[test]
+    fn next_claim_goes_out_before_the_settle_is_answered() {
+        let (broker, ids) = late(8, false);
+        let mut dispatcher = dispatcher(2);
+        for (taken, done) in [(2, 0), (4, 0), (6, 2), (8, 4)] {
+            let started = dispatcher.step(broker.now(), &broker).start;
+            assert_eq!((started.len(), dispatcher.counts.taken, dispatcher.counts.done), (2, taken, done));
+            all_end(&mut dispatcher, started);
+        }
+        assert_eq!(states(&broker, &ids[..4]), [State::Done; 4]);
+        assert_eq!(states(&broker, &ids[4..]), [State::Leased; 4]);
+        // There is nothing more: all answers are heard.
+        assert!(dispatcher.step(broker.now(), &broker).drained && dispatcher.is_idle());
+        assert_eq!(states(&broker, &ids), [State::Done; 8]);
+    }
+
+    /// What was claimed behind it runs, and each outcome is sent again.
+    #[test]
+    fn settles_that_fail_one_behind_the_other_are_sent_again() {
+        let (mut broker, ids) = late(8, true);
+        let mut dispatcher = dispatcher(2);
+        for _ in 0..2 {
+            let started = dispatcher.step(broker.now(), &broker).start;
+            all_end(&mut dispatcher, started);
+        }
+        let third = dispatcher.step(broker.now(), &broker);
+        assert_eq!((third.trouble.unwrap().kind(), third.start.len()), (ErrorKind::Full, 2));
+        dispatcher.wait_for_answer();
+        let fourth = dispatcher.step(third.again.unwrap(), &broker);
+        assert_eq!((fourth.trouble.unwrap().kind(), fourth.start.len()), (ErrorKind::Full, 0));
+        assert!(states(&broker, &ids[..6]).iter().all(|state| *state == State::Leased));
+        broker.fails = false;
+        all_end(&mut dispatcher, third.start);
+        let last = dispatcher.step(fourth.again.unwrap(), &broker);
+        assert_eq!((last.trouble, last.start.len(), dispatcher.counts.done), (None, 2, 6));
+        all_end(&mut dispatcher, last.start);
+        while !dispatcher.is_idle() {
+            dispatcher.step(broker.now(), &broker);
+        }
+        assert_eq!(states(&broker, &ids), [State::Done; 8]);
+    }
+
     /// As many as there are slots is plenty, and then there is nothing: what the settle sets free is claimed in the same step.
     #[test]
     fn chain_of_jobs_waits_for_no_second_step() {

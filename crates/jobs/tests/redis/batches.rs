@@ -1,6 +1,7 @@
 //! Steps for many jobs, whose places in the indexes are written together.
 
-use super::{LIMIT, Place, claim, id};
+use super::{Directory, LIMIT, Place, Server, claim, id};
+use ropewalk_jobs::RedisBroker;
 use ropewalk_jobs::broker::{Broker as _, Claim, Enqueued};
 use ropewalk_jobs::job::{End, Lease, Outcome};
 use ropewalk_jobs::state::Settled;
@@ -85,4 +86,31 @@ fn settle_that_breaks_off_leaves_what_had_ended_in_its_books() {
         assert_ne!(place.text(&["ZSCORE", key, "b"]), "", "{key}");
     }
     assert_eq!(place.text(&["ZCARD", "rw:leases"]), "0");
+}
+
+/// Redis answers nothing of what it reads at once before it has done all of it: a claim must not wait for the books behind it.
+#[test]
+fn settle_is_no_part_of_the_write_that_asks_for_jobs() {
+    // One of its own, as it stands still for a while.
+    let directory = Directory::new("apart");
+    let server = Server::start(&directory.0, &[]);
+    let broker = RedisBroker::open(&server.url("")).unwrap();
+    let mut raw = redis::Client::open(server.url("")).and_then(|client| client.get_connection()).unwrap();
+    broker.enqueue(&[job("a"), job("b")]).unwrap();
+    let leases = broker.claim(&claim(None, 1)).unwrap();
+    let (writes, requests) = broker.traffic();
+    redis::cmd("CLIENT").arg("PAUSE").arg(300).exec(&mut raw).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| broker.job(&id("a")).unwrap());
+        let began = Instant::now();
+        while broker.traffic().0 == writes {
+            assert!(began.elapsed() < LIMIT, "nothing is sent");
+            std::thread::yield_now();
+        }
+        // Behind that, both are there before the line is free.
+        let (more, settling) = broker.claim_and_settle(&claim(None, 1), &done(&leases));
+        assert_eq!(more.unwrap()[0].id, id("b"));
+        assert_eq!(settling.answer().unwrap(), [Settled::Recorded]);
+    });
+    assert_eq!(broker.traffic(), (writes + 3, requests + 3));
 }
