@@ -393,6 +393,9 @@ pub trait Broker: Send + Sync {
     /// One whose settles take their time, for a disk or for its books, claims first, and answers that while the settle is under way: so
     /// what was claimed runs meanwhile, and a claim sees nothing that the settle sets free. One that has nothing to gain by it settles
     /// first; the claim gives nothing then if the settle has failed.
+    ///
+    /// The next step of the same caller may come before the answer to the settle is asked for, another one of these too: it must not need
+    /// that answer, nor anything that the [`Settling`] holds.
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
         // Nothing lies between a claim and its answer, so that no lease gets old before its job runs.
         let settled = self.settle(outcomes);

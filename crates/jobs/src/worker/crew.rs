@@ -346,8 +346,8 @@ impl Main<'_> {
             }
             // What ends while it is waited for is settled in the next step. With nothing left to end, that step can as well ask for more
             // before it is here.
-            if !came || !self.leases.is_empty() {
-                self.dispatcher.wait_for_answer();
+            if !came || !self.leases.is_empty() || wants.trouble.is_some() {
+                self.dispatcher.wait_for_answers();
                 while let Ok(message) = messages.try_recv() {
                     self.take(message);
                 }

@@ -7,12 +7,14 @@
 //! # In which order
 //!
 //! As long as claims find all they ask for, a claim and a settle are asked for as one, and a broker whose settles take their time may
-//! answer the claim first: what it found runs while the settle is under way, whose answer is heard before the next step. Once a claim
-//! finds less, settles go first: what they set free, as a job that needed another, may be all there is to claim.
+//! answer the claim first: what it found runs while the settle is under way. If all of that has ended before the settle is answered, the
+//! next claim and settle go out behind it, so that the broker has something to do at any time; then there are two that were not heard,
+//! and the older one is before anything else happens. Once a claim finds less, settles go first, and are heard: what they set free, as a
+//! job that needed another, may be all there is to claim. The same after one has failed.
 //!
 //! # What it keeps
 //!
-//! A slot is taken from the claim until the outcome has been settled, or is in the same step, *and* the run has given its thread back. An
+//! A slot is taken from the claim until the outcome has been settled, or is on its way, *and* the run has given its thread back. An
 //! outcome whose settle failed is sent again, with pauses, until the broker answers; its execution may have lost its lease by then, and
 //! the broker says so. One that the broker will never take is dropped.
 
@@ -22,7 +24,7 @@ use crate::crash::crash_point;
 use crate::job::{End, ExecId, Lease, Outcome, Time, WorkerId};
 use crate::state::Settled;
 use fastrand::Rng;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ use std::time::Duration;
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The first one.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// How many settles may be under way when a step ends.
+const UNHEARD_MAX: usize = 2;
 
 /// What a worker has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +79,11 @@ struct Slot {
     settled: bool,
 }
 
+struct Unheard {
+    sent: Vec<Outcome>,
+    settling: Settling,
+}
+
 pub(crate) struct Dispatcher {
     worker: WorkerId,
     order: Order,
@@ -82,8 +91,10 @@ pub(crate) struct Dispatcher {
     lease: Duration,
     slots: HashMap<ExecId, Slot>,
     ended: Vec<Outcome>,
-    /// Sent to the broker, whose answer was not heard yet.
-    settling: Option<(Vec<Outcome>, Settling)>,
+    /// The first so many of these were sent before, and are sent again.
+    again: usize,
+    /// Sent to the broker, whose answers were not heard yet.
+    unheard: VecDeque<Unheard>,
     /// The last claim found all that it asked for.
     plenty: bool,
     /// The tasks that it knows, for brokers from which it takes no others.
@@ -105,7 +116,8 @@ impl Dispatcher {
             lease,
             slots: HashMap::new(),
             ended: Vec::new(),
-            settling: None,
+            again: 0,
+            unheard: VecDeque::new(),
             plenty: false,
             tasks: None,
             stopping: false,
@@ -135,7 +147,7 @@ impl Dispatcher {
 
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.ended.is_empty() && self.settling.is_none()
+        self.slots.is_empty() && self.ended.is_empty() && self.unheard.is_empty()
     }
 
     /// An execution has ended: its outcome, or none if it lost its lease. The first word counts.
@@ -169,9 +181,7 @@ impl Dispatcher {
 
     pub(crate) fn step(&mut self, now: Time, broker: &dyn Broker) -> Wants {
         let mut wants = Wants { start: Vec::new(), again: None, drained: false, trouble: None };
-        // One that is on its way is heard once it is here, or by whatever needs it.
-        let is_here = self.settling.as_ref().is_some_and(|(_, settling)| settling.is_said());
-        let heard = if is_here { self.hear(broker) } else { Ok(()) };
+        let heard = self.hear(broker, UNHEARD_MAX - 1);
         // The wall clock may have been set back: no pause is longer than the longest.
         if let Some(until) = self.not_before
             && heard.is_ok()
@@ -184,7 +194,7 @@ impl Dispatcher {
         self.not_before = None;
         let done = heard.and_then(|()| self.settle_and_claim(broker, &mut wants));
         match done {
-            Ok(()) if self.settling.is_some() => wants.again = Some(now),
+            Ok(()) if !self.unheard.is_empty() => wants.again = Some(now),
             Ok(()) => self.refusals = 0,
             Err(error) => {
                 self.counts.refused += 1;
@@ -201,31 +211,36 @@ impl Dispatcher {
 
     /// Settles what there is to settle, whatever pause there is: the worker ends.
     pub(crate) fn settle_now(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
-        let heard = self.hear(broker);
+        let heard = self.hear(broker, 0);
         self.settle(broker).and(heard)
     }
 
-    /// Waits for the answer to what was sent, if there is one to wait for. The next step hears it.
-    pub(crate) fn wait_for_answer(&mut self) {
-        self.settling = self.settling.take().map(|(sent, settling)| (sent, settling.wait()));
+    /// Waits for the answers to what was sent, if there are any to wait for. The next step hears them.
+    pub(crate) fn wait_for_answers(&mut self) {
+        for unheard in std::mem::take(&mut self.unheard) {
+            self.unheard.push_back(Unheard { settling: unheard.settling.wait(), ..unheard });
+        }
     }
 
-    fn hear(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
-        let Some((sent, settling)) = self.settling.take() else { return Ok(()) };
-        self.answered(broker, sent, settling)
-    }
-
-    fn answered(&mut self, broker: &dyn Broker, sent: Vec<Outcome>, settling: Settling) -> Result<(), BrokerError> {
-        let answers = settling.answer();
-        crash_point!("dispatcher.heard");
-        self.take_answers(broker, sent, answers)
+    /// Hears what was answered, and waits until no more than so many are unheard. All are, whatever goes wrong with one.
+    fn hear(&mut self, broker: &dyn Broker, but: usize) -> Result<(), BrokerError> {
+        let mut heard = Ok(());
+        while let Some(first) = self.unheard.front()
+            && (self.unheard.len() > but || first.settling.is_said())
+            && let Some(Unheard { sent, settling }) = self.unheard.pop_front()
+        {
+            let answers = settling.answer();
+            crash_point!("dispatcher.heard");
+            heard = heard.and(self.take_answers(broker, sent, answers));
+        }
+        heard
     }
 
     fn settle(&mut self, broker: &dyn Broker) -> Result<(), BrokerError> {
         if self.ended.is_empty() {
             return Ok(());
         }
-        let sent = std::mem::take(&mut self.ended);
+        let sent = self.take_ended();
         crash_point!("dispatcher.before_settle");
         let answers = broker.settle(&sent);
         crash_point!("dispatcher.settled");
@@ -234,7 +249,7 @@ impl Dispatcher {
 
     fn settle_and_claim(&mut self, broker: &dyn Broker, wants: &mut Wants) -> Result<(), BrokerError> {
         // Those that have ended and given their threads back leave their slots in the same go.
-        let on_the_way = self.settling.iter().flat_map(|(sent, _)| sent);
+        let on_the_way = self.unheard.iter().flat_map(|unheard| &unheard.sent);
         let leaving = self.ended.iter().chain(on_the_way);
         let leaving = leaving.filter(|outcome| self.slots.get(&outcome.exec).is_some_and(|slot| !slot.runs));
         let free = self.concurrency.saturating_sub(self.slots.len() - leaving.count());
@@ -243,29 +258,23 @@ impl Dispatcher {
             let tasks = self.tasks.clone().filter(|_| broker.leaves_unknown());
             Claim { worker: self.worker.clone(), queues, max: free, lease: self.lease, tasks }
         });
-        let Some(claim) = claim else { return self.hear(broker).and_then(|()| self.settle(broker)) };
+        let Some(claim) = claim else { return self.hear(broker, 0).and_then(|()| self.settle(broker)) };
         if self.plenty && self.refusals == 0 && !self.ended.is_empty() {
-            let sent = std::mem::take(&mut self.ended);
-            let before = self.settling.take();
+            let sent = self.take_ended();
             crash_point!("dispatcher.before_both");
             let (leases, settling) = broker.claim_and_settle(&claim, &sent);
             crash_point!("dispatcher.under_way");
             let is_said = settling.is_said();
-            self.settling = Some((sent, settling));
-            // Its answer came before that to the claim.
-            let heard = before.map_or(Ok(()), |(sent, settling)| self.answered(broker, sent, settling));
+            self.unheard.push_back(Unheard { sent, settling });
             self.take_leases(leases?, free, wants);
-            heard?;
-            if !wants.start.is_empty() && !is_said {
-                return Ok(());
-            }
-            self.hear(broker)?;
+            // What was claimed starts before anything else is waited for: nobody keeps its leases meanwhile.
             if !wants.start.is_empty() {
-                return Ok(());
+                return if is_said { self.hear(broker, UNHEARD_MAX) } else { Ok(()) };
             }
             // Nothing was there before the settle, or the claim was not tried.
+            self.hear(broker, 0)?;
         } else {
-            self.hear(broker)?;
+            self.hear(broker, 0)?;
             self.settle(broker)?;
         }
         crash_point!("dispatcher.before_claim");
@@ -303,9 +312,16 @@ impl Dispatcher {
         }
     }
 
+    fn take_ended(&mut self) -> Vec<Outcome> {
+        self.again = 0;
+        std::mem::take(&mut self.ended)
+    }
+
     /// Before those that have ended since.
     fn send_again(&mut self, sent: Vec<Outcome>) {
-        self.ended.splice(..0, sent);
+        let (at, count) = (self.again, sent.len());
+        self.ended.splice(at..at, sent);
+        self.again += count;
     }
 
     /// One at a time, so that a bad neighbour harms nobody. To send again what is refused alone is of no use: its lease runs
@@ -471,7 +487,7 @@ mod tests {
         assert_eq!((dispatcher.counts.done, dispatcher.counts.taken), (2, 4));
     }
 
-    /// It goes first then, before anything else is claimed; and what was claimed beside it has its slots.
+    /// With nothing free it is heard before anything else is claimed, and goes first then; what was claimed beside it has its slots.
     #[test]
     fn settle_that_fails_while_others_run_is_sent_again() {
         let (mut broker, ids) = late(6, true);
@@ -496,18 +512,18 @@ mod tests {
         assert_eq!(states(&broker, &ids), [State::Done; 6]);
     }
 
-    /// Two settles are under way then, and no more: the answer to the first has come before that to the claim.
+    /// Two settles are under way then, and no more.
     #[test]
     fn next_claim_goes_out_before_the_settle_is_answered() {
         let (broker, ids) = late(8, false);
         let mut dispatcher = dispatcher(2);
-        for (taken, done) in [(2, 0), (4, 0), (6, 2), (8, 4)] {
+        for (taken, done) in [(2, 0), (4, 0), (6, 0), (8, 2)] {
             let started = dispatcher.step(broker.now(), &broker).start;
             assert_eq!((started.len(), dispatcher.counts.taken, dispatcher.counts.done), (2, taken, done));
             all_end(&mut dispatcher, started);
         }
-        assert_eq!(states(&broker, &ids[..4]), [State::Done; 4]);
-        assert_eq!(states(&broker, &ids[4..]), [State::Leased; 4]);
+        assert_eq!(states(&broker, &ids[..2]), [State::Done; 2]);
+        assert_eq!(states(&broker, &ids[2..]), [State::Leased; 6]);
         // There is nothing more: all answers are heard.
         assert!(dispatcher.step(broker.now(), &broker).drained && dispatcher.is_idle());
         assert_eq!(states(&broker, &ids), [State::Done; 8]);
@@ -522,21 +538,48 @@ mod tests {
             let started = dispatcher.step(broker.now(), &broker).start;
             all_end(&mut dispatcher, started);
         }
+        // Nothing is waited for before it starts.
         let third = dispatcher.step(broker.now(), &broker);
-        assert_eq!((third.trouble.unwrap().kind(), third.start.len()), (ErrorKind::Full, 2));
-        dispatcher.wait_for_answer();
-        let fourth = dispatcher.step(third.again.unwrap(), &broker);
-        assert_eq!((fourth.trouble.unwrap().kind(), fourth.start.len()), (ErrorKind::Full, 0));
+        assert_eq!((third.trouble, third.start.len()), (None, 2));
+        let mut again = broker.now();
+        for sent_again in [&ids[..2], &ids[..4]] {
+            let refused = dispatcher.step(again, &broker);
+            assert_eq!((refused.trouble.unwrap().kind(), refused.start.len()), (ErrorKind::Full, 0));
+            assert!(dispatcher.ended.iter().map(|outcome| &outcome.id).eq(sent_again), "their order");
+            again = refused.again.unwrap();
+        }
         assert!(states(&broker, &ids[..6]).iter().all(|state| *state == State::Leased));
         broker.fails = false;
         all_end(&mut dispatcher, third.start);
-        let last = dispatcher.step(fourth.again.unwrap(), &broker);
+        let last = dispatcher.step(again, &broker);
         assert_eq!((last.trouble, last.start.len(), dispatcher.counts.done), (None, 2, 6));
         all_end(&mut dispatcher, last.start);
         while !dispatcher.is_idle() {
             dispatcher.step(broker.now(), &broker);
         }
         assert_eq!(states(&broker, &ids), [State::Done; 8]);
+    }
+
+    /// Both are heard, and what was claimed beside them runs on.
+    #[test]
+    fn stopped_with_two_settles_under_way_it_waits_for_both() {
+        let (broker, ids) = late(8, false);
+        let mut dispatcher = dispatcher(2);
+        let mut running = Vec::new();
+        for _ in 0..3 {
+            running = dispatcher.step(broker.now(), &broker).start;
+            if dispatcher.counts.taken < 6 {
+                all_end(&mut dispatcher, std::mem::take(&mut running));
+            }
+        }
+        dispatcher.stop();
+        assert!(dispatcher.step(broker.now(), &broker).start.is_empty() && !dispatcher.is_idle());
+        assert_eq!((dispatcher.counts.done, dispatcher.counts.taken), (4, 6));
+        all_end(&mut dispatcher, running);
+        dispatcher.settle_now(&broker).unwrap();
+        assert!(dispatcher.is_idle());
+        assert_eq!(states(&broker, &ids[..6]), [State::Done; 6]);
+        assert_eq!(states(&broker, &ids[6..]), [State::Ready; 2]);
     }
 
     /// As many as there are slots is plenty, and then there is nothing: what the settle sets free is claimed in the same step.

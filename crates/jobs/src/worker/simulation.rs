@@ -205,7 +205,7 @@ impl Broker for Watched {
     }
 }
 
-/// What a dispatcher sees: a broker that claims first, and every other time answers the settle no sooner than it is asked for.
+/// What a dispatcher sees: a broker that claims first, and two times of three answers the settle no sooner than it is asked for.
 struct Late(Arc<Watched>);
 
 impl Broker for Late {
@@ -220,7 +220,7 @@ impl Broker for Late {
         }
         let mut asked = self.0.asked.lock().unwrap();
         *asked += 1;
-        let settling = if asked.is_multiple_of(2) {
+        let settling = if !asked.is_multiple_of(3) {
             let (watched, outcomes) = (Arc::clone(&self.0), outcomes.to_vec());
             Settling::awaited(move || watched.settle(&outcomes))
         } else {
@@ -232,6 +232,7 @@ impl Broker for Late {
 
 /// One worker process.
 struct Process {
+    concurrency: usize,
     dispatcher: Dispatcher,
     heartbeater: Heartbeater,
     /// In an order that the seed decides, as it does the executions.
@@ -291,6 +292,7 @@ impl World {
         };
         let concurrency = self.rng.usize(1..5);
         Process {
+            concurrency,
             dispatcher: Dispatcher::new(worker.clone(), order, concurrency, LEASE, Rng::with_seed(self.rng.u64(..))),
             heartbeater: Heartbeater::new(worker, queues, concurrency, LEASE),
             runs: BTreeMap::new(),
@@ -434,6 +436,9 @@ impl World {
             process.dispatcher.end(end.map(|end| Outcome { id: lease.id, exec, end }).ok_or(exec));
             process.dispatcher.gone(exec);
         }
+        if rng.bool() {
+            process.dispatcher.wait_for_answers();
+        }
         for lease in process.dispatcher.step(now, &Late(Arc::clone(watched))).start {
             let takes = match rng.u8(..20) {
                 0 => Duration::from_secs(rng.u64(..300)),
@@ -441,6 +446,7 @@ impl World {
             };
             process.runs.insert(lease.exec, (lease, elapsed + takes, None));
         }
+        assert!(process.runs.len() <= process.concurrency, "{} runs at once", process.runs.len());
     }
 
     fn pass(&mut self, by: Duration) {

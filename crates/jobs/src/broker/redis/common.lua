@@ -27,12 +27,12 @@ local function arg()
 end
 
 -- To print a number takes as long as a short command, and most come more than once in a step: those of all jobs of a batch.
-local function printed(print)
+local function printed(write)
   local known = {}
   return function(n)
     local text = known[n]
     if not text then
-      text = print(n)
+      text = write(n)
       known[n] = text
     end
     return text
@@ -113,14 +113,14 @@ local function tell_news()
   for topic in pairs(news) do call('PUBLISH', P .. ':rw:news', topic) end
 end
 
--- What every end looks at.
+-- What most moves look at.
 local NAMES = {'status', 'origin', 'worker_name', 'rw_seq', 'rw_exec', 'rw_settled', 'rw_stop', 'rw_started', 'rw_kept_done',
-  'result_ttl', 'rw_needs', 'rw_unique', 'rw_limit', 'rw_log', 'rw_failure', 'rate_limit_key', 'repeats_left',
-  'success_callback_name', 'webhooks', 'dependency_id', 'dependency_ids'}
+  'result_ttl', 'rw_priority', 'rw_due', 'rw_needs', 'rw_unique', 'rw_limit', 'rw_log', 'rw_failure', 'rate_limit_key',
+  'enqueue_at_front', 'repeats_left', 'success_callback_name', 'webhooks', 'dependency_id', 'dependency_ids'}
 -- What only some moves look at: read when one of them asks for the first, with what the step has changed by then.
-local RARE = {'rw_priority', 'rw_due', 'rw_window', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_kept', 'failure_ttl',
-  'enqueue_at_front', 'enqueue_at_front_on_retry', 'allow_dependency_failures', 'retries_left', 'retry_intervals', 'repeat_intervals',
-  'rate_limit_concurrency', 'failure_callback_name', 'stopped_callback_name', 'group_id'}
+local RARE = {'rw_window', 'rw_failures', 'rw_crashes', 'rw_crashes_max', 'rw_kept', 'failure_ttl', 'enqueue_at_front_on_retry',
+  'allow_dependency_failures', 'retries_left', 'retry_intervals', 'repeat_intervals', 'rate_limit_concurrency',
+  'failure_callback_name', 'stopped_callback_name', 'group_id'}
 local is_rare = {}
 for _, name in ipairs(RARE) do is_rare[name] = true end
 

@@ -48,7 +48,7 @@ local function abandon(job, exec)
     local crashes = tonumber(job.rw_crashes or 0) + 1
     local words = {WORKER = quoted(job.worker_name or 'its worker'), CRASHES = tostring(crashes)}
     if crashes >= tonumber(job.rw_crashes_max or 3) then
-      record(job, exec, 2, 'exc_string', ABANDONED)
+      record(job, exec, '2', 'exc_string', ABANDONED)
       finish(job, 'failed', 'rw_crashes', tostring(crashes), 'rw_failure', fill(POISON, words))
     else
       to_queue(job, false, 'rw_crashes', tostring(crashes), 'rw_failure', fill(CRASHED, words))
@@ -56,7 +56,7 @@ local function abandon(job, exec)
   elseif retried(job) then
     owe(job, 'failure', exec, ABANDONED, false)
   else
-    record(job, exec, 2, 'exc_string', ABANDONED)
+    record(job, exec, '2', 'exc_string', ABANDONED)
     owe(job, 'failure', exec, ABANDONED, true)
     finish(job, 'failed')
   end

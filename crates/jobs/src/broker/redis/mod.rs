@@ -257,7 +257,6 @@ impl RedisBroker {
         self.inner.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One round of a claim: what was taken, and which jobs it could not tell the task of.
     /// Asks for jobs, with what was read of others meanwhile.
     fn ask_for(&self, claim: &Claim, max: usize, read: &[Undecided]) -> Asked {
         let mut command = self.command(Step::Claim);
@@ -287,6 +286,7 @@ impl RedisBroker {
         self.send(Step::Claim, &command, false)
     }
 
+    /// One round of a claim: what was taken, and which jobs it could not tell the task of.
     fn claimed(&self, asked: Asked) -> Result<(Vec<Lease>, Vec<Undecided>), BrokerError> {
         let mut answer = self.answer_to(asked)?.into_iter().map(items_of);
         let (Some(taken), Some(undecided)) = (answer.next(), answer.next()) else { return Err(self.strange("claim")) };
@@ -552,8 +552,8 @@ impl Broker for RedisBroker {
         self.leases_of(claim, self.ask_for(claim, claim.max, &[]))
     }
 
-    // The claim is answered before the server goes through its books. Both wait here for what was sent before, so that the server never
-    // waits for us.
+    // The claim is answered before the server goes through its books. Both are here when it has done what was sent before, so that it
+    // waits for no more than one write of ours. (The further rounds of a claim, in which we read what others wrote, come behind the settle.)
     fn claim_and_settle(&self, claim: &Claim, outcomes: &[Outcome]) -> (Result<Vec<Lease>, BrokerError>, Settling) {
         // Before the claim: it may have to ask the server, and leases get old meanwhile.
         let settle = match super::check_outcomes(outcomes).and_then(|()| self.settle_command(outcomes)) {

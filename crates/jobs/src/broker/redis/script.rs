@@ -94,3 +94,35 @@ fn texts_of_failures() -> String {
 fn json(failure: &Failure) -> String {
     serde_json::to_string(failure).expect("a failure is plain data")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words between `start` and the next `}`.
+    fn list<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
+        let rest = text.split_once(start).expect("a list").1;
+        rest.split_once('}').expect("its end").0.split('\'').skip(1).step_by(2).collect()
+    }
+
+    /// A field that no list names would be empty without a word. (The jobs of an enqueue are not read, but given.)
+    #[test]
+    fn every_field_that_a_step_asks_for_is_read() {
+        let common = include_str!("common.lua");
+        let mut read = list(common, "local NAMES = {");
+        read.extend(list(common, "local RARE = {"));
+        let known = read.len();
+        read.sort_unstable();
+        read.dedup();
+        assert_eq!(read.len(), known, "named twice");
+        let texts = Step::ALL.into_iter().filter(|step| *step != Step::Enqueue).map(Step::own_text).chain([common]);
+        let asked = texts.flat_map(|text| text.split("job.").skip(1));
+        let asked = asked.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or(""));
+        let mut count = 0;
+        for name in asked.filter(|name| !["id", "is_owed"].contains(name)) {
+            count += 1;
+            assert!(read.contains(&name), "{name} is in neither list of common.lua");
+        }
+        assert!(count > 50, "{count} is not all of them");
+    }
+}

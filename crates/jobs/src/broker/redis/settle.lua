@@ -37,6 +37,9 @@ local function repeated(job)
   return true
 end
 
+-- With this one.
+local function failures_of(job) return whole(tonumber(job.rw_failures or 0) + 1) end
+
 local function settle(outcome)
   local job, exec = look(outcome.id), outcome.exec
   if not job then return 'lost' end
@@ -50,7 +53,6 @@ local function settle(outcome)
   local how = outcome.how
   local failure = outcome.failure
   local kept = failure ~= '' and {'rw_failure', failure} or {}
-  local function failures() return whole(tonumber(job.rw_failures or 0) + 1) end
   if job.rw_stop == '1' and how ~= 'done' then how = 'stopped' end
   if how == 'done' then
     count(job, 'successful_job_count')
@@ -65,7 +67,7 @@ local function settle(outcome)
     end
   elseif how == 'stopped' then
     count(job, 'failed_job_count')
-    record(job, exec, 2, 'exc_string', outcome.text ~= '' and outcome.how ~= 'stopped' and outcome.text or STOPPED)
+    record(job, exec, '2', 'exc_string', outcome.text ~= '' and outcome.how ~= 'stopped' and outcome.text or STOPPED)
     owe(job, 'stopped', exec, '', true)
     finish(job, 'stopped', 'rw_settled', exec, unpack(kept))
   elseif how == 'failed' then
@@ -73,15 +75,15 @@ local function settle(outcome)
     local again = not is_ours(job) and retried(job)
     owe(job, 'failure', exec, outcome.text, not again)
     if not again then
-      record(job, exec, 2, 'exc_string', outcome.text)
-      finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
+      record(job, exec, '2', 'exc_string', outcome.text)
+      finish(job, 'failed', 'rw_settled', exec, 'rw_failures', failures_of(job), unpack(kept))
     else
-      set(job.id, 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
+      set(job.id, 'rw_settled', exec, 'rw_failures', failures_of(job), unpack(kept))
     end
   elseif how == 'retry' then
     count(job, 'failed_job_count')
     local due = whole(now + outcome.after)
-    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, 'rw_failures', failures(), unpack(kept))
+    to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, 'rw_failures', failures_of(job), unpack(kept))
   elseif how == 'snooze' then
     local due = whole(now + outcome.after)
     to_schedule(job, due, 'rw_due', due, 'rw_settled', exec, unpack(kept))

@@ -53,7 +53,7 @@ for _, member in ipairs(expired) do
     local crashes = tonumber(job.rw_crashes or 0) + 1
     local words = {WORKER = quoted(job.worker_name or 'its worker'), CRASHES = tostring(crashes)}
     if job.rw_stop == '1' then
-      record(job, exec, 2, 'exc_string', STOPPED)
+      record(job, exec, '2', 'exc_string', STOPPED)
       call('HDEL', key_of(id), 'rw_failure')
       owe(job, 'stopped', exec, '', true)
       finish(job, 'stopped')
@@ -69,13 +69,13 @@ for _, member in ipairs(expired) do
         owe(job, 'failure', exec, ABANDONED, false)
         recovered = recovered + 1
       else
-        record(job, exec, 2, 'exc_string', ABANDONED)
+        record(job, exec, '2', 'exc_string', ABANDONED)
         owe(job, 'failure', exec, ABANDONED, true)
         finish(job, 'failed')
         over = over + 1
       end
     elseif crashes >= tonumber(job.rw_crashes_max or 3) then
-      record(job, exec, 2, 'exc_string', ABANDONED)
+      record(job, exec, '2', 'exc_string', ABANDONED)
       finish(job, 'failed', 'rw_crashes', tostring(crashes), 'rw_failure', fill(POISON, words))
       over = over + 1
     else

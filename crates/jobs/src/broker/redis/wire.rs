@@ -1,6 +1,7 @@
 //! The one thread of this process that speaks to Redis, and its pipeline.
 //!
-//! Requests queue up while the answers to earlier ones are on their way; the next write takes all of them. So many callers share
+//! Requests queue up while the answers to earlier ones are on their way; the next write takes all of them, up to one that goes
+//! [apart](Request::apart) and begins the one after that. So many callers share
 //! one round trip, a lone one waits for nobody, and a greenlet that waits for an answer lets others run.
 //!
 //! # When the connection breaks
