@@ -5,7 +5,7 @@
 
 use crate::subject::{LEASE, START, Subject, broken, memory, sqlite};
 use ropewalk_jobs::broker::{self, Beat, Claim, Control, Enqueued, Filter, Held, Passed, Running, Slot, Ticked};
-use ropewalk_jobs::job::{End, ExecId, Limit, Outcome, WorkerId};
+use ropewalk_jobs::job::{End, ExecId, Lease, Limit, Outcome, WorkerId};
 use ropewalk_jobs::state::{Settled, TABLE};
 use ropewalk_jobs::{Job, JobId, Need, NewJob, State, Unique, When};
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ enum Step {
     Enqueue(Vec<NewJob>),
     Claim(Vec<String>, usize),
     Settle(Vec<(usize, End)>),
+    /// A claim and, behind it, a settle; asked for as one where that is one.
+    Both(Vec<String>, usize, Vec<(usize, End)>),
     Beat(Vec<usize>),
     Control(Control),
     Pass(Duration),
@@ -33,6 +35,7 @@ enum Said {
     Enqueued(Result<Vec<Enqueued>, String>),
     Claimed(Vec<(JobId, u32)>),
     Settled(Vec<Settled>),
+    Both(Vec<(JobId, u32)>, Vec<Settled>),
     Beat(Vec<Held>),
     Controlled(Result<usize, String>),
     Ticked(Ticked),
@@ -45,6 +48,8 @@ enum Said {
 /// A broker and the executions it gave out.
 struct Side {
     subject: Subject,
+    /// One that others are compared with has to claim first, as they do.
+    is_reference: bool,
     given: Vec<(JobId, ExecId)>,
 }
 
@@ -54,21 +59,19 @@ impl Side {
         match step {
             Step::Enqueue(jobs) => Said::Enqueued(broker.enqueue(jobs).map_err(|error| error.to_string())),
             Step::Claim(queues, max) => {
-                let claim =
-                    Claim { worker: WorkerId::of("w"), queues: queues.clone(), max: *max, lease: LEASE, tasks: None };
-                let leases = broker.claim(&claim).unwrap();
-                self.given.extend(leases.iter().map(|lease| (lease.id.clone(), lease.exec)));
-                Said::Claimed(leases.iter().map(|lease| (lease.id.clone(), lease.attempt())).collect())
+                let leases = broker.claim(&claim(queues, *max)).unwrap();
+                Said::Claimed(self.take(&leases))
             }
-            Step::Settle(ends) => {
-                let outcomes: Vec<_> = ends
-                    .iter()
-                    .map(|(n, end)| {
-                        let (id, exec) = self.given[*n].clone();
-                        Outcome { id, exec, end: end.clone() }
-                    })
-                    .collect();
-                Said::Settled(broker.settle(&outcomes).unwrap())
+            Step::Settle(ends) => Said::Settled(broker.settle(&self.outcomes(ends)).unwrap()),
+            Step::Both(queues, max, ends) => {
+                let (claim, outcomes) = (claim(queues, *max), self.outcomes(ends));
+                let (leases, settled) = if self.is_reference {
+                    (broker.claim(&claim), broker.settle(&outcomes))
+                } else {
+                    let (leases, settling) = broker.claim_and_settle(&claim, &outcomes);
+                    (leases, settling.answer())
+                };
+                Said::Both(self.take(&leases.unwrap()), settled.unwrap())
             }
             Step::Beat(given) => {
                 let running = given
@@ -110,6 +113,16 @@ impl Side {
         }
     }
 
+    fn take(&mut self, leases: &[Lease]) -> Vec<(JobId, u32)> {
+        self.given.extend(leases.iter().map(|lease| (lease.id.clone(), lease.exec)));
+        leases.iter().map(|lease| (lease.id.clone(), lease.attempt())).collect()
+    }
+
+    fn outcomes(&self, ends: &[(usize, End)]) -> Vec<Outcome> {
+        let given = ends.iter().map(|(n, end)| (self.given[*n].clone(), end.clone()));
+        given.map(|((id, exec), end)| Outcome { id, exec, end }).collect()
+    }
+
     /// All jobs as they are seen, executions counted in the order in which they were given out.
     fn seen(&self) -> Vec<(Job, Option<usize>)> {
         let jobs = self.subject.broker.jobs(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
@@ -120,6 +133,10 @@ impl Side {
             })
             .collect()
     }
+}
+
+fn claim(queues: &[String], max: usize) -> Claim {
+    Claim { worker: WorkerId::of("w"), queues: queues.to_vec(), max, lease: LEASE, tasks: None }
 }
 
 struct Dice {
@@ -190,18 +207,21 @@ impl Dice {
         some
     }
 
+    fn ends(&mut self, given: usize) -> Vec<(usize, End)> {
+        let some = self.some_given(given);
+        some.into_iter().map(|n| (n, self.end())).collect()
+    }
+
     fn step(&mut self, given: usize) -> Step {
         let queues = |order: bool| {
             let both = vec!["default".to_owned(), "other".to_owned()];
             if order { both } else { both.into_iter().rev().collect() }
         };
-        match self.rng.u8(..26) {
+        match self.rng.u8(..29) {
             0..=4 => Step::Enqueue((0..self.rng.usize(1..6)).map(|_| self.new_job()).collect()),
             5..=9 => Step::Claim(queues(self.rng.bool()), self.rng.usize(..6)),
-            10..=14 => {
-                let some = self.some_given(given);
-                Step::Settle(some.into_iter().map(|n| (n, self.end())).collect())
-            }
+            10..=14 => Step::Settle(self.ends(given)),
+            26..=28 => Step::Both(queues(self.rng.bool()), self.rng.usize(1..6), self.ends(given)),
             15 | 16 => Step::Beat(self.some_given(given)),
             17 => Step::Pass(Duration::from_millis(self.rng.u64(..40_000))),
             18 => Step::Jump(self.rng.i64(-20_000..20_000)),
@@ -266,10 +286,10 @@ fn check(step: &Step, said: &Said, before: &[(Job, Option<usize>)], after: &[(Jo
             }
         }
         if job.state == State::Leased && before.get(&job.id).is_none_or(|(was, _)| was.state != State::Leased) {
-            assert!(matches!(step, Step::Claim(..)));
+            assert!(matches!(step, Step::Claim(..) | Step::Both(..)));
         }
     }
-    if let (Step::Claim(..), Said::Claimed(claimed)) = (step, said) {
+    if let Said::Claimed(claimed) | Said::Both(claimed, _) = said {
         for (id, _) in claimed {
             let (was, _) = before[id];
             assert_eq!(was.state, State::Ready, "{id} was claimed");
@@ -280,8 +300,8 @@ fn check(step: &Step, said: &Said, before: &[(Job, Option<usize>)], after: &[(Jo
 /// One sequence; the seed is in every message.
 fn sequence(seed: u64, steps: usize, make: Option<fn() -> Subject>) {
     let mut dice = Dice { rng: fastrand::Rng::with_seed(seed), made: 0 };
-    let mut reference = Side { subject: memory(), given: Vec::new() };
-    let mut other = make.map(|make| Side { subject: make(), given: Vec::new() });
+    let mut reference = Side { subject: memory(), is_reference: true, given: Vec::new() };
+    let mut other = make.map(|make| Side { subject: make(), is_reference: false, given: Vec::new() });
     let mut before = Vec::new();
     for at in 0..steps {
         let step = dice.step(reference.given.len());
@@ -329,7 +349,8 @@ fn redis_is_as_the_reference() {
 /// The comparison can fail: a broker that forgets to count is found.
 #[test]
 fn comparison_finds_a_difference() {
-    let (mut one, mut two) = (Side { subject: memory(), given: vec![] }, Side { subject: sqlite(), given: vec![] });
+    let side = |subject, is_reference| Side { subject, is_reference, given: vec![] };
+    let (mut one, mut two) = (side(memory(), true), side(sqlite(), false));
     let enqueue = Step::Enqueue(vec![NewJob { id: "a".parse().unwrap(), ..NewJob::new("t", "[]") }]);
     assert_eq!(one.step(&enqueue), two.step(&enqueue));
     assert_eq!(one.seen(), two.seen());
