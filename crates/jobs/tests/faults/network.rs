@@ -67,12 +67,11 @@ fn ghost(place: &Path) {
     open(place).claim(&ghost).expect("a claim");
 }
 
-/// One blow at one step. Whether it fell.
-fn directed(step: &'static str, blow: Blow, producer: bool) -> Result<(bool, Seen), String> {
-    let place = Place::new(&format!("{step}-{blow:?}"));
+/// One blow at one step, when it comes for this time. Whether it fell.
+fn directed(step: &'static str, blow: Blow, producer: bool, nth: u32) -> Result<(bool, Seen), String> {
+    let place = Place::new(&format!("{step}-{nth}-{blow:?}"));
     let world = world(&place.0);
-    // The first sign of life is given before there is work.
-    world.strike_at(step, blow, if step == "heartbeat" { 2 } else { 1 });
+    world.strike_at(step, blow, nth);
     let struck = || world.struck() > 0;
     let processes = if producer {
         let worker = Process::start(&place.0, &["worker"], None);
@@ -93,12 +92,15 @@ fn directed(step: &'static str, blow: Blow, producer: bool) -> Result<(bool, See
     Ok((struck(), seen))
 }
 
-/// Each step and each blow, once.
+/// Each step and each blow, once; and settles that go out while others may be under way.
 pub(super) fn all_directed() -> (usize, Seen) {
+    // The first sign of life is given before there is work.
+    let steps = STEPS.iter().map(|(step, _, producer)| (*step, *producer, if *step == "heartbeat" { 2 } else { 1 }));
+    let steps = steps.chain([("settle", false, 2), ("settle", false, 3)]);
     let cases: Vec<_> =
-        STEPS.iter().flat_map(|(step, _, producer)| Blow::ALL.map(|blow| (*step, blow, *producer))).collect();
-    let name = |(step, blow, _): &(_, _, bool)| format!("{step} {blow:?}");
-    let seen = super::each(&cases, name, |(step, blow, producer)| directed(step, *blow, *producer));
+        steps.flat_map(|(step, producer, nth)| Blow::ALL.map(|blow| (step, blow, producer, nth))).collect();
+    let name = |(step, blow, _, nth): &(_, _, bool, u32)| format!("{step} {nth} {blow:?}");
+    let seen = super::each(&cases, name, |(step, blow, producer, nth)| directed(step, *blow, *producer, *nth));
     (cases.len(), seen)
 }
 
