@@ -8,7 +8,7 @@
 //!
 //! As long as claims find all they ask for, a claim and a settle are asked for as one, and a broker whose settles take their time may
 //! answer the claim first: what it found runs while the settle is under way. If all of that has ended before the settle is answered, the
-//! next claim and settle go out behind it, so that the broker has something to do at any time; then there are two that were not heard,
+//! next claim and settle go out behind it, so that the broker need not wait for it; then there are two that were not heard,
 //! and the older one is before anything else happens. Once a claim finds less, settles go first, and are heard: what they set free, as a
 //! job that needed another, may be all there is to claim. The same after one has failed.
 //!
@@ -467,6 +467,14 @@ mod tests {
         (Late { broker, fails }, jobs.into_iter().map(|job| job.id).collect())
     }
 
+    /// The settle of the first is under way then, and the second has ended.
+    fn two_rounds(dispatcher: &mut Dispatcher, broker: &Late) {
+        for _ in 0..2 {
+            let started = dispatcher.step(broker.now(), broker).start;
+            all_end(dispatcher, started);
+        }
+    }
+
     fn states(broker: &dyn Broker, ids: &[JobId]) -> Vec<State> {
         ids.iter().map(|id| broker.job(id).unwrap().unwrap().state).collect()
     }
@@ -534,10 +542,7 @@ mod tests {
     fn settles_that_fail_one_behind_the_other_are_sent_again() {
         let (mut broker, ids) = late(8, true);
         let mut dispatcher = dispatcher(2);
-        for _ in 0..2 {
-            let started = dispatcher.step(broker.now(), &broker).start;
-            all_end(&mut dispatcher, started);
-        }
+        two_rounds(&mut dispatcher, &broker);
         // Nothing is waited for before it starts.
         let third = dispatcher.step(broker.now(), &broker);
         assert_eq!((third.trouble, third.start.len()), (None, 2));
@@ -565,13 +570,8 @@ mod tests {
     fn stopped_with_two_settles_under_way_it_waits_for_both() {
         let (broker, ids) = late(8, false);
         let mut dispatcher = dispatcher(2);
-        let mut running = Vec::new();
-        for _ in 0..3 {
-            running = dispatcher.step(broker.now(), &broker).start;
-            if dispatcher.counts.taken < 6 {
-                all_end(&mut dispatcher, std::mem::take(&mut running));
-            }
-        }
+        two_rounds(&mut dispatcher, &broker);
+        let running = dispatcher.step(broker.now(), &broker).start;
         dispatcher.stop();
         assert!(dispatcher.step(broker.now(), &broker).start.is_empty() && !dispatcher.is_idle());
         assert_eq!((dispatcher.counts.done, dispatcher.counts.taken), (4, 6));
