@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The core and greenlets under AddressSanitizer, which corosensei tells of each switch: what is used after its return, its free
-# or its scope, on which stack ever. With the stable toolchain: its standard library carries the sanitizer's runtime, and the
-# switch below is for this job alone. Arguments are names of test binaries of ropewalk: `ci/asan.sh greenlet_kill`.
+# The core, greenlets and fork-join under AddressSanitizer, which corosensei tells of each switch: what is used after its
+# return, its free or its scope, on which stack ever. With the stable toolchain: its standard library carries the sanitizer's
+# runtime, and the switch below is for this job alone. Arguments are names of test binaries of ropewalk:
+# `ci/asan.sh greenlet_kill`.
 #
 # The control is a test (`sanitizer_sees_the_hole`): the known hole, in safe code, must be reported.
 source "$(dirname "$0")/common.sh"
@@ -34,7 +35,7 @@ if [[ $# -gt 0 ]]; then
 else
     # A panicking waker's payload is given up on purpose (`Wakes::fire`), which is no leak to be told of.
     ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=0" run -p ropewalk-core --features ropewalk-core/__asan --lib --tests
-    targets=()
+    targets=(--test pool_fork)
     for file in crates/ropewalk/tests/{gevent,greenlet}_*.rs; do
         targets+=(--test "$(basename "$file" .rs)")
     done

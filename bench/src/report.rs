@@ -62,7 +62,7 @@ pub fn table(rows: &[Row]) -> String {
             }
             out.push('\n');
         }
-        for verdict in limits::judge(&first.work, rows) {
+        for verdict in limits::judge(first, rows) {
             let _ = writeln!(out, "  {}", verdict.line());
         }
         out.push('\n');
@@ -118,7 +118,7 @@ fn markdown(rows: &[Row], conditions: &str) -> String {
                 ratios.join(", ")
             );
         }
-        verdicts.extend(limits::judge(&group[0].work, rows).map(|verdict| (group[0].work.clone(), verdict)));
+        verdicts.extend(limits::judge(&group[0], rows).map(|verdict| (group[0].work.clone(), verdict)));
     }
     if !verdicts.is_empty() {
         out.push_str("\n| work | limit |\n| --- | --- |\n");

@@ -37,8 +37,8 @@ pub use interrupt::{Interrupt, Reason};
 pub use place::AtomicPlace;
 pub use record::{
     Blocked, EndsBy, ExecutionId, Pause, Record, Runs, Suspend, current_executor, execution_id, inline_depth,
-    only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend, with_task,
-    with_task_deadline, with_worker, without_task_deadline,
+    may_wait_in, only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend,
+    with_task, with_task_deadline, with_worker, without_task_deadline,
 };
 
 use crate::model::time::{Duration, Instant};
@@ -520,13 +520,6 @@ pub fn in_async_context() -> bool {
 /// waits as the whole thread.
 pub fn would_stop_others() -> bool {
     in_async_context() || (crate::model::unchecked::panicking() && me(|me| me.suspend.get().is_some()))
-}
-
-/// Whether this strand polls async tasks of ropewalk's runtimes at this moment; [`in_async_context`] without the look at
-/// those of others.
-#[inline]
-pub fn is_polling_tasks() -> bool {
-    me(|me| me.polling_tasks.get())
 }
 
 /// Panics where a blocking wait would stop async tasks.

@@ -367,6 +367,12 @@ pub fn current_executor() -> usize {
     me(|me| me.executor.get())
 }
 
+/// Whether a worker of this executor calls that may wait: it polls no async tasks at this moment.
+#[inline]
+pub fn may_wait_in(executor: usize) -> bool {
+    me(|me| me.executor.get() == executor && !me.polling_tasks.get())
+}
+
 /// The scopes around this point, innermost first.
 pub(super) fn scopes() -> impl Iterator<Item = &'static Scope> {
     let mut next = me(|me| me.scope.get());

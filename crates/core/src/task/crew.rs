@@ -192,6 +192,7 @@ impl Crew {
     }
 
     /// How many count as runnable, at some moment: those that run, are idle or are stuck.
+    #[inline]
     pub fn runnable(&self) -> usize {
         self.runnable.load(Ordering::Relaxed)
     }
@@ -202,6 +203,7 @@ impl Crew {
     }
 
     /// How many are idle, at some moment.
+    #[inline]
     pub fn idle(&self) -> usize {
         self.idle.load(Ordering::Relaxed).try_into().unwrap_or(0)
     }
@@ -215,8 +217,12 @@ impl Crew {
     /// `busy_max` are to be busy with such.
     #[inline]
     pub fn has_room(&self, busy_max: usize) -> bool {
-        let (idle, runnable) = (self.idle(), self.runnable.load(Ordering::Relaxed));
-        (idle > 0 || runnable < self.max_workers()) && runnable.saturating_sub(idle) < busy_max
+        let (idle, runnable) = (self.idle.load(Ordering::Relaxed), self.runnable());
+        if idle <= 0 {
+            runnable < self.max_workers().min(busy_max)
+        } else {
+            runnable.saturating_sub(idle.unsigned_abs()) < busy_max
+        }
     }
 
     /// Before a job is put: takes one off the count of the idle.

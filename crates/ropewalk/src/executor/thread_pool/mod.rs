@@ -175,6 +175,7 @@ impl ThreadPoolExecutor {
     /// sort(&ThreadPoolExecutor::new(2), &mut numbers);
     /// assert!(numbers.is_sorted());
     /// ```
+    #[inline(always)]
     #[track_caller]
     pub fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
     where
