@@ -11,6 +11,8 @@
 //! | 7 | a process of the lab died or could not be started |
 //! | 8 | a result cannot be written |
 //! | 9 | the job queue refuses what was asked, or cannot be reached |
+//! | 10 | the job has not ended yet |
+//! | 11 | the job ended without a result |
 //! | 70 | a bug in ropewalk |
 //! | 126, 127 | the program to profile cannot be started, or is not there |
 //! | 130 | interrupted |
@@ -19,11 +21,15 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// What can go wrong without anybody having made a mistake in ropewalk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
+    /// Nothing was asked for. Holds the help.
+    Help(String),
     /// The command line cannot be understood. Holds the whole text, the way to the help included.
     Usage(String),
     /// A URL does not answer, or not as it must.
@@ -40,6 +46,10 @@ pub enum Expected {
     Unwritable(String),
     /// The job queue refuses what was asked, or cannot be reached.
     Queue(String),
+    /// The job whose result was asked for has not ended.
+    NotEnded(String),
+    /// It has, and not well.
+    NoResult(String),
     /// The program to profile cannot be started: what a shell answers then, and why.
     Start(i32, String),
     /// The program that was profiled ended with this; it has said why itself.
@@ -55,7 +65,7 @@ impl Expected {
     pub fn code(&self) -> i32 {
         match self {
             Expected::ReaderGone => 0,
-            Expected::Usage(_) => 2,
+            Expected::Help(_) | Expected::Usage(_) => 2,
             Expected::Unreachable(_) => 3,
             Expected::Unreadable(_) => 4,
             Expected::Python(_) => 5,
@@ -63,6 +73,8 @@ impl Expected {
             Expected::Process(_) => 7,
             Expected::Unwritable(_) => 8,
             Expected::Queue(_) => 9,
+            Expected::NotEnded(_) => 10,
+            Expected::NoResult(_) => 11,
             Expected::Start(code, _) | Expected::Passed(code) => *code,
             Expected::Interrupted => 130,
         }
@@ -74,13 +86,16 @@ impl fmt::Display for Expected {
         match self {
             // clap's text opens with "error:" itself.
             Expected::Usage(text) => f.write_str(text.strip_prefix("error: ").unwrap_or(text)),
-            Expected::Unreachable(text)
+            Expected::Help(text)
+            | Expected::Unreachable(text)
             | Expected::Unreadable(text)
             | Expected::Python(text)
             | Expected::Wrong(text)
             | Expected::Process(text)
             | Expected::Unwritable(text)
             | Expected::Queue(text)
+            | Expected::NotEnded(text)
+            | Expected::NoResult(text)
             | Expected::Start(_, text) => f.write_str(text),
             Expected::Passed(code) => write!(f, "the program ended with {code}"),
             Expected::Interrupted => f.write_str("interrupted"),
@@ -91,7 +106,7 @@ impl fmt::Display for Expected {
 
 impl std::error::Error for Expected {}
 
-/// The exit code of a bug (`EX_SOFTWARE`), against 2..=9 for what a user can cause.
+/// The exit code of a bug (`EX_SOFTWARE`), against 2..=11 for what a user can cause.
 const BUG: i32 = 70;
 
 /// Ends the process with what a command returned.
@@ -99,9 +114,10 @@ pub fn with(result: Result<(), Expected>) -> ! {
     let code = match result {
         Ok(()) => 0,
         Err(expected) => {
-            if !matches!(expected, Expected::ReaderGone | Expected::Passed(_)) {
-                // A closed stderr must not turn an expected error into a panic.
-                let _ = writeln!(std::io::stderr(), "error: {expected}");
+            match expected {
+                Expected::ReaderGone | Expected::Passed(_) => {}
+                Expected::Help(_) => say(&expected),
+                _ => say(&format_args!("error: {expected}")),
             }
             expected.code()
         }
@@ -109,9 +125,27 @@ pub fn with(result: Result<(), Expected>) -> ! {
     now(code)
 }
 
+/// Writes a line to stderr. Where nobody reads that any more, nobody misses it: not a reason to panic, as `eprintln!` would.
+pub fn say(line: &dyn fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Files that were made before the work, and are nothing as long as they are empty.
+static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// When the process ends, `path` is removed if nothing was written into it.
+pub fn remove_if_empty(path: PathBuf) {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+}
+
 /// Ends the process at once.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 pub fn now(code: i32) -> ! {
+    for path in MADE.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        if path.metadata().is_ok_and(|file| file.len() == 0) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
     std::process::exit(code)
 }
 
@@ -122,11 +156,10 @@ pub fn on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        let _ = writeln!(
-            std::io::stderr(),
+        say(&format_args!(
             "error: this is a bug in ropewalk {}, not in what you did; please report the lines above",
             env!("CARGO_PKG_VERSION")
-        );
+        ));
         // The lab's children end by themselves when their pipes close.
         now(BUG);
     }));
@@ -148,6 +181,8 @@ mod tests {
             Expected::Process(text()),
             Expected::Unwritable(text()),
             Expected::Queue(text()),
+            Expected::NotEnded(text()),
+            Expected::NoResult(text()),
         ];
         for (i, e) in all.iter().enumerate() {
             assert_eq!(usize::try_from(e.code()), Ok(i + 2), "{e:?}");

@@ -3,6 +3,7 @@
 //! One command a file or folder ([`lab`], [`profile`], those of the job queue with the feature `jobs`); what a person reads goes through [`output`]; only [`exit`] ends the process.
 #![forbid(unsafe_code)]
 
+pub mod duration;
 pub mod exit;
 #[cfg(all(unix, feature = "jobs"))]
 pub mod jobs;
@@ -13,17 +14,26 @@ pub mod profile;
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
 use exit::Expected;
 
 /// Find the bottleneck, and see what concurrency is worth on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 2 the command line cannot be understood; 3 a URL does not
+answer; 4 a file cannot be read; 5 python failed; 6 a result was wrong or lost;
+7 a process died or could not be started; 8 something cannot be written; 9 the
+job queue refuses or cannot be reached; 10 a job has not ended, 11 it ended
+without a result; 70 a bug; 126, 127 the program to profile cannot be started;
+130 interrupted. `profile -- PROGRAM` ends as the program does.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -83,8 +93,12 @@ fn run_with(
         Ok(arguments) => arguments,
         // `--help` and `--version` are errors to clap, and answers to whoever asked.
         Err(e) if !e.use_stderr() => return output::Out::detect().text(&e.render().to_string()),
-        Err(e) => return Err(Expected::Usage(e.render().to_string().trim_end().to_owned())),
+        Err(e) => return Err(misunderstood(&e)),
     };
+    // Not those that run jobs: a job that panics is no bug of ours.
+    if !arguments.command.runs_work_of_others() {
+        exit::on_panic();
+    }
     match arguments.command {
         Command::Lab(options) => lab::run(&options),
         #[cfg(all(unix, feature = "jobs"))]
@@ -97,4 +111,38 @@ fn run_with(
         Command::Profile(options) => profile::run(&options),
         Command::Child { role } => lab::child::play(role),
     }
+}
+
+impl Command {
+    fn runs_work_of_others(&self) -> bool {
+        match self {
+            Command::Child { .. } => true,
+            #[cfg(all(unix, feature = "jobs"))]
+            Command::Worker(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What clap says, and what it cannot know.
+fn misunderstood(error: &clap::Error) -> Expected {
+    let text = error.render().to_string().trim_end().to_owned();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Expected::Help(text);
+    }
+    let feature = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) => match name.as_str() {
+            "enqueue" | "worker" | "jobs" if cfg!(not(feature = "jobs")) => Some("jobs"),
+            "audit" if cfg!(not(feature = "redis")) => Some("redis"),
+            _ => None,
+        },
+        _ => None,
+    };
+    Expected::Usage(match feature {
+        Some(feature) => format!(
+            "{text}\n\nThis program was built without it: build it with `--features {feature}`, as in `cargo build --release -p \
+             ropewalk-cli --features {feature}`"
+        ),
+        None => text,
+    })
 }

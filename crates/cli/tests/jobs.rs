@@ -34,7 +34,7 @@ fn a_command_goes_through_the_queue() {
     assert!(said(&directory, &["jobs", "list"]).contains("ready"));
     assert_eq!(
         said(&directory, &["worker", "--burst", "--allow-commands"]),
-        "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back"
+        "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back, 0 lost to others"
     );
     let result: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "result", &id])).unwrap();
     // No shell has seen it.
@@ -43,7 +43,8 @@ fn a_command_goes_through_the_queue() {
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["state"], &shown["task"]), (&"done".into(), &"ropewalk::command".into()));
     let queues: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "queues", "--json"])).unwrap();
-    assert_eq!(queues[0]["jobs"], serde_json::json!([0, 0, 0, 0, 1, 0, 0, 0]));
+    let jobs = queues[0]["jobs"].as_object().expect("a count for each state");
+    assert_eq!((jobs.len(), &jobs["done"], &jobs["ready"]), (8, &1.into(), &0.into()));
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn failing_commands_say_why() {
     let missing = said(&directory, &["enqueue", "--", "no-such-program-here"]);
     said(&directory, &["worker", "--burst", "--allow-commands", "--concurrency", "2"]);
     let refused = output(&directory, &["jobs", "result", &fails]);
-    assert_eq!(refused.status.code(), Some(9));
+    assert_eq!(refused.status.code(), Some(11));
     assert!(
         common::complaint(&refused).contains("`sh` ended with exit code 3: no rope"),
         "{}",
@@ -235,4 +236,65 @@ fn a_worker_ends_at_a_signal() {
     });
     let shown: serde_json::Value = serde_json::from_str(&said(&directory, &["jobs", "show", "--json", &id])).unwrap();
     assert_eq!((&shown["state"], &shown["crashes"]), (&"ready".into(), &0.into()));
+}
+
+#[test]
+fn result_says_to_a_script_what_became_of_the_job() {
+    let directory = common::directory("jobs-result");
+    let [done, fails] = [["true"], ["false"]].map(|command| said(&directory, &["enqueue", "--", command[0]]));
+    let asked = |id: &str, more: &[&str]| {
+        let output = output(&directory, &[&["jobs", "result", id, "--json"], more].concat());
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code().unwrap(), json)
+    };
+    let (code, json) = asked(&done, &[]);
+    assert_eq!((code, &json["state"], &json["result"]), (10, &"ready".into(), &serde_json::Value::Null));
+    // Nobody works: the wait ends by itself.
+    assert_eq!(asked(&done, &["--wait", "--timeout", "100ms"]).0, 10);
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    let (code, json) = asked(&done, &["--wait", "--timeout", "1m"]);
+    assert_eq!((code, &json["state"], &json["result"]["exit"]), (0, &"done".into(), &0.into()));
+    let (code, json) = asked(&fails, &["--wait"]);
+    assert_eq!((code, &json["state"]), (11, &"failed".into()));
+    assert!(json["failure"]["message"].as_str().is_some_and(|message| message.contains("exit code 1")), "{json}");
+    assert_eq!(asked("no-such-job", &[]).0, 9);
+}
+
+#[test]
+fn looking_at_a_queue_that_is_not_there_makes_none() {
+    let directory = common::directory("jobs-nowhere");
+    for look in [&["jobs", "list"][..], &["jobs", "queues", "--json"], &["jobs", "cancel", "x"], &["jobs", "logs", "x"]]
+    {
+        let refused = output(&directory, look);
+        assert_eq!(refused.status.code(), Some(9), "{look:?}");
+        assert!(common::complaint(&refused).contains("there is no job queue at "), "{}", common::complaint(&refused));
+    }
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "it made something");
+}
+
+#[test]
+fn password_in_what_is_no_broker_is_not_repeated() {
+    for broker in [":s3cret@redis:6379/0", "redis:/:s3cret@host/0", "s3cret", "http://u:s3cret@host/"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
+        let refused = command.args(["jobs", "list", "--broker", broker]).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        let text = common::complaint(&refused);
+        assert!(text.contains("is no broker") && !text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn stderr_that_nobody_reads_takes_no_answer_away() {
+    let directory = common::directory("jobs-stderr");
+    let closed = || {
+        let (reads, writes) = std::io::pipe().unwrap();
+        drop(reads);
+        writes
+    };
+    // Without `--broker` it says on stderr where the jobs are.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ropewalk"));
+    command.env("XDG_STATE_HOME", &directory).env_remove("RQ_REDIS_URL").stderr(closed());
+    let output = command.args(["enqueue", "--", "true"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!output.stdout.is_empty(), "the id of the job");
 }

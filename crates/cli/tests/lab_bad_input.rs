@@ -75,6 +75,16 @@ fn url_that_is_none() {
     refused(&["--url", "http://a b/"], 3, &["not a URL"]);
 }
 
+#[test]
+fn password_in_a_url_is_refused_and_not_repeated() {
+    for url in ["http://user:s3cret@127.0.0.1:1/", "http://s3cret@127.0.0.1/?a", "user:s3cret@127.0.0.1"] {
+        refused(&["--url", url], 2, &["--url", "password"]);
+        assert!(!complaint(&run(&["--url", url])).contains("s3cret"));
+    }
+    // An `@` further on is a part of a path.
+    refused(&["--url", "http://no-such-host.invalid/@home"], 3, &["no-such-host.invalid/@home"]);
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn https_without_the_feature_names_the_feature() {
@@ -145,6 +155,15 @@ fn unreadable_file_is_named_with_its_reason() {
     refused(&["--files", route], 4, &["/proc/sys/net/ipv4/route/", "denied"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn file_whose_name_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let some = directory("no-text");
+    std::fs::write(some.join(std::ffi::OsStr::from_bytes(b"hemp\xff")), "x").expect("writable");
+    refused(&["--files", &some.to_string_lossy()], 4, &["hemp", "no UTF-8"]);
+}
+
 #[test]
 fn files_are_hashed_by_every_row() {
     let some = directory("some");
@@ -165,6 +184,12 @@ fn places_that_cannot_be_written_are_refused_before_anything_runs() {
     std::fs::write(&file, "x").expect("writable");
     refused(&["--html", &here.join("no/such/lab.html").to_string_lossy()], 8, &["--html", "lab.html"]);
     refused(&["--svg", &file.join("below").to_string_lossy()], 8, &["--svg"]);
+    // A page that nothing came of is not left behind; one that was there stays as it was.
+    let page = here.join("lab.html");
+    refused(&["--html", &page.to_string_lossy(), "--files", "/no/such/directory"], 4, &["/no/such/directory"]);
+    assert!(!page.exists());
+    refused(&["--html", &file.to_string_lossy(), "--files", "/no/such/directory"], 4, &["/no/such/directory"]);
+    assert_eq!(std::fs::read(&file).expect("readable"), b"x");
 }
 
 #[test]

@@ -100,6 +100,27 @@ fn death_of_a_row_is_told_and_ends_the_others() {
 }
 
 #[test]
+fn reader_that_goes_away_takes_no_file_along() {
+    let here = common::directory("reader-gone");
+    let (page, svg) = (here.join("lab.html"), here.join("svg"));
+    let (page, svg) = (page.to_string_lossy(), svg.to_string_lossy());
+    for what in [&["--only", "cpu", "--html", &page, "--svg", &svg][..], &["--explain-sizing", "--svg", &svg]] {
+        let mut lab = lab(&[&["--quick"], what].concat()).spawn().expect("started");
+        drop(lab.stdout.take());
+        let output = lab.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{what:?}: {}", common::complaint(&output));
+    }
+    let whole = |name: &str| std::fs::read_to_string(here.join(name)).is_ok_and(|text| text.contains("</svg>"));
+    for name in ["lab.html", "svg/cpu-bound.svg", "svg/sizing-io-bound.svg", "svg/sizing-cpu-bound.svg"] {
+        assert!(whole(name), "{name}");
+    }
+    // Nor does it make wrong results right.
+    let mut lab = lab(&["--quick", "--only", "cpu", "--fault", "wrong-sum", "--html", &page]).spawn().expect("started");
+    drop(lab.stdout.take());
+    assert_eq!(lab.wait().expect("it ends").code(), Some(6));
+}
+
+#[test]
 fn reader_that_goes_away() {
     for arguments in [&["--help"][..], &["--quick", "--only", "cpu"], &["--quick", "--only", "cpu", "--json"]] {
         let mut lab = lab(arguments).spawn().expect("started");

@@ -42,6 +42,33 @@ fn what_cannot_be_started_is_said_as_a_shell_would() {
 }
 
 #[test]
+fn what_cannot_be_written_or_does_not_apply_is_said_and_leaves_no_file() {
+    let here = directory("profile-leaves");
+    let page = here.join("page.html");
+    let page = page.to_str().expect("text");
+    let refused = |arguments: &[&str], code: i32, needed: &str| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", complaint(&output));
+        assert!(complaint(&output).contains(needed), "{}", complaint(&output));
+        assert_eq!(std::fs::read_dir(&here).expect("readable").count(), 0, "{arguments:?} left a file");
+    };
+    for option in ["--html", "--trace", "--record"] {
+        refused(&[option, page, "--", "./no-such-program"], 127, "no such program");
+        refused(&["compare", "a.rwp", "b.rwp", option, page], 2, option);
+    }
+    refused(&["a.rwp", "--duration", "5"], 2, "--duration");
+    refused(&["a.rwp", "--hz", "5"], 2, "--hz");
+    refused(&["--duration", "1ms", "--", "true"], 2, "shorter than 10ms");
+}
+
+#[test]
+fn what_was_not_confirmed_is_said_with_its_reason() {
+    let output = run(&["--confirm", "--", "sh", "-c", "exit 3"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(complaint(&output).contains("--confirm: not run again"), "{}", complaint(&output));
+}
+
+#[test]
 fn ends_at_once() {
     for _ in 0..10 {
         let output = run(&["--json", "--", "true"]);
@@ -273,8 +300,11 @@ fn a_running_process_is_watched_and_left_alone() {
 #[test]
 fn a_limit_of_time_ends_what_was_started() {
     let output = run(&["--json", "--duration", "2", "--", "sleep", "60"]);
-    assert_eq!(output.status.code(), Some(143), "{}", complaint(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
     assert_eq!(class(&output), "sleeping");
+    // The same end that nobody asked for is the program's.
+    let output = run(&["--json", "--duration", "60", "--", "sh", "-c", "kill -15 $$"]);
+    assert_eq!(output.status.code(), Some(143), "{}", complaint(&output));
     // One that does not listen is not waited for for ever.
     let output = run(&["--json", "--duration", "0.3", "--", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]);
     assert_eq!(output.status.code(), Some(137), "{}", complaint(&output));

@@ -3,7 +3,7 @@
 use ropewalk_jobs::Registry;
 use ropewalk_jobs::audit::{Audit, Function, JOBS_MAX};
 
-use super::{Which, is_redis, key_prefix, refused};
+use super::{Which, is_redis, key_prefix, redis_url, refused};
 use crate::exit::Expected;
 use crate::output::{Out, table};
 
@@ -12,11 +12,11 @@ use crate::output::{Out, table};
 /// # Errors
 /// When no Redis is named, or it cannot be read.
 pub fn run(which: &Which, registry: &Registry) -> Result<(), Expected> {
-    let url =
-        which.broker.as_deref().filter(|text| is_redis(text)).ok_or_else(|| {
-            Expected::Usage("say which Redis python-rq uses: `--broker redis://HOST:PORT/DB`".to_owned())
-        })?;
-    let audit = Audit::read(url, key_prefix().as_deref(), registry).map_err(refused)?;
+    let named = which.broker.clone().or_else(redis_url);
+    let url = named.filter(|text| is_redis(text)).ok_or_else(|| {
+        Expected::Usage("say which Redis python-rq uses: `--broker redis://HOST:PORT/DB`, or RQ_REDIS_URL".to_owned())
+    })?;
+    let audit = Audit::read(&url, key_prefix().as_deref(), registry).map_err(refused)?;
     let out = Out::detect();
     if which.json {
         return out.text(&format!("{}\n", serde_json::to_string(&audit).map_err(|e| Expected::Queue(e.to_string()))?));

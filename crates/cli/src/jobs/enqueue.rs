@@ -6,8 +6,9 @@ use clap::Args;
 use ropewalk_jobs::broker::{Broker as _, Enqueued};
 use ropewalk_jobs::{JobId, Need, NewJob, Retry, Unique, When};
 
-use super::{Which, command, duration, id, refused};
-use crate::exit::Expected;
+use super::{Which, command, id, refused};
+use crate::duration;
+use crate::exit::{self, Expected};
 use crate::output::Out;
 
 /// Put a command line on the job queue
@@ -15,7 +16,7 @@ use crate::output::Out;
 /// It runs on a worker that allows commands, as a program with its
 /// arguments and never through a shell, once the queue has it on disk.
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct Options {
     #[command(flatten)]
     which: Which,
@@ -29,7 +30,7 @@ pub struct Options {
     priority: i32,
 
     /// Not before this time has passed: 500ms, 30s, 5m, 2h
-    #[arg(long = "in", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "in", value_name = "TIME", value_parser = duration::parse)]
     delay: Option<Duration>,
 
     /// Not before this job has ended well
@@ -40,8 +41,8 @@ pub struct Options {
     #[arg(long, default_value_t = 0)]
     retries: u32,
 
-    /// How long a run may take before it is killed
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// How long a run may take before it is killed: 30s, 5m; for ever if not given
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
     /// Not while another job with this key has not ended
@@ -52,6 +53,17 @@ pub struct Options {
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
+
+const EXAMPLES: &str = "\
+Prints the job's id, for `ropewalk jobs result ID --wait`. A worker runs it that
+was started with --allow-commands.
+
+Examples:
+  ropewalk enqueue -- convert photo.png photo.webp
+  ropewalk enqueue --queue mail --retries 3 --timeout 5m -- ./send.sh
+  ropewalk enqueue --in 2h --unique nightly -- ./backup
+  ropewalk enqueue --broker sqlite:./jobs.db -- make
+  ropewalk worker --allow-commands --burst        runs what is there, and ends";
 
 /// Enqueues it and prints its id.
 ///
@@ -76,7 +88,7 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         return out.text(&format!("{}\n", serde_json::json!({ "id": enqueued.id(), "accepted": accepted })));
     }
     if !accepted {
-        eprintln!("not enqueued: this job is there already");
+        exit::say(&"not enqueued: this job is there already");
     }
     out.text(&format!("{}\n", enqueued.id()))
 }

@@ -5,14 +5,16 @@ use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
 use ropewalk_jobs::{Job, JobId, Registry, State};
 use serde::Serialize;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Which, id, refused};
+use crate::duration;
 use crate::exit::Expected;
 use crate::output::{Out, table};
 
 /// Look at jobs, and do something about them
 #[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Options {
     #[command(flatten)]
     which: Which,
@@ -32,7 +34,7 @@ enum What {
         /// Of this queue
         #[arg(long, short)]
         queue: Option<String>,
-        /// In this state
+        /// In this state: waiting, scheduled, ready, leased (it runs), done, failed, stopped or canceled
         #[arg(long, short)]
         state: Option<State>,
         /// So many
@@ -45,12 +47,19 @@ enum What {
         id: JobId,
     },
     /// What a job returned
+    ///
+    /// Ends with 10 if the job has not ended, and with 11 if it has and there
+    /// is no result.
+    #[command(verbatim_doc_comment)]
     Result {
         #[arg(value_parser = id)]
         id: JobId,
         /// Wait until it has ended
         #[arg(long)]
         wait: bool,
+        /// Wait no longer than this: 500ms, 30s, 5m; for ever if not given
+        #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "wait")]
+        timeout: Option<Duration>,
     },
     /// What a job has said while it ran; with --watch also what it says from now on, until it has ended
     Logs {
@@ -92,18 +101,20 @@ enum What {
     Audit,
 }
 
+const EXAMPLES: &str = "\
+An ID is what `ropewalk enqueue` printed, or the first column of `list`.
+
+Examples:
+  ropewalk jobs list --state failed
+  ropewalk jobs result ID --wait --timeout 5m
+  ropewalk jobs logs ID --watch
+  ropewalk jobs queues --json --broker sqlite:./jobs.db";
+
 /// Does what the options say.
 ///
 /// # Errors
 /// When the queue refuses it or cannot be reached.
 pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
-    #[cfg(feature = "redis")]
-    if matches!(options.what, What::Audit) {
-        return super::audit::run(&options.which, registry);
-    }
-    #[cfg(not(feature = "redis"))]
-    let _ = registry;
-    let broker = options.which.open()?;
     let changes = !matches!(
         options.what,
         What::List { .. } | What::Show { .. } | What::Queues | What::Workers | What::Logs { .. }
@@ -113,6 +124,13 @@ pub fn run(options: &Options, registry: &Registry) -> Result<(), Expected> {
             "--watch looks again and again: use it with list, show, queues, workers or logs".to_owned(),
         ));
     }
+    #[cfg(feature = "redis")]
+    if matches!(options.what, What::Audit) {
+        return super::audit::run(&options.which, registry);
+    }
+    #[cfg(not(feature = "redis"))]
+    let _ = registry;
+    let broker = options.which.open_existing()?;
     if let What::Logs { id } = &options.what {
         return logs(&*broker, id, options);
     }
@@ -138,10 +156,14 @@ fn logs(broker: &dyn Broker, id: &JobId, options: &Options) -> Result<(), Expect
     loop {
         let job = one(broker, id)?;
         let log = broker.logs(id).map_err(refused)?.unwrap_or_default();
+        let news = news(&seen, &log);
         if options.which.json {
-            out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": log })))?;
+            let ends = !options.watch || job.state.is_ended();
+            if ends || !news.is_empty() {
+                out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": news })))?;
+            }
         } else {
-            out.text(news(&seen, &log))?;
+            out.text(news)?;
         }
         if !options.watch || job.state.is_ended() {
             return Ok(());
@@ -174,15 +196,9 @@ fn look(broker: &dyn Broker, options: &Options, before: &str) -> Result<(), Expe
             let job = one(broker, id)?;
             return show(&job, &|| details(&job));
         }
-        What::Result { id, wait } => {
-            let job = if *wait { ended(broker, id)? } else { one(broker, id)? };
-            return match (&job.result, job.state) {
-                (Some(result), State::Done) => out.text(&format!("{result}\n")),
-                (_, state) => Err(Expected::Queue(match (&job.failure, state.is_ended()) {
-                    (Some(failure), true) => format!("job {id} is {state}: {failure}"),
-                    _ => format!("job {id} has no result: it is {state}"),
-                })),
-            };
+        What::Result { id, wait, timeout } => {
+            let job = if *wait { ended(broker, id, *timeout)? } else { one(broker, id)? };
+            return result(&job, options.which.json, out);
         }
         What::Logs { .. } => unreachable!("shown elsewhere"),
         What::Queues => {
@@ -246,15 +262,36 @@ fn one(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
     })
 }
 
-/// The job once it has ended.
-fn ended(broker: &dyn Broker, id: &JobId) -> Result<Job, Expected> {
+/// The job once it has ended, or as it is when the time has passed.
+fn ended(broker: &dyn Broker, id: &JobId, timeout: Option<Duration>) -> Result<Job, Expected> {
+    let start = Instant::now();
     loop {
         let seen = broker.news(Topic::Ended);
         let job = one(broker, id)?;
-        if job.state.is_ended() {
+        let left = timeout.map_or(LOOK_EVERY, |timeout| timeout.saturating_sub(start.elapsed()));
+        if job.state.is_ended() || left.is_zero() {
             return Ok(job);
         }
-        broker.wait(Topic::Ended, seen, Duration::from_secs(1));
+        broker.wait(Topic::Ended, seen, left.min(LOOK_EVERY));
+    }
+}
+
+/// What a job returned; as JSON also what else became of it.
+fn result(job: &Job, json: bool, out: Out) -> Result<(), Expected> {
+    let (id, state) = (&job.id, job.state);
+    if json {
+        // It is JSON already, and may be long.
+        let returned = job.result.as_deref().map_or(Ok(serde_json::Value::Null), serde_json::from_str);
+        let returned = returned.map_err(|e| Expected::Queue(format!("the result of job {id} is no JSON: {e}")))?;
+        let value = serde_json::json!({ "id": id, "state": state, "result": returned, "failure": job.failure });
+        out.text(&format!("{value}\n"))?;
+    }
+    match (&job.result, &job.failure) {
+        (Some(_), _) if state == State::Done && json => Ok(()),
+        (Some(result), _) if state == State::Done => out.text(&format!("{result}\n")),
+        (_, Some(failure)) if state.is_ended() => Err(Expected::NoResult(format!("job {id} is {state}: {failure}"))),
+        _ if state.is_ended() => Err(Expected::NoResult(format!("job {id} has no result: it is {state}"))),
+        _ => Err(Expected::NotEnded(format!("job {id} has no result yet: it is {state}"))),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! All of them speak to one broker, `--broker sqlite:PATH` or (feature `redis`) `redis://HOST:PORT/DB`; without it to the Redis
 //! that rq's `RQ_REDIS_URL` names or, without that too, to a file in the user's state directory. Which one is then said on stderr.
+//! (`audit` is about python-rq, so it looks at no file.)
 
 #[cfg(feature = "redis")]
 pub mod audit;
@@ -12,19 +13,23 @@ pub mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use ropewalk_jobs::broker::{Broker, BrokerError};
 use ropewalk_jobs::{JobId, SqliteBroker};
 
-use crate::exit::Expected;
+use crate::exit::{self, Expected};
 
 /// Which queue is meant.
 #[derive(Debug, Clone, Args)]
 pub struct Which {
     /// Where the jobs are kept: sqlite:PATH, redis://HOST:PORT/DB, rediss://…
-    #[arg(long, value_name = "BROKER", global = true)]
+    ///
+    /// If not given, the Redis that RQ_REDIS_URL names, which keeps a password
+    /// out of the command line; else ropewalk/jobs.db in $XDG_STATE_HOME or
+    /// ~/.local/state. On Redis, RQ_KEY_PREFIX is what its keys begin with, as
+    /// in rq 3. Redis needs a build with the feature `redis`.
+    #[arg(long, value_name = "BROKER", global = true, verbatim_doc_comment)]
     pub broker: Option<String>,
 
     /// Print JSON instead of text
@@ -32,38 +37,73 @@ pub struct Which {
     pub json: bool,
 }
 
+/// What is to be opened.
+enum Place {
+    Redis(String),
+    File(PathBuf),
+}
+
 impl Which {
-    /// Opens it.
+    /// Opens it; a file that is not there is made.
     ///
     /// # Errors
     /// When it cannot be opened, and when `--broker` names something that is no broker.
     pub fn open(&self) -> Result<Arc<dyn Broker>, Expected> {
-        let path = match &self.broker {
-            Some(text) if is_redis(text) => return open_redis(text),
-            Some(text) => match text.split_once(':') {
-                Some(("sqlite", path)) if !path.is_empty() => PathBuf::from(path),
-                _ => {
-                    // Not the whole text: it may be an address with a password.
-                    let scheme = text.split("//").next().unwrap_or_default();
-                    return Err(Expected::Usage(format!(
-                        "`{scheme}` is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`, or \
-                         `--broker redis://HOST:PORT/DB`"
-                    )));
+        match self.place()? {
+            Place::Redis(url) => open_redis(&url),
+            Place::File(path) => {
+                if let (None, Some(directory)) = (&self.broker, path.parent()) {
+                    std::fs::create_dir_all(directory)
+                        .map_err(|e| Expected::Unwritable(format!("{} cannot be made: {e}", directory.display())))?;
                 }
+                Ok(Arc::new(SqliteBroker::open(path).map_err(refused)?))
+            }
+        }
+    }
+
+    /// Opens what is there already: a name that was mistyped is no empty queue.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when there is no such file.
+    pub fn open_existing(&self) -> Result<Arc<dyn Broker>, Expected> {
+        match self.place()? {
+            Place::File(path) if !path.exists() => Err(Expected::Queue(format!(
+                "there is no job queue at {}: `ropewalk enqueue` and `ropewalk worker` make one; see `--broker`",
+                path.display()
+            ))),
+            _ => self.open(),
+        }
+    }
+
+    fn place(&self) -> Result<Place, Expected> {
+        match &self.broker {
+            Some(text) if is_redis(text) => Ok(Place::Redis(text.clone())),
+            Some(text) => match text.split_once(':') {
+                Some(("sqlite", path)) if !path.is_empty() => Ok(Place::File(PathBuf::from(path))),
+                // What it is instead is not repeated: it may hold a password.
+                _ => Err(Expected::Usage(
+                    "what `--broker` names is no broker: write `--broker sqlite:PATH`, as in `--broker sqlite:./jobs.db`, or \
+                     `--broker redis://HOST:PORT/DB`"
+                        .to_owned(),
+                )),
             },
             None => {
-                #[cfg(feature = "redis")]
-                if let Ok(url) = std::env::var("RQ_REDIS_URL") {
-                    eprintln!("jobs are kept in the Redis that RQ_REDIS_URL names");
-                    return open_redis(&url);
+                if let Some(url) = redis_url() {
+                    exit::say(&"jobs are kept in the Redis that RQ_REDIS_URL names");
+                    return Ok(Place::Redis(url));
                 }
                 let path = default_path()?;
-                eprintln!("jobs are kept in {}", path.display());
-                path
+                exit::say(&format_args!("jobs are kept in {}", path.display()));
+                Ok(Place::File(path))
             }
-        };
-        Ok(Arc::new(SqliteBroker::open(path).map_err(refused)?))
+        }
     }
+}
+
+/// The Redis of the environment, from where rq takes it.
+pub fn redis_url() -> Option<String> {
+    let url = std::env::var("RQ_REDIS_URL").ok().filter(|url| !url.is_empty());
+    url.filter(|_| cfg!(feature = "redis"))
 }
 
 fn is_redis(text: &str) -> bool {
@@ -80,11 +120,11 @@ fn open_redis(url: &str) -> Result<Arc<dyn Broker>, Expected> {
     let broker = opening.open().map_err(refused)?;
     let skew = broker.skew();
     if skew > ropewalk_jobs::broker::redis::SKEW_MAX {
-        eprintln!(
+        exit::say(&format_args!(
             "the clock of this machine and that of Redis differ by {} s: jobs go by that of Redis, and other programs here may \
              not",
             skew.as_secs()
-        );
+        ));
     }
     Ok(Arc::new(broker))
 }
@@ -108,12 +148,10 @@ fn open_redis(_: &str) -> Result<Arc<dyn Broker>, Expected> {
 fn default_path() -> Result<PathBuf, Expected> {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-    let directory = state
-        .ok_or_else(|| Expected::Usage("no home directory is known: say where with `--broker sqlite:PATH`".to_owned()))?
-        .join("ropewalk");
-    std::fs::create_dir_all(&directory)
-        .map_err(|e| Expected::Unwritable(format!("{} cannot be made: {e}", directory.display())))?;
-    Ok(directory.join("jobs.db"))
+    let state = state.ok_or_else(|| {
+        Expected::Usage("no home directory is known: say where with `--broker sqlite:PATH`".to_owned())
+    })?;
+    Ok(state.join("ropewalk/jobs.db"))
 }
 
 /// What a broker says, as an error of the command.
@@ -125,19 +163,4 @@ pub fn refused(error: BrokerError) -> Expected {
 /// For clap: an id as it is written.
 fn id(text: &str) -> Result<JobId, String> {
     text.parse().map_err(|problem: ropewalk_jobs::job::Problem| problem.to_string())
-}
-
-/// For clap: a duration as it is written, `500ms`, `30s`, `5m`, `2h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let says = || format!("`{text}` is no duration: use a number with ms, s, m or h, as in `30s`");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(says)?;
-    let number: u64 = text[..digits].parse().map_err(|_| says())?;
-    let millis = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(says()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(says)
 }

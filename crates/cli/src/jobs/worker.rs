@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ropewalk_jobs::{Model, Registry, Worker};
 
-use super::{Which, command, duration};
+use super::{Which, command};
+use crate::duration;
 use crate::exit::Expected;
 use crate::output::Out;
 
@@ -18,7 +19,7 @@ enum On {
     Greenlets,
     /// The blocking threads of an async runtime.
     Async,
-    /// A process each, which is killed when its job is stopped or too late.
+    /// A process each, which is killed when its job is stopped or too late. Not for command lines, which are processes anyway.
     #[cfg(target_os = "linux")]
     Processes,
 }
@@ -28,7 +29,7 @@ enum On {
 /// Ends at SIGTERM or Ctrl-C: takes no more jobs, waits for those that run,
 /// and gives back what does not end. A second signal does that at once.
 #[derive(Debug, Clone, Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct Options {
     #[command(flatten)]
     which: Which,
@@ -57,14 +58,25 @@ pub struct Options {
     #[arg(long)]
     allow_commands: bool,
 
-    /// How long a job is kept for this worker without a sign of life
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    /// How long a job is kept for this worker without a sign of life: 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
     lease: Duration,
 
-    /// How long running jobs may go on after the first signal
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "25s")]
+    /// How long running jobs may go on after the first signal: 500ms, 30s, 5m
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "25s")]
     grace: Duration,
 }
+
+const EXAMPLES: &str = "\
+Which tasks it knows is the program's matter: `ropewalk_cli::main(registry)` is
+this command with yours. On its own it knows command lines, if they are allowed.
+
+Examples:
+  ropewalk worker --allow-commands                the queue `default`, one job at once
+  ropewalk worker high default -c 8 --allow-commands
+  ropewalk worker --allow-commands --burst        ends when nothing is left
+  ropewalk worker --allow-commands --metrics 9901
+  RQ_REDIS_URL=redis://:PASSWORD@host/0 ropewalk worker --allow-commands";
 
 /// For clap: `IP:PORT`, or a port of loopback.
 fn address(text: &str) -> Result<std::net::SocketAddr, String> {
@@ -120,11 +132,12 @@ pub fn run(options: &Options, registry: Registry) -> Result<(), Expected> {
         ));
     }
     out.text(&format!(
-        "{} done, {} failed, {} to be tried again, {} stopped, {} given back\n",
+        "{} done, {} failed, {} to be tried again, {} stopped, {} given back, {} lost to others\n",
         counts.done,
         counts.failed,
         counts.retried,
         counts.stopped,
-        counts.released + counts.unknown
+        counts.released + counts.unknown,
+        counts.lost
     ))
 }

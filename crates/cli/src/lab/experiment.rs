@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::child::{self, Child, Role};
 use super::work::cpu::{self, Calibration};
 use super::work::{self, Task, Unit, files, io};
-use super::{Only, Options};
+use super::{Only, Options, model};
 use super::{python, server};
 use crate::exit::Expected;
 
@@ -117,6 +117,10 @@ impl Experiment {
         let changing = inputs.urls.iter().filter(|(_, hash)| hash.is_none()).count();
         let mut notes =
             vec!["Every answer must be a success, complete, and equal to what came before measuring.".to_owned()];
+        if inputs.urls.iter().any(|(url, _)| io::is_https(url)) {
+            let silent: Vec<&str> = model::all().iter().filter(|m| !m.speaks_https()).map(|m| m.name()).collect();
+            notes.push(format!("Left out, since its client speaks http:// only: {}.", silent.join(", ")));
+        }
         if changing > 0 {
             notes.push(format!(
                 "{changing} of the {} URLs answered two things at two times: of these only success and completeness are checked.",
@@ -242,6 +246,12 @@ impl Experiment {
         self.name != "io-bound"
     }
 
+    /// Whether `model` can run it.
+    pub fn suits(&self, model: &dyn model::Model) -> bool {
+        let fetches_https = |unit: &Unit| matches!(&unit.task, Task::Get { url } if io::is_https(url));
+        model.speaks_https() || !self.units.iter().any(fetches_https)
+    }
+
     /// Ends the server; the rows are done.
     pub fn close(&mut self) {
         self.server = None;
@@ -312,6 +322,22 @@ mod tests {
         };
         // 40 × (1 + 1) one after another; 1 + 40 / 2 at best on two cores.
         assert!((mixed.ideal(2.0) - 80.0 / 21.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn row_whose_client_has_no_tls_is_left_out_and_said_so() {
+        let experiment = |url: &str| {
+            let inputs = Inputs { urls: vec![(url.to_owned(), None)], files: Vec::new() };
+            Experiment::io_bound(&Options::default(), &inputs).unwrap()
+        };
+        let left_out = |experiment: &Experiment| -> Vec<&str> {
+            model::all().iter().filter(|model| !experiment.suits(**model)).map(|model| model.name()).collect()
+        };
+        let secure = experiment("https://example.org/");
+        assert_eq!(left_out(&secure), ["async"]);
+        assert!(secure.notes.iter().any(|note| note.ends_with("speaks http:// only: async.")), "{:?}", secure.notes);
+        let plain = experiment("http://example.org/");
+        assert!(left_out(&plain).is_empty() && !plain.notes.iter().any(|note| note.contains("http:// only")));
     }
 
     #[test]

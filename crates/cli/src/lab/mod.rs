@@ -19,12 +19,13 @@ pub mod usage;
 pub mod verdict;
 pub mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::exit::{self, Expected};
+use crate::exit::Expected;
 use crate::output::Out;
+use crate::output::file::{self, Readers};
 use child::Role;
 use cores::Spin;
 use experiment::{Experiment, Inputs};
@@ -32,7 +33,7 @@ use model::Switching;
 use report::{Machine, Report, Section};
 use row::{Request, Row};
 
-/// Run I/O-bound and CPU-bound work sequentially and on threads, and compare.
+/// Run I/O-bound and CPU-bound work on each model, and compare.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Options {
@@ -58,11 +59,12 @@ pub struct Options {
 
     /// Add the row jobs-redis: a job for each unit, on this Redis
     ///
-    /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`. All
-    /// keys of it begin with rq:trial- and are removed afterwards, if the
-    /// user of the address may SCAN and UNLINK. Needs a build with the
-    /// feature `redis`.
-    #[arg(long, value_name = "BROKER", verbatim_doc_comment)]
+    /// redis://HOST:PORT/DB or rediss://…, as for `ropewalk worker`; without
+    /// an address the one in RQ_REDIS_URL, which keeps a password out of the
+    /// command line. All keys of it begin with rq:trial- and are removed
+    /// afterwards, if the user of the address may SCAN and UNLINK. Needs a
+    /// build with the feature `redis`.
+    #[arg(long, value_name = "BROKER", num_args = 0..=1, default_missing_value = "", verbatim_doc_comment)]
     pub broker: Option<String>,
 
     /// Add a third experiment: work that waits half of its time
@@ -166,8 +168,8 @@ impl Options {
 /// # Errors
 /// Whatever a user can cause: see [`Expected`]. A wrong result is printed with all others, and is an error nevertheless.
 pub fn run(options: &Options) -> Result<(), Expected> {
-    exit::on_panic();
     check(options)?;
+    let broker = options.broker.as_deref().map(find_broker).transpose()?;
     child::watch_for_interrupts()?;
     let inputs = Inputs::check(options)?;
     let python = match options.with.contains(&With::Python) {
@@ -184,15 +186,20 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     }
     let mut spins = Spins { bound: calibration.bound / 2, seen: Vec::new() };
 
+    let mut reader = Ok(());
     let mut ran: Vec<(Experiment, Vec<Row>, f64)> = Vec::new();
     for which in options.experiments() {
         let mut experiment = Experiment::new(which, options, &inputs, calibration, python.as_ref())?;
-        let mut rows = measure(&experiment, options.broker.as_deref(), python.as_ref(), &mut spins)?;
+        let mut rows = measure(&experiment, broker.as_deref(), python.as_ref(), &mut spins)?;
         experiment.close();
         let ideal = experiment.ideal(cores::median(&spins.seen));
         compare(&mut rows, ideal);
-        if !options.json {
-            out.text(&section(&experiment, &rows, ideal).text(out))?;
+        if !options.json && reader.is_ok() {
+            reader = out.text(&section(&experiment, &rows, ideal).text(out));
+            // Files are for somebody else.
+            if options.html.is_none() && options.svg.is_none() {
+                reader.clone()?;
+            }
         }
         ran.push((experiment, rows, ideal));
     }
@@ -203,19 +210,19 @@ pub fn run(options: &Options) -> Result<(), Expected> {
     }
 
     let effective_cores = cores::median(&spins.seen);
+    let rows_of = |name| ran.iter().find(|(e, ..)| e.name == name).map(|(_, rows, _)| rows.as_slice());
     let report = Report {
         version: 1,
         machine: Machine::here(effective_cores, python.map(|p| p.version)),
         experiments: ran.iter().map(|(experiment, rows, ideal)| section(experiment, rows, *ideal)).collect(),
+        claims: verdict::claims(verdict::Seen { io: rows_of("io-bound"), cpu: rows_of("cpu-bound"), effective_cores }),
     };
-    let rows_of = |name| ran.iter().find(|(e, ..)| e.name == name).map(|(_, rows, _)| rows.as_slice());
-    let claims = verdict::claims(verdict::Seen { io: rows_of("io-bound"), cpu: rows_of("cpu-bound"), effective_cores });
-    present(options, &report, &claims, out)?;
+    let presented = reader.and(present(options, &report, out));
 
     let failures: Vec<&str> =
         ran.iter().flat_map(|(_, rows, _)| rows).flat_map(|r| &r.failures).map(String::as_str).collect();
     match failures.as_slice() {
-        [] => Ok(()),
+        [] => presented,
         all => Err(Expected::Wrong(format!(
             "results were wrong or lost, so no figure above can be trusted:\n  {}",
             all.join("\n  ")
@@ -238,33 +245,28 @@ fn check(options: &Options) -> Result<(), Expected> {
             )));
         }
     }
-    let unwritable = |option: &str, path: &Path, e: std::io::Error| {
-        Expected::Unwritable(format!(
-            "{option}: cannot write to {}: {e}; name a place that can be written",
-            path.display()
-        ))
-    };
-    if let Some(broker) = &options.broker {
-        check_broker(broker)?;
-    }
     if let Some(directory) = &options.svg {
-        std::fs::create_dir_all(directory).map_err(|e| unwritable("--svg", directory, e))?;
+        std::fs::create_dir_all(directory).map_err(|e| file::refused("--svg", directory, &e))?;
     }
-    if let Some(file) = &options.html {
-        // Opened now, so that it does not fail after all the work; an older page keeps its content until then.
-        std::fs::OpenOptions::new().append(true).create(true).open(file).map_err(|e| unwritable("--html", file, e))?;
+    if let Some(page) = &options.html {
+        file::promise("--html", page, Readers::AsUsual)?;
     }
     Ok(())
 }
 
-/// Whether a row on that broker can be.
+/// The address of the Redis that `--broker` names, or the environment, and at which there is one.
 #[cfg(all(unix, feature = "redis"))]
-fn check_broker(broker: &str) -> Result<(), Expected> {
-    ropewalk_jobs::RedisBroker::open(broker).map(drop).map_err(|error| Expected::Queue(error.to_string()))
+fn find_broker(named: &str) -> Result<String, Expected> {
+    let url = if named.is_empty() { crate::jobs::redis_url() } else { Some(named.to_owned()) };
+    let url = url.ok_or_else(|| {
+        Expected::Usage("--broker without an address means RQ_REDIS_URL, which is not set".to_owned())
+    })?;
+    ropewalk_jobs::RedisBroker::open(&url).map_err(|error| Expected::Queue(error.to_string()))?;
+    Ok(url)
 }
 
 #[cfg(not(all(unix, feature = "redis")))]
-fn check_broker(_: &str) -> Result<(), Expected> {
+fn find_broker(_: &str) -> Result<String, Expected> {
     Err(Expected::Usage(
         "this program was built without Redis: build it with `--features redis`, as in \
          `cargo run --release -p ropewalk-cli --features redis -- lab --broker redis://127.0.0.1/`"
@@ -294,7 +296,7 @@ fn measure(
     let mut rows = Vec::new();
     let mut beside = || if experiment.computes() { spins.measure() } else { Ok(()) };
     let elsewhere = broker.and_then(model::elsewhere);
-    let models = model::all().iter().map(|model| (*model, None));
+    let models = model::all().iter().filter(|model| experiment.suits(**model)).map(|model| (*model, None));
     for (model, broker) in models.chain(elsewhere.as_deref().map(|model| (model, broker.map(str::to_owned)))) {
         beside()?;
         let request = Request { model: model.name().to_owned(), units: experiment.units.clone(), broker };
@@ -347,13 +349,13 @@ fn section<'a>(experiment: &'a Experiment, rows: &'a [Row], ideal: f64) -> Secti
     }
 }
 
-fn present(options: &Options, report: &Report<'_>, claims: &[verdict::Claim], out: Out) -> Result<(), Expected> {
+fn present(options: &Options, report: &Report<'_>, out: Out) -> Result<(), Expected> {
     let mut written = Vec::new();
     if let Some(directory) = &options.svg {
         written.extend(report.write_svgs(directory)?);
     }
     if let Some(file) = &options.html {
-        report.write_html(file, claims)?;
+        report.write_html(file)?;
         written.push(file.display().to_string());
     }
     if options.json {
@@ -361,7 +363,7 @@ fn present(options: &Options, report: &Report<'_>, claims: &[verdict::Claim], ou
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
         return out.text(&(json + "\n"));
     }
-    let mut text = report::claims_text(claims, out) + "\n" + &report.machine_text(out);
+    let mut text = report::claims_text(&report.claims, out) + "\n" + &report.machine_text(out);
     for path in written {
         text += &format!("wrote {path}\n");
     }

@@ -52,6 +52,11 @@ pub trait Model: Sync {
     /// Who decides to switch.
     fn switching(&self) -> Switching;
 
+    /// Whether its units can fetch over TLS.
+    fn speaks_https(&self) -> bool {
+        true
+    }
+
     /// Runs every unit with [`Unit::perform`] and returns what they reported, in any order.
     fn run(&self, units: Vec<Unit>) -> Vec<Done>;
 }

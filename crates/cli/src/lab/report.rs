@@ -1,5 +1,6 @@
 //! What the lab found, as a table and lanes for a terminal, as JSON, as pictures and as a page.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::row::{Figures, Row, Seen};
 use super::verdict::{Claim, Held};
 use super::{cores, usage};
 use crate::exit::Expected;
+use crate::output::file::{self, Readers};
 use crate::output::{Out, table, wrap};
 
 /// Columns that no line of text exceeds.
@@ -24,6 +26,8 @@ pub struct Report<'a> {
     pub machine: Machine,
     /// In the order in which they ran.
     pub experiments: Vec<Section<'a>>,
+    /// What the course says, and whether it held here.
+    pub claims: Vec<Claim>,
 }
 
 /// Where it was measured, and with what.
@@ -100,7 +104,6 @@ pub struct Section<'a> {
     #[serde(skip)]
     pub full: &'a [Row],
     /// Remarks about how it was measured.
-    #[serde(skip)]
     pub notes: &'a [String],
 }
 
@@ -237,7 +240,7 @@ impl Report<'_> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_html(&self, path: &Path, claims: &[Claim]) -> Result<(), Expected> {
+    pub fn write_html(&self, path: &Path) -> Result<(), Expected> {
         let mut sections: Vec<html::Section> = self
             .experiments
             .iter()
@@ -256,8 +259,7 @@ impl Report<'_> {
             .collect();
         sections.push(html::Section {
             heading: "What the course says".to_owned(),
-            claims: claims
-                .iter()
+            claims: (self.claims.iter())
                 .map(|c| html::Claim { mark: c.held.word().to_owned(), text: c.text.clone() })
                 .collect(),
             ..html::Section::default()
@@ -287,10 +289,5 @@ const PAGE_HEAD: [&str; 9] =
 
 /// Writes `text` to `path`, for the option that asked for it.
 fn write(option: &str, path: &Path, text: &str) -> Result<(), Expected> {
-    std::fs::write(path, text).map_err(|e| {
-        Expected::Unwritable(format!(
-            "{option}: cannot write {}: {e}; name a place that can be written",
-            path.display()
-        ))
-    })
+    file::write(option, path, Readers::AsUsual, |to| to.write_all(text.as_bytes()))
 }

@@ -1,5 +1,6 @@
 //! `ropewalk lab --explain-sizing`: the experiments on a pool about which nothing is said, and why it has which size when.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::work::cpu::Calibration;
 use super::work::{Done, Unit};
 use crate::exit::Expected;
 use crate::output::Out;
+use crate::output::file::{self, Readers};
 
 /// How often the pool is asked for its numbers.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -99,6 +101,7 @@ pub fn play(units: Vec<Unit>) -> Played {
 /// # Errors
 /// Whatever a user can cause, and wrong results.
 pub fn run(options: &Options, inputs: &Inputs, calibration: Calibration, out: Out) -> Result<(), Expected> {
+    let mut reader = Ok(());
     let mut all = Vec::new();
     let mut wrong = Vec::new();
     for which in options.experiments() {
@@ -113,17 +116,18 @@ pub fn run(options: &Options, inputs: &Inputs, calibration: Calibration, out: Ou
             decisions: played.decisions,
             points: played.points,
         };
-        if !options.json {
-            out.text(&explained.text(experiment.title, out))?;
-        }
+        let mut text = explained.text(experiment.title, out);
         if let Some(directory) = &options.svg {
             let path = directory.join(format!("sizing-{}.svg", experiment.name));
-            std::fs::write(&path, curves::draw(&explained.curves(experiment.title))).map_err(|e| {
-                let path = path.display();
-                Expected::Unwritable(format!("--svg: cannot write to {path}: {e}; name a place that can be written"))
-            })?;
-            if !options.json {
-                out.text(&format!("wrote {}\n\n", path.display()))?;
+            let picture = curves::draw(&explained.curves(experiment.title));
+            file::write("--svg", &path, Readers::AsUsual, |to| to.write_all(picture.as_bytes()))?;
+            text += &format!("wrote {}\n\n", path.display());
+        }
+        if !options.json && reader.is_ok() {
+            reader = out.text(&text);
+            // Pictures are for somebody else.
+            if options.svg.is_none() {
+                reader.clone()?;
             }
         }
         all.push(explained);
@@ -131,10 +135,10 @@ pub fn run(options: &Options, inputs: &Inputs, calibration: Calibration, out: Ou
     if options.json {
         let json = serde_json::to_string_pretty(&serde_json::json!({ "version": 1, "experiments": all }))
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;
-        out.text(&(json + "\n"))?;
+        reader = out.text(&(json + "\n"));
     }
     match wrong.as_slice() {
-        [] => Ok(()),
+        [] => reader,
         some => Err(Expected::Wrong(format!(
             "results were wrong or lost, so nothing above can be trusted:\n  {}",
             some.join("\n  ")

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use ropewalk_profile::picture::human;
+use serde::Serialize;
 
 use super::python;
 use super::row::Row;
@@ -12,7 +13,8 @@ use super::row::Row;
 const GAIN_MIN: f64 = 1.25;
 
 /// What became of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Held {
     /// The figures of this run agree with it.
     Here,
@@ -34,7 +36,7 @@ impl Held {
 }
 
 /// A sentence of the course, and what this machine says about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Claim {
     /// What became of it.
     pub held: Held,
@@ -183,14 +185,24 @@ fn cores(seen: Seen<'_>) -> Claim {
 
 fn processes(seen: Seen<'_>) -> Claim {
     let claim = "Processes cost more memory";
-    let pair = |rows| Some((find(rows, "python-multiprocessing")?, find(rows, "python-sequential")?));
-    let Some((processes, one)) = seen.cpu.and_then(pair).or_else(|| seen.io.and_then(pair)) else {
+    let mib = |many, one| {
+        let pair = |rows: &[Row]| Some((find(rows, many)?.figures.peak_rss_mib, find(rows, one)?.figures.peak_rss_mib));
+        seen.cpu.and_then(pair).or_else(|| seen.io.and_then(pair))
+    };
+    // What the same number of workers takes as threads.
+    let ours = mib("processes", "threads-per-core");
+    let pythons = mib("python-multiprocessing", "python-sequential");
+    let Some((many, single)) = ours.or(pythons) else {
         return not_measured(claim, "no row here runs in several processes; add --with python");
     };
-    let (many, single) = (processes.figures.peak_rss_mib, one.figures.peak_rss_mib);
     // A tenth more is what one allocation more or less makes.
     let held = if many > 1.1 * single { Held::Here } else { Held::NotHere };
-    Claim { held, text: format!("{claim}: {many:.0} MiB in python's processes, {single:.0} MiB in one") }
+    let told = [
+        ours.map(|(many, single)| format!("{many:.1} MiB in processes, {single:.1} MiB in threads")),
+        pythons.map(|(many, single)| format!("{many:.0} MiB in python's processes, {single:.0} MiB in one")),
+    ];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    Claim { held, text: format!("{claim}: {}", told.join("; ")) }
 }
 
 fn not_measured(claim: &str, why: &str) -> Claim {
@@ -264,6 +276,7 @@ mod tests {
         let cpu = [
             row("sequential", 1.0, 99.0, 4.0),
             row("threads-per-core", 1.96, 197.0, 4.0),
+            row("processes", 1.95, 197.0, 7.5),
             row("python-sequential", 1.0, 99.0, 12.0),
             row("python-threading", 0.98, 101.0, 14.0),
             row("python-multiprocessing", 1.9, 195.0, 30.0),
@@ -271,7 +284,11 @@ mod tests {
         let seen = Seen { io: Some(&io), cpu: Some(&cpu), effective_cores: 1.98 };
         assert_eq!(held(seen), [Held::NotHere, Held::Here, Held::Here, Held::Here]);
         assert!(claims(seen)[0].text.contains("python's used 1.0"));
-        assert!(claims(seen)[3].text.contains("30 MiB"));
+        assert!(claims(seen)[3].text.contains("7.5 MiB in processes, 4.0 MiB in threads; 30 MiB in python's"));
+        let ours_alone = Seen { cpu: Some(&cpu[..3]), ..seen };
+        assert!(claims(ours_alone)[3].text.ends_with("7.5 MiB in processes, 4.0 MiB in threads"));
+        let pythons_alone = Seen { cpu: Some(&cpu[3..]), ..seen };
+        assert!(claims(pythons_alone)[3].text.ends_with("30 MiB in python's processes, 12 MiB in one"));
         let worse = [row("sequential", 1.0, 2.0, 4.0), row("thread-pool-160", 1.1, 50.0, 9.0)];
         assert_eq!(held(Seen { io: Some(&worse), ..seen })[1], Held::NotHere);
     }

@@ -1,5 +1,6 @@
 //! What a person reads: plain text on stdout (on stderr where stdout belongs to a program that is profiled), coloured only where that helps, gone quietly when nobody reads on.
 
+pub mod file;
 pub mod progress;
 pub mod table;
 

@@ -9,8 +9,7 @@ mod text;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{BufReader, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,7 +20,9 @@ use ropewalk_profile::recording::{Recording, Status};
 use ropewalk_profile::{Judgement, Summary, judge};
 use serde::Serialize;
 
+use crate::duration;
 use crate::exit::{self, Expected};
+use crate::output::file::{self, Readers};
 use crate::output::{Out, wrap};
 use confirm::Confirmed;
 
@@ -33,17 +34,18 @@ use confirm::Confirmed;
 #[command(after_help = EXAMPLES, verbatim_doc_comment)]
 pub struct Options {
     /// Judge a recording that --record wrote, or `compare BEFORE AFTER`
-    #[arg(value_name = "FILE", conflicts_with_all = ["pid", "program"], num_args = 1..=3)]
+    #[arg(value_name = "FILE", conflicts_with_all = ["pid", "program", "duration", "hz"], num_args = 1..=3)]
     pub file: Vec<PathBuf>,
 
     /// Watch a process that runs already, and what it has started
     #[arg(long, value_name = "PID", conflicts_with = "program", value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Option<u32>,
 
-    /// Seconds to watch; 10 with --pid, else until the program ends
+    /// How long to watch: 10, 500ms, 5m; 10 s with --pid, else until it ends
     ///
-    /// A program that was started here is asked to end then (SIGTERM).
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, verbatim_doc_comment)]
+    /// A program that was started here is asked to end then (SIGTERM); that it
+    /// does so is no failure.
+    #[arg(long, value_name = "TIME", value_parser = watch_for, verbatim_doc_comment)]
     pub duration: Option<Duration>,
 
     /// Looks a second, or `auto`: as many as are cheap, up to 100
@@ -116,12 +118,12 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
-    match number {
-        Ok(s) if (0.01..=1e6).contains(&s) => Ok(Duration::from_secs_f64(s)),
-        _ => Err("a number of seconds above 0, such as 30 or 0.5".to_owned()),
-    }
+/// Nothing is seen in less.
+const DURATION_MIN: Duration = Duration::from_millis(10);
+
+fn watch_for(text: &str) -> Result<Duration, String> {
+    let long = duration::parse(text)?;
+    if long < DURATION_MIN { Err("shorter than 10ms, in which nothing is seen".to_owned()) } else { Ok(long) }
 }
 
 /// Watching without a limit would be a command that never answers.
@@ -132,11 +134,13 @@ const ATTACHED_FOR: Duration = Duration::from_secs(10);
 /// # Errors
 /// Whatever a user can cause, and the end of the program that was profiled: see [`Expected`].
 pub fn run(options: &Options) -> Result<(), Expected> {
-    exit::on_panic();
     let files = [("--record", &options.record), ("--html", &options.html), ("--trace", &options.trace)];
+    let compares = options.file.first().is_some_and(|word| word.as_os_str() == "compare");
     for (option, path) in files.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))) {
-        // Tried now, so that it does not fail after all the work.
-        create(path, option)?;
+        if compares {
+            return Err(Expected::Usage(format!("{option} is for one recording: `compare` writes text, or --json")));
+        }
+        file::promise(option, path, Readers::Owner)?;
     }
     let settings = Settings {
         hz: match options.hz {
@@ -170,13 +174,13 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         recording.redact();
     }
     let judgement = judge(&recording);
-    let confirmed = match recording.status {
-        Some(Status::Code(0)) if options.confirm => {
-            Some(confirm::run(&options.program, Duration::from_nanos(recording.wall_ns)))
-        }
-        // It says itself why not.
-        _ => None,
-    };
+    let status = recording.status.filter(|status| !ended_as_asked(*status, options, &recording));
+    let confirmed = options.confirm.then(|| match recording.status {
+        Some(Status::Code(0)) => confirm::run(&options.program, Duration::from_nanos(recording.wall_ns)),
+        _ => Err(Expected::Process(
+            "--confirm: not run again, since the program did not come to a good end by itself".to_owned(),
+        )),
+    });
     let out = if launched && !options.json { Out::detect_stderr() } else { Out::detect() };
     // First of all: a disk that is full by now takes neither the report nor the program's code.
     let shown = match show(options, &recording, &judgement, confirmed.as_ref().and_then(|c| c.as_ref().ok()), out) {
@@ -185,26 +189,39 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         shown => shown,
     };
     let written = write_files(options, &recording, &judgement, out);
-    match recording.status {
+    let confirmed = confirmed.transpose().map(drop);
+    match status {
         Some(status) if launched && code(status) != 0 => {
-            for failed in [shown, written].into_iter().filter_map(Result::err) {
-                let _ = writeln!(std::io::stderr(), "error: {failed}");
+            for failed in [shown, written, confirmed].into_iter().filter_map(Result::err) {
+                exit::say(&format_args!("error: {failed}"));
             }
             Err(Expected::Passed(code(status)))
         }
-        _ => shown.and(written).and(confirmed.transpose().map(drop)),
+        _ => shown.and(written).and(confirmed),
     }
 }
 
 /// Writes the files that were asked for, each whether or not another can be written.
 fn write_files(options: &Options, recording: &Recording, judgement: &Judgement, out: Out) -> Result<(), Expected> {
-    let record = options.record.as_ref().map(|path| (path, write(path, "--record", |to| recording.write(to))));
-    let html = options
-        .html
+    let record = options
+        .record
         .as_ref()
-        .map(|path| (path, write(path, "--html", |to| to.write_all(report::page(recording, judgement).as_bytes()))));
+        .map(|path| (path, file::write("--record", path, Readers::Owner, |to| recording.write(to))));
+    let html = options.html.as_ref().map(|path| {
+        (
+            path,
+            file::write("--html", path, Readers::Owner, |to| {
+                to.write_all(report::page(recording, judgement).as_bytes())
+            }),
+        )
+    });
     let trace = options.trace.as_ref().map(|path| {
-        (path, write(path, "--trace", |to| to.write_all(trace::json(recording, &judgement.states).as_bytes())))
+        (
+            path,
+            file::write("--trace", path, Readers::Owner, |to| {
+                to.write_all(trace::json(recording, &judgement.states).as_bytes())
+            }),
+        )
     });
     let mut failed = Vec::new();
     for (path, written) in [record, html, trace].into_iter().flatten() {
@@ -217,6 +234,14 @@ fn write_files(options: &Options, recording: &Recording, judgement: &Judgement, 
     }
     if failed.is_empty() { Ok(()) } else { Err(Expected::Unwritable(failed.join("\n"))) }
 }
+
+/// Whether it ended because `--duration` had passed.
+fn ended_as_asked(status: Status, options: &Options, recording: &Recording) -> bool {
+    let watched = Duration::from_nanos(recording.wall_ns);
+    status == Status::Signal(SIGTERM) && options.duration.is_some_and(|duration| watched >= duration)
+}
+
+const SIGTERM: i32 = nix::sys::signal::Signal::SIGTERM as i32;
 
 /// What a shell makes of the end of a program.
 fn code(status: Status) -> i32 {
@@ -278,28 +303,4 @@ fn read(path: &Path) -> Result<Recording, Expected> {
             path.display()
         ))
     })
-}
-
-fn create(path: &Path, option: &str) -> Result<File, Expected> {
-    // Arguments of programs are in it: for their owner alone.
-    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(|e| {
-        Expected::Unwritable(format!(
-            "{option}: cannot write {}: {e}; name a place that can be written",
-            path.display()
-        ))
-    })
-}
-
-fn write(
-    path: &Path,
-    option: &str,
-    content: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
-) -> Result<(), Expected> {
-    let file = create(path, option)?;
-    let failed = |e: std::io::Error| Expected::Unwritable(format!("{option}: cannot write {}: {e}", path.display()));
-    if file.metadata().is_ok_and(|m| m.is_file()) {
-        file.set_len(0).map_err(failed)?;
-    }
-    let mut to = BufWriter::new(file);
-    content(&mut to).and_then(|()| to.flush()).map_err(failed)
 }

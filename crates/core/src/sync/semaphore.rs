@@ -68,6 +68,14 @@ impl Permits {
         false
     }
 
+    /// Spins while a holder is likely to be done soon; not past those that wait.
+    #[cold]
+    fn acquire_spinning(&self, need: usize) -> bool {
+        !cfg!(any(ropewalk_loom, ropewalk_shuttle))
+            && self.word.load(Ordering::Relaxed) & WAITERS == 0
+            && park::spin_for_lock(|| self.try_acquire(need))
+    }
+
     pub(super) fn future(&self, need: usize, waiting: Waiting) -> RawAcquire<'_> {
         RawAcquire { permits: self, need, node: Node::with_need(waiting, need) }
     }
@@ -229,7 +237,7 @@ impl Drop for RawAcquire<'_> {
 /// # Fairness
 ///
 /// First come, first served among threads and greenlets, also between those that need many permits and those that need
-/// few. An async task is woken in its turn and keeps it until its future is
+/// few; where nobody waits yet, a thread looks for about a microsecond before it queues. An async task is woken in its turn and keeps it until its future is
 /// polled again or dropped: a future that is neither (held across another wait) holds up those behind it.
 ///
 /// # Cancel safety
@@ -308,7 +316,7 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_many(&self, permits: usize) -> Permit<'_> {
         self.check(permits);
-        if !self.permits.try_acquire(permits) {
+        if !self.permits.try_acquire(permits) && !self.permits.acquire_spinning(permits) {
             park::wait_for_ready(Wait::PERMIT, self.permits.future(permits, Waiting::Blocking));
         }
         self.permit(permits)

@@ -182,10 +182,15 @@ pub struct Filter {
 pub struct QueueCounts {
     /// Its name.
     pub queue: String,
-    /// By state, in the order of [`State::ALL`].
+    /// By state, in the order of [`State::ALL`]; serialized by their names.
+    #[serde(serialize_with = "by_name")]
     pub jobs: [u64; State::ALL.len()],
     /// No worker takes its jobs.
     pub suspended: bool,
+}
+
+fn by_name<S: serde::Serializer>(jobs: &[u64; State::ALL.len()], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(State::ALL.map(State::word).into_iter().zip(jobs))
 }
 
 impl QueueCounts {

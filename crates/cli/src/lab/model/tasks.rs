@@ -17,6 +17,10 @@ impl Model for Tasks {
         Switching::Cooperative
     }
 
+    fn speaks_https(&self) -> bool {
+        false
+    }
+
     fn run(&self, units: Vec<Unit>) -> Vec<Done> {
         let executor = AsyncExecutor::new(cores::available());
         let handles: Vec<_> =

@@ -48,6 +48,13 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>, Expected> {
             if kind.is_dir() {
                 open.push(entry.path());
             } else if kind.is_file() {
+                // The rows are told its name as text.
+                if entry.path().to_str().is_none() {
+                    return Err(Expected::Unreadable(format!(
+                        "--files: the name {} is no UTF-8; rename it, or name another directory",
+                        entry.path().display()
+                    )));
+                }
                 found.push(entry.path());
             }
         }

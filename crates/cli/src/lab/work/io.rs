@@ -92,6 +92,15 @@ fn fetch(url: &str) -> Result<Vec<u8>, String> {
 pub fn survey(urls: &[String]) -> Result<Vec<Option<String>>, Expected> {
     urls.iter()
         .map(|url| {
+            // Not shown: the part before an `@` may be a password, even where the rest is no URL.
+            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split(['/', '?', '#']).next();
+            if authority.is_some_and(|authority| authority.contains('@')) {
+                return Err(Expected::Usage(
+                    "--url: a user and password in a URL would stand in everything that the lab writes; name one that needs \
+                     none"
+                        .to_owned(),
+                ));
+            }
             let refused = |why: String| Expected::Unreachable(format!("--url {url}: {why}"));
             let parsed: Uri = url.parse().map_err(|e| refused(format!("is not a URL: {e}")))?;
             match parsed.scheme_str() {
@@ -109,6 +118,11 @@ pub fn survey(urls: &[String]) -> Result<Vec<Option<String>>, Expected> {
             Ok((first == second).then_some(first))
         })
         .collect()
+}
+
+/// Whether it is fetched over TLS.
+pub fn is_https(url: &str) -> bool {
+    url.parse().is_ok_and(|url: Uri| url.scheme_str() == Some("https"))
 }
 
 fn advise(why: &str) -> String {

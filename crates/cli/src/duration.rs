@@ -1,0 +1,44 @@
+//! How a duration is written on a command line.
+
+use std::time::Duration;
+
+/// The longest that is taken, in seconds: eleven days. Longer ones are slips of the hand.
+const MAX_S: f64 = 1e6;
+
+/// For clap: `500ms`, `30s`, `5m`, `2h`; a number alone is one of seconds, and may have a fraction.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit_s = match &text[digits..] {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => f64::NAN,
+    };
+    let seconds = text[..digits].parse().unwrap_or(f64::NAN) * unit_s;
+    if seconds.is_nan() {
+        return Err(
+            "a number with ms, s, m or h is a duration, as in `500ms` or `5m`; one alone is of seconds".to_owned()
+        );
+    }
+    if seconds > MAX_S {
+        return Err(format!("longer than {MAX_S} s"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_with_and_without_a_unit() {
+        let read = [("500ms", 500), ("30", 30_000), ("30s", 30_000), ("0.5", 500), ("1.5m", 90_000), ("2h", 7_200_000)];
+        for (text, millis) in read {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1", "1d", "1e3", "nan", "inf", "1 s", "1.2.3s", "278h", "99999999999999999999"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
