@@ -6,8 +6,11 @@ use ropewalk::sync::{Event, Mutex};
 use ropewalk::task::harness::drop_quietly;
 use ropewalk::{ReturnWhen, Shutdown, Submit, TaskError, ThreadPoolExecutor, TrySubmitError, wait};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 use support::{HANG, eventually, joined, panic_text};
 
 /// Panics when it is dropped.
@@ -315,4 +318,42 @@ fn drop_waits_also_while_unwinding() {
     }));
     assert!(ended.is_err());
     assert_eq!(done.load(Ordering::Relaxed), 10);
+}
+
+/// Somebody's waker that panics while the scope cancels its jobs: the others still borrow from the frame that unwinds.
+#[test]
+fn scope_waits_for_its_jobs_though_a_waker_panics() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker");
+        }
+    }
+    let pool = ThreadPoolExecutor::new(1);
+    let (begun, alive) = (&Event::new(), &AtomicUsize::new(0));
+    let mut kept = None;
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        pool.scope(|jobs| {
+            drop(jobs.submit(|| {
+                alive.store(1, Ordering::SeqCst);
+                begun.set();
+                // Not a wait that could be cancelled.
+                let since = Instant::now();
+                while since.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+                alive.store(0, Ordering::SeqCst);
+            }));
+            begun.wait();
+            let mut pending = jobs.submit(|| 1);
+            let waker = Waker::from(Arc::new(Panics));
+            assert!(Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)).is_pending());
+            kept = Some(pending);
+            panic!("the body");
+        })
+    }));
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "a job outlived its scope");
+    assert_eq!(*outcome.unwrap_err().downcast::<&str>().unwrap(), "the body");
+    assert!(matches!(kept.unwrap().join(), Err(TaskError::Cancelled)));
+    assert_eq!(pool.submit(|| 7).join().unwrap(), 7, "the pool lives on");
 }

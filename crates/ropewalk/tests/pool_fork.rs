@@ -5,8 +5,8 @@ use ropewalk::{CancelToken, Shutdown, Submit, TaskError, ThreadPoolExecutor, Try
 use std::cell::Cell;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -265,36 +265,71 @@ fn deadline_of_the_caller_ends_a_branch_wherever_it_runs() {
     }
 }
 
-/// A runtime of somebody else's on a worker: the fork sees that too late to refuse it, and waits then in spite of it.
+/// A runtime of somebody else's on a worker: a branch that was lent could not be waited for there, so none is.
 #[test]
-fn branch_does_not_outlive_a_join_in_foreign_async_code() {
+fn join_in_foreign_async_code_keeps_both_branches_here() {
     let pool = ThreadPoolExecutor::new(2);
-    for _ in 0..20 {
-        let alive = AtomicUsize::new(0);
-        let (alive, begun) = (&alive, &AtomicUsize::new(0));
-        let long = || {
-            let _counted = Counted::new(alive);
-            begun.store(1, Ordering::Relaxed);
-            let since = Instant::now();
-            while since.elapsed() < Duration::from_millis(5) {
+    let job = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let here = thread::current().id();
+        runtime.block_on(async {
+            let leaf = |_| {
                 work();
-            }
-        };
-        let job = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async {
-                let quick = || {
+                assert_eq!(thread::current().id(), here);
+            };
+            // Long enough for the other worker to be asked again and again.
+            sum(&pool, 0..5_000, &leaf)
+        })
+    };
+    assert_eq!(pool.scope(|jobs| jobs.submit(job).join().unwrap()), 12_497_500);
+}
+
+/// What a branch runs in its wait is somebody else's work: whoever waits for the branch does not get a part of it, and
+/// cannot take it along when it is cancelled.
+#[test]
+fn cancel_of_whoever_waits_for_a_branch_does_not_reach_what_runs_in_a_wait_of_it() {
+    for _ in 0..50 {
+        let pool = &Arc::new(ThreadPoolExecutor::new(2));
+        let [taken, begun, go_on, ended] = &std::array::from_fn(|_| Arc::new(Event::new()));
+        let well = &Arc::new(AtomicUsize::new(0));
+        let stranger = {
+            let (pool, begun, go_on) = (Arc::clone(pool), Arc::clone(begun), Arc::clone(go_on));
+            move || {
+                let until_somebody_has_it = || {
                     let since = Instant::now();
-                    while begun.load(Ordering::Relaxed) == 0 && since.elapsed() < Duration::from_millis(50) {
+                    while !begun.is_set() && since.elapsed() < Duration::from_millis(2) {
                         work();
                     }
                 };
-                let outcome = catch_unwind(AssertUnwindSafe(|| pool.join(quick, long)));
-                assert_eq!(alive.load(Ordering::Relaxed), 0, "the branch outlived the join");
-                drop(outcome);
-            });
+                pool.join(until_somebody_has_it, || {
+                    begun.set();
+                    go_on.wait();
+                });
+            }
         };
-        pool.scope(|jobs| jobs.submit(job).join().unwrap());
+        let branch = {
+            let (pool, taken, ended, well) = (Arc::clone(pool), Arc::clone(taken), Arc::clone(ended), Arc::clone(well));
+            move || {
+                taken.set();
+                let stranger = pool.submit(stranger);
+                stranger.on_finish(move |outcome| {
+                    well.store(usize::from(outcome.is_ok()), Ordering::SeqCst);
+                    ended.set();
+                });
+                // As a rule nobody has begun it, and it runs right here.
+                stranger.join().is_ok()
+            }
+        };
+        let whole = pool.submit({
+            let (pool, taken) = (Arc::clone(pool), Arc::clone(taken));
+            move || pool.join(|| taken.wait(), branch)
+        });
+        begun.wait();
+        whole.cancel();
+        assert!(ended.wait_timeout(Duration::from_millis(2)).is_err(), "it was cut off");
+        go_on.set();
+        ended.wait();
+        assert_eq!(well.load(Ordering::SeqCst), 1, "nobody has cancelled it");
     }
 }
 

@@ -367,7 +367,8 @@ pub fn current_executor() -> usize {
     me(|me| me.executor.get())
 }
 
-/// Whether a worker of this executor calls that may wait: it polls no async tasks at this moment.
+/// Whether a worker of this executor calls, and polls no async tasks of ropewalk's runtimes at this moment: a part of
+/// [`in_async_context`](super::in_async_context) that costs nothing, since it asks no other runtime.
 #[inline]
 pub fn may_wait_in(executor: usize) -> bool {
     me(|me| me.executor.get() == executor && !me.polling_tasks.get())

@@ -6,7 +6,8 @@
 //! executor, which wants `'static`, is given it all the same, so the scope must not end before nothing of the job is
 //! left. Each task carries a [`Member`], which the task's harness drops when the job is gone and the result is with its
 //! handle or gone too; the handle itself cannot outlive what its result borrows. [`Jobs::run`] counts the members and
-//! returns, also when the body or a job panicked or the calling task was cancelled, only when there are none.
+//! returns, also when the body or a job panicked or the calling task was cancelled, only when there are none. It unwinds no
+//! earlier either, whatever panics in it: the wait is in a destructor ([`Leaving`]).
 
 use crate::task::harness::Runnable;
 use crate::task::{Cancelled, Panic, TaskError};
@@ -43,6 +44,18 @@ impl Drop for Member {
         // Release: what the job did is over. Acquire, for the last: it speaks for all.
         if self.0.alive.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.nobody.set();
+        }
+    }
+}
+
+/// The way out of a scope: waits until nothing of its jobs is left.
+struct Leaving<'a>(&'a Jobs);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.0.nobody.is_set() {
+            // To be refused or cancelled would free what the jobs borrow.
+            park::wait_for_ready(park::Wait::UNCONDITIONAL, self.0.nobody.wait_async());
         }
     }
 }
@@ -129,11 +142,14 @@ impl Jobs {
 
     /// Runs the body and waits for its jobs, after `help`; whoever is cancelled meanwhile cancels them.
     pub(crate) fn run<R>(self: &Arc<Self>, body: impl FnOnce() -> R, help: impl FnOnce()) -> R {
+        let leaving = Leaving(self);
+        // Given back before that, also where this unwinds.
+        let own = Member(Arc::clone(self));
         let mut result = catch_unwind(AssertUnwindSafe(body));
         if result.is_err() {
             self.cancel();
         }
-        drop(Member(Arc::clone(self)));
+        drop(own);
         help();
         let wait = || {
             // By what ends this strand too, if that was while it helped: then no wait is left in which it would see that.
@@ -148,10 +164,7 @@ impl Jobs {
             self.cancel();
             result = Err(cancelled);
         }
-        // Shielded: returning before the jobs have ended would free what they borrow.
-        if !self.nobody.is_set() {
-            park::wait_for_shielded(self.nobody.wait_async());
-        }
+        drop(leaving);
         let panic = self.tasks.lock().panic.take();
         match (result, panic) {
             // That of a job first: the body may only have passed it on.

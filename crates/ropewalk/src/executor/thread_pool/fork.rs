@@ -5,7 +5,7 @@
 //! `join(a, b)` notes `b` on its own stack, runs `a` and then `b`: a few stores, a look at the pool, and nothing that another
 //! thread can reach. Only when somebody is without work is a branch *lent*: the oldest one, which as a
 //! rule has the most work behind it, becomes a task of the pool. So the number of tasks follows the number of idle
-//! workers and not the number of joins. (Lazy task creation: Mohr, Kranz and Halstead 1990; splitting when others are
+//! workers and not the number of joins, as long as the branches compute. (Lazy task creation: Mohr, Kranz and Halstead 1990; splitting when others are
 //! idle instead of by a grain size: Tzannes, Caragea, Barua and Vishkin, "Lazy binary splitting", 2010.)
 //!
 //! Who comes back to a branch that was lent and that nobody has begun runs it after all. If somebody has, it waits, and
@@ -13,8 +13,8 @@
 //! 1993). Such a piece is a part of the branch it waits for: it needs no lock that the branch could have without it, the
 //! stack grows no deeper than the recursion, and nobody's unrelated job runs in the middle of another.
 //!
-//! A branch is also lent when its sibling waits for something (the worker's blocked hook): what it waits for may be in
-//! the branch.
+//! All are lent when this strand waits for something (the worker's blocked hook): what it waits for may be in one of them. One
+//! that its join takes back is still an entry in the pool's queue until a worker comes across it.
 //!
 //! # What is shared with whom
 //!
@@ -91,6 +91,7 @@ impl<B, T> Fork<B, T> {
     /// It was not lent, and has not been asked for before.
     #[inline]
     unsafe fn take_job(&self) -> B {
+        debug_assert!(!self.link.is_lent.get(), "it is with a task already");
         // SAFETY: the caller's promise; `join` put it there.
         unsafe { self.job.replace(MaybeUninit::uninit()).assume_init() }
     }
@@ -101,6 +102,7 @@ impl<B, T> Fork<B, T> {
     ///
     /// It was lent, and this has not been asked before.
     unsafe fn take_lent(&self) -> Lent<T> {
+        debug_assert!(self.link.is_lent.get(), "nobody has it but the fork");
         // SAFETY: the caller's promise; `lend` put it there.
         unsafe { self.lent.replace(MaybeUninit::uninit()).assume_init() }
     }
@@ -111,13 +113,22 @@ struct Forks {
     newest: Cell<*const Link>,
     /// The branch that runs here was lent, and this goes to whoever waits for it.
     help: Cell<*const Help>,
+    /// [`park::inline_depth`] of that branch. What runs in a wait of its is somebody else's work, and stays out of reach of
+    /// whoever waits for the branch.
+    depth: Cell<u32>,
     /// When a branch was lent last.
     last: Cell<Option<Instant>>,
 }
 
 thread_local! {
-    static FORKS: Forks =
-        const { Forks { newest: Cell::new(ptr::null()), help: Cell::new(ptr::null()), last: Cell::new(None) } };
+    static FORKS: Forks = const {
+        Forks {
+            newest: Cell::new(ptr::null()),
+            help: Cell::new(ptr::null()),
+            depth: Cell::new(0),
+            last: Cell::new(None),
+        }
+    };
 }
 
 /// Runs both, and returns both results.
@@ -185,9 +196,7 @@ impl<B, T> Drop for Unwinds<'_, B, T> {
         if self.fork.link.is_lent.get() {
             // SAFETY: it was lent, and the fork is off the list now: nobody else asks.
             let lent = unsafe { self.fork.take_lent() };
-            // Nobody wants it any more, but it must not outlive what it borrows.
-            lent.handle.cancel();
-            lent.handle.wait_finished_unconditionally();
+            lent.give_up();
         } else {
             // SAFETY: it was not, and never will be.
             drop(unsafe { self.fork.take_job() });
@@ -221,13 +230,20 @@ impl Forks {
             return;
         }
         let Some(oldest) = self.oldest() else { return };
-        self.last.set(Some(now));
+        // In a runtime of somebody else's there would be no waiting for it.
+        if park::in_async_context() {
+            return;
+        }
+        let help = help.filter(|_| self.depth.get() == park::inline_depth());
         // The waiter first: it is there already, and may run nothing else.
         let to = match help {
             Some(help) if help.hungry.swap(false, Ordering::Relaxed) => Where::Waiter(help),
-            _ => Where::Pool,
+            _ if pool.has_room() => Where::Pool,
+            _ => return,
         };
-        // SAFETY: a fork in the list is on this thread's stack, below, in a `join` that has not returned.
+        self.last.set(Some(now));
+        // SAFETY: it is in the list, so it is on this thread's stack, below, in a `join` that has not returned; `oldest` gives
+        // none that was lent; and the function is its own.
         unsafe { ((*oldest).lend)(oldest, pool, to, place) };
     }
 
@@ -236,7 +252,7 @@ impl Forks {
     fn oldest(&self) -> Option<*const Link> {
         let mut oldest = None;
         let mut next = self.newest.get();
-        // SAFETY: as in `share`.
+        // SAFETY: what is in the list is on this thread's stack, below, in a `join` that has not returned.
         while let Some(link) = unsafe { next.as_ref() }
             && !link.is_lent.get()
         {
@@ -259,7 +275,7 @@ pub(super) fn lend_all(pool: &Arc<Pool>, place: &'static Location<'static>) {
 ///
 /// # Safety
 ///
-/// `link` is that of a `Fork<B, T>` in this thread's list that was not lent.
+/// `link` is that of a `Fork<B, T>`, of these two types, in this thread's list, and was not lent.
 unsafe fn lend<B, T>(link: *const Link, pool: &Arc<Pool>, to: Where<'_>, place: &'static Location<'static>)
 where
     B: FnOnce() -> T + Send,
@@ -268,10 +284,11 @@ where
     // SAFETY: what is in the list is on this thread's stack, below, in a `join` that has not returned; the link is first in
     // the fork.
     let fork = unsafe { &*link.cast::<Fork<B, T>>() };
-    // SAFETY: the caller's promise, and who is in the list has its job.
-    let job = unsafe { fork.take_job() };
     let help = Arc::new(Help { lent: Queue::unbounded(), hungry: AtomicBool::new(false) });
     let branch = Branch::new(Arc::clone(&help));
+    let unwinds = MustNot;
+    // SAFETY: the caller's promise.
+    let job = unsafe { fork.take_job() };
     let job = move || {
         let _branch = branch.begin();
         Ok(job())
@@ -282,20 +299,32 @@ where
         // gone, and the result is taken or dropped with the handle.
         unsafe { harness::new_borrowing_task(pool.identity(), job, ()) }
     });
-    // Nothing but memory was asked for since the job was taken: nothing unwinds before the fork says what became of it. And
-    // it is said before anybody hears of the task, who may call what looks at the list.
+    // Said before anybody hears of the task, who may call what looks at the list.
     fork.lent.set(MaybeUninit::new(Lent { task: Arc::clone(&task), handle, help }));
     fork.link.is_lent.set(true);
+    std::mem::forget(unwinds);
     match to {
         Where::Pool => pool.lend(task, place),
         Where::Waiter(help) => drop(help.lent.put(task)),
     }
 }
 
+/// Between a job that was taken out of its fork and the word for that, which nothing but memory is asked for, an unwind would
+/// find the job there once more.
+struct MustNot;
+
+impl Drop for MustNot {
+    #[cold]
+    fn drop(&mut self) {
+        eprintln!("ropewalk: a panic while a branch was lent; this cannot go on");
+        std::process::abort();
+    }
+}
+
 /// A lent branch that runs here: the forks below it belong to somebody else's work.
 struct Branch {
     help: Arc<Help>,
-    before: Option<(*const Link, *const Help)>,
+    before: Option<(*const Link, *const Help, u32)>,
 }
 
 // SAFETY: the pointers are there between `begin` and the drop only, which are on one thread.
@@ -309,17 +338,19 @@ impl Branch {
     fn begin(mut self) -> Self {
         let help = Arc::as_ptr(&self.help);
         let forks = Forks::here();
-        self.before = Some((forks.newest.replace(ptr::null()), forks.help.replace(help)));
+        let depth = forks.depth.replace(park::inline_depth());
+        self.before = Some((forks.newest.replace(ptr::null()), forks.help.replace(help), depth));
         self
     }
 }
 
 impl Drop for Branch {
     fn drop(&mut self) {
-        if let Some((newest, help)) = self.before {
+        if let Some((newest, help, depth)) = self.before {
             let forks = Forks::here();
             forks.newest.set(newest);
             forks.help.set(help);
+            forks.depth.set(depth);
         }
         // Also if it never began.
         self.help.lent.shutdown();
@@ -342,9 +373,7 @@ unsafe fn come_back<B, T>(fork: &Fork<B, T>) -> T {
     if !lent.handle.is_finished()
         && let Err(cancelled) = catch_unwind(AssertUnwindSafe(|| lent.help_until_it_ends()))
     {
-        lent.handle.cancel();
-        lent.handle.wait_finished_unconditionally();
-        drop_quietly(lent.handle);
+        lent.give_up();
         resume_unwind(cancelled);
     }
     lent.handle.wait_finished_unconditionally();
@@ -359,6 +388,13 @@ unsafe fn come_back<B, T>(fork: &Fork<B, T>) -> T {
 }
 
 impl<T> Lent<T> {
+    /// Nobody wants it any more, but it must not outlive what it borrows.
+    fn give_up(self) {
+        self.handle.cancel();
+        self.handle.wait_finished_unconditionally();
+        drop_quietly(self.handle);
+    }
+
     fn help_until_it_ends(&self) {
         loop {
             // Before the wait, so that whoever is asked sees it before it could be told that this worker sleeps.

@@ -145,8 +145,9 @@ impl ThreadPoolExecutor {
     /// this pool it runs `a` right there, and `b` after it unless another worker has taken it meanwhile; called elsewhere
     /// it first goes to a worker and waits.
     ///
-    /// `a` may wait in ropewalk for something that `b` does: another worker takes `b` then. Not the other way round, and not
-    /// while the pool is shut down.
+    /// `a` may wait in ropewalk for something that `b` does, such as an event that `b` sets: another worker takes `b` then. For
+    /// a lock or a permit that `b` gives back only if no other worker of the pool goes on meanwhile, as those are commonly given
+    /// back by one that runs already. Not the other way round, and not while the pool is shut down.
     ///
     /// # Cancel safety
     ///
@@ -156,7 +157,8 @@ impl ThreadPoolExecutor {
     /// # Panics
     ///
     /// When one of them does, after the other has ended; with the panic of `a` if both do. If `a` panics, `b` is asked to
-    /// stop, and never begins if it has not. In async code. Called from elsewhere than a worker, when the pool was shut down.
+    /// stop, and never begins if it has not. In async code (but where another runtime than ours polls it on a worker of this
+    /// pool, both run right there). Called from elsewhere than a worker, when the pool was shut down.
     ///
     /// # Examples
     ///

@@ -621,14 +621,15 @@ impl Worker {
 
     fn run_job(&self, queued: Queued) {
         self.pool.give_back(&queued);
-        if let Some(task) = &queued.task {
-            // A branch that was lent and taken back has not waited for this. Few are stamped, so that is asked first.
+        // A branch that was lent and taken back is no job that ran.
+        let is_job = |task: &&Arc<dyn Runnable>| !queued.lent || task.is_pending();
+        if let Some(task) = queued.task.as_ref().filter(is_job) {
+            // One that was cancelled has not waited for this. Few are stamped, so that is asked first.
             if queued.stamp != Stamp::NONE && task.is_pending() {
                 self.pool.waits.taken(queued.stamp);
             }
-            // The task catches what its job does; this is for a waker of a foreign runtime that panics.
             self.seat.begins(queued.place);
-            drop_quietly(catch_unwind(AssertUnwindSafe(|| task.run())));
+            task.run();
             self.seat.ends();
         }
         // The last reference may drop a result of the user's.
