@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{self, Child, Message};
 use super::experiment::Experiment;
-use super::model::{self, Model, Switching};
+use super::model::{self, Switching};
 use super::usage;
 use super::work::{self, Done, Unit};
 use crate::exit::Expected;
@@ -130,20 +130,22 @@ pub fn play(request: Request) -> Result<Played, String> {
         }
     });
     let before = usage::cpu();
-    let (done, seen, watching) = watched(model, request.units);
+    // The memory before anybody judges what was seen, which takes more than the row.
+    let run = || (model.run(request.units), usage::peak_rss_kib());
+    let ((done, peak_rss_kib), seen, watching) = watched(model.switching(), run);
     let used = (usage::cpu() - before).saturating_sub(watching);
     let cpu_us = u64::try_from(used.as_micros()).unwrap_or(u64::MAX);
-    Ok(Played { done, cpu_us, peak_rss_kib: usage::peak_rss_kib(), seen })
+    Ok(Played { done, cpu_us, peak_rss_kib, seen })
 }
 
 /// Runs the model; of the reference, also what the profile says, and the processor time that watching took.
 #[cfg(target_os = "linux")]
-fn watched(model: &dyn Model, units: Vec<Unit>) -> (Vec<Done>, Option<Seen>, Duration) {
+fn watched<R>(switching: Switching, run: impl FnOnce() -> R) -> (R, Option<Seen>, Duration) {
     use ropewalk_profile::predict;
-    if model.switching() != Switching::None {
-        return (model.run(units), None, Duration::ZERO);
+    if switching != Switching::None {
+        return (run(), None, Duration::ZERO);
     }
-    let ropewalk_profile::Measured { value, recording, judgement } = ropewalk_profile::measure(|| model.run(units));
+    let ropewalk_profile::Measured { value, recording, judgement } = ropewalk_profile::measure(run);
     let asked = [("threads-5", 5), ("threads-per-core", super::cores::available())];
     let predicted = asked.into_iter().filter_map(|(model, n)| {
         let range = predict::at(&recording, &judgement.states, &judgement.finding, n)?;
@@ -166,8 +168,8 @@ fn watched(model: &dyn Model, units: Vec<Unit>) -> (Vec<Done>, Option<Seen>, Dur
 
 /// Elsewhere a program cannot be seen from outside.
 #[cfg(not(target_os = "linux"))]
-fn watched(model: &dyn Model, units: Vec<Unit>) -> (Vec<Done>, Option<Seen>, Duration) {
-    (model.run(units), None, Duration::ZERO)
+fn watched<R>(_: Switching, run: impl FnOnce() -> R) -> (R, Option<Seen>, Duration) {
+    (run(), None, Duration::ZERO)
 }
 
 /// Runs `command` as the row called `name` over `units` of `experiment`.

@@ -16,7 +16,7 @@ pub enum Readers {
     Owner,
 }
 
-/// Finds out whether `path` can be written, for the option that names it. What is in it stays until [`write`].
+/// Finds out whether `path` can be written, for the option that names it. What is in it stays until [`write()`].
 ///
 /// # Errors
 /// When it cannot.
