@@ -65,7 +65,7 @@ fn a_command_goes_through_redis() {
     let place = Place::new();
     let id = place.said(&["enqueue", "--", "echo", "a b", "$HOME"]);
     assert!(place.said(&["jobs", "list"]).contains("ready"));
-    assert_eq!(place.said(BURST), "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back");
+    assert_eq!(place.said(BURST), "1 done, 0 failed, 0 to be tried again, 0 stopped, 0 given back, 0 lost to others");
     assert_eq!(place.json(&["jobs", "result", &id]), json!({ "exit": 0, "stdout": "a b $HOME\n", "stderr": "" }));
     let shown = place.json(&["jobs", "--json", "show", &id]);
     assert_eq!((&shown["state"], &shown["task"]), (&json!("done"), &json!("ropewalk::command")));
@@ -112,7 +112,7 @@ fn what_was_said_of_a_job_is_kept_on_redis() {
     assert!(place.said(&["jobs", "show", &after]).contains("waits for  1 job(s)"));
     let late = place.said(&["enqueue", "--timeout", "300ms", "--", "sleep", "1000"]);
     place.said(BURST);
-    assert!(place.complaint(&["jobs", "result", &first], 9).contains("`sh` ended with exit code 3: no rope"));
+    assert!(place.complaint(&["jobs", "result", &first], 11).contains("`sh` ended with exit code 3: no rope"));
     assert!(place.said(&["jobs", "show", &after]).contains("canceled"));
     assert!(place.said(&["jobs", "show", &late]).contains("timed-out"));
 }
@@ -184,6 +184,11 @@ fn where_redis_is_may_stand_in_the_environment() {
     assert!(enqueued.status.success(), "{}", common::complaint(&enqueued));
     assert!(common::complaint(&enqueued).contains("the Redis that RQ_REDIS_URL names"));
     assert!(place.said(&["jobs", "list"]).contains(String::from_utf8_lossy(&enqueued.stdout).trim()));
+    let audit = run(server().url(USER), &["jobs", "audit"]);
+    assert!(audit.status.success(), "{}", common::complaint(&audit));
+    // Empty is not set.
+    let none = run(String::new(), &["jobs", "audit"]);
+    assert!(none.status.code() == Some(2) && common::complaint(&none).contains("or RQ_REDIS_URL"));
     let refused = run(server().url("user=ropewalk&pass=sesame"), &["jobs", "list"]);
     let said = common::complaint(&refused);
     assert!(

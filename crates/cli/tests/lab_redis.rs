@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{complaint, run, until};
+use common::{complaint, lab, run, until};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -68,6 +68,12 @@ fn broker_that_cannot_be_had_is_said_before_the_work() {
     let output = run(&["--quick", "--broker", "redis://:sesame@127.0.0.1:1/"]);
     let says = complaint(&output);
     assert!(!output.status.success() && says.contains("cannot be reached") && !says.contains("sesame"), "{says}");
+    // And the address may stand in the environment.
+    let output = lab(&["--quick", "--broker"]).env("RQ_REDIS_URL", "redis://:sesame@127.0.0.1:1/").output().unwrap();
+    let says = complaint(&output);
+    assert!(!output.status.success() && says.contains("cannot be reached") && !says.contains("sesame"), "{says}");
+    let output = lab(&["--quick", "--broker"]).env_remove("RQ_REDIS_URL").output().unwrap();
+    assert!(output.status.code() == Some(2) && complaint(&output).contains("RQ_REDIS_URL"), "{}", complaint(&output));
     let output = run(&["--quick", "--broker", "sqlite:jobs.db"]);
     assert!(complaint(&output).contains("redis://"), "{}", complaint(&output));
 }
