@@ -3,7 +3,7 @@
 //! One command a file or folder ([`lab`], [`profile`], those of the job queue with the feature `jobs`); what a person reads goes through [`output`]; only [`exit`] ends the process.
 #![forbid(unsafe_code)]
 
-pub mod duration;
+pub mod arguments;
 pub mod exit;
 #[cfg(all(unix, feature = "jobs"))]
 pub mod jobs;

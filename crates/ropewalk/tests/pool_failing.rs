@@ -323,21 +323,27 @@ fn drop_waits_also_while_unwinding() {
 /// Somebody's waker that panics while the scope cancels its jobs: the others still borrow from the frame that unwinds.
 #[test]
 fn scope_waits_for_its_jobs_though_a_waker_panics() {
-    struct Panics;
+    struct Panics(AtomicUsize);
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
+            self.0.store(1, Ordering::SeqCst);
             panic!("the waker");
         }
     }
     let pool = ThreadPoolExecutor::new(1);
     let (begun, alive) = (&Event::new(), &AtomicUsize::new(0));
+    let panics = &Arc::new(Panics(AtomicUsize::new(0)));
     let mut kept = None;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         pool.scope(|jobs| {
             drop(jobs.submit(|| {
                 alive.store(1, Ordering::SeqCst);
                 begun.set();
-                // Not a wait that could be cancelled.
+                // Not a wait that could be cancelled; and a while longer than the waker takes.
+                let since = Instant::now();
+                while panics.0.load(Ordering::SeqCst) == 0 && since.elapsed() < HANG {
+                    std::hint::spin_loop();
+                }
                 let since = Instant::now();
                 while since.elapsed() < Duration::from_millis(20) {
                     std::hint::spin_loop();
@@ -346,7 +352,7 @@ fn scope_waits_for_its_jobs_though_a_waker_panics() {
             }));
             begun.wait();
             let mut pending = jobs.submit(|| 1);
-            let waker = Waker::from(Arc::new(Panics));
+            let waker = Waker::from(Arc::clone(panics));
             assert!(Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)).is_pending());
             kept = Some(pending);
             panic!("the body");

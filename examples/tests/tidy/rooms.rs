@@ -60,11 +60,12 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("profile", "advice", &["recording", "states", "verdict", "predict"]),
     ("profile", "picture", &["timeline", "recording", "states", "verdict", "functions", "predict", "headroom"]),
     ("profile", "measure", &["collect", "recording"]),
+    ("cli", "arguments", &[]),
     ("cli", "exit", &[]),
     ("cli", "output", &["exit"]),
-    ("cli", "lab", &["exit", "output"]),
-    ("cli", "profile", &["exit", "output"]),
-    ("cli", "jobs", &["exit", "output"]),
+    ("cli", "lab", &["arguments", "exit", "output"]),
+    ("cli", "profile", &["arguments", "exit", "output"]),
+    ("cli", "jobs", &["arguments", "exit", "output"]),
 ];
 
 /// Which of our crates a crate may depend on (an arrow points down).

@@ -3,7 +3,8 @@
 use ropewalk_jobs::Registry;
 use ropewalk_jobs::audit::{Audit, Function, JOBS_MAX};
 
-use super::{Which, is_redis, key_prefix, redis_url, refused};
+use super::{Which, is_redis, key_prefix, refused};
+use crate::arguments::redis_url;
 use crate::exit::Expected;
 use crate::output::{Out, table};
 

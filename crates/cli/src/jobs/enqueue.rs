@@ -7,7 +7,7 @@ use ropewalk_jobs::broker::{Broker as _, Enqueued};
 use ropewalk_jobs::{JobId, Need, NewJob, Retry, Unique, When};
 
 use super::{Which, command, id, refused};
-use crate::duration;
+use crate::arguments::duration;
 use crate::exit::{self, Expected};
 use crate::output::Out;
 
@@ -30,7 +30,7 @@ pub struct Options {
     priority: i32,
 
     /// Not before this time has passed: 500ms, 30s, 5m, 2h
-    #[arg(long = "in", value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long = "in", value_name = "TIME", value_parser = duration)]
     delay: Option<Duration>,
 
     /// Not before this job has ended well
@@ -42,7 +42,7 @@ pub struct Options {
     retries: u32,
 
     /// How long a run may take before it is killed: 30s, 5m; for ever if not given
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
 
     /// Not while another job with this key has not ended

@@ -8,7 +8,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use super::{Which, id, refused};
-use crate::duration;
+use crate::arguments::duration;
 use crate::exit::Expected;
 use crate::output::{Out, table};
 
@@ -58,7 +58,7 @@ enum What {
         #[arg(long)]
         wait: bool,
         /// Wait no longer than this: 500ms, 30s, 5m; for ever if not given
-        #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "wait")]
+        #[arg(long, value_name = "TIME", value_parser = duration, requires = "wait")]
         timeout: Option<Duration>,
     },
     /// What a job has said while it ran; with --watch also what it says from now on, until it has ended

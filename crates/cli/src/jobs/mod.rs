@@ -18,6 +18,7 @@ use clap::Args;
 use ropewalk_jobs::broker::{Broker, BrokerError};
 use ropewalk_jobs::{JobId, SqliteBroker};
 
+use crate::arguments::redis_url;
 use crate::exit::{self, Expected};
 
 /// Which queue is meant.
@@ -98,12 +99,6 @@ impl Which {
             }
         }
     }
-}
-
-/// The Redis of the environment, from where rq takes it.
-pub fn redis_url() -> Option<String> {
-    let url = std::env::var("RQ_REDIS_URL").ok().filter(|url| !url.is_empty());
-    url.filter(|_| cfg!(feature = "redis"))
 }
 
 fn is_redis(text: &str) -> bool {

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use ropewalk_jobs::{Model, Registry, Worker};
 
 use super::{Which, command};
-use crate::duration;
+use crate::arguments::duration;
 use crate::exit::Expected;
 use crate::output::Out;
 
@@ -59,11 +59,11 @@ pub struct Options {
     allow_commands: bool,
 
     /// How long a job is kept for this worker without a sign of life: 500ms, 30s, 5m
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     lease: Duration,
 
     /// How long running jobs may go on after the first signal: 500ms, 30s, 5m
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "25s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "25s")]
     grace: Duration,
 }
 

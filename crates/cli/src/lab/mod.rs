@@ -257,7 +257,7 @@ fn check(options: &Options) -> Result<(), Expected> {
 /// The address of the Redis that `--broker` names, or the environment, and at which there is one.
 #[cfg(all(unix, feature = "redis"))]
 fn find_broker(named: &str) -> Result<String, Expected> {
-    let url = if named.is_empty() { crate::jobs::redis_url() } else { Some(named.to_owned()) };
+    let url = if named.is_empty() { crate::arguments::redis_url() } else { Some(named.to_owned()) };
     let url = url.ok_or_else(|| {
         Expected::Usage("--broker without an address means RQ_REDIS_URL, which is not set".to_owned())
     })?;

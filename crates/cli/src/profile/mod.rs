@@ -20,7 +20,7 @@ use ropewalk_profile::recording::{Recording, Status};
 use ropewalk_profile::{Judgement, Summary, judge};
 use serde::Serialize;
 
-use crate::duration;
+use crate::arguments::duration;
 use crate::exit::{self, Expected};
 use crate::output::file::{self, Readers};
 use crate::output::{Out, wrap};
@@ -122,7 +122,7 @@ fn rate(text: &str) -> Result<Rate, String> {
 const DURATION_MIN: Duration = Duration::from_millis(10);
 
 fn watch_for(text: &str) -> Result<Duration, String> {
-    let long = duration::parse(text)?;
+    let long = duration(text)?;
     if long < DURATION_MIN { Err("shorter than 10ms, in which nothing is seen".to_owned()) } else { Ok(long) }
 }
 

@@ -1,4 +1,4 @@
-//! How a duration is written on a command line.
+//! What several commands are told in the same way: how a duration is written, and where the environment says that Redis is.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const MAX_S: f64 = 1e6;
 
 /// For clap: `500ms`, `30s`, `5m`, `2h`; a number alone is one of seconds, and may have a fraction.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let unit_s = match &text[digits..] {
         "ms" => 1e-3,
@@ -27,6 +27,18 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
+/// The Redis of the environment, from where python-rq takes it. An empty variable is not set.
+#[cfg(feature = "redis")]
+pub fn redis_url() -> Option<String> {
+    std::env::var("RQ_REDIS_URL").ok().filter(|url| !url.is_empty())
+}
+
+/// A build that could not use one.
+#[cfg(not(feature = "redis"))]
+pub fn redis_url() -> Option<String> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,10 +47,10 @@ mod tests {
     fn durations_are_read_with_and_without_a_unit() {
         let read = [("500ms", 500), ("30", 30_000), ("30s", 30_000), ("0.5", 500), ("1.5m", 90_000), ("2h", 7_200_000)];
         for (text, millis) in read {
-            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "s", "-1", "1d", "1e3", "nan", "inf", "1 s", "1.2.3s", "278h", "99999999999999999999"] {
-            assert!(parse(text).is_err(), "{text}");
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 }
