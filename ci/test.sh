@@ -7,13 +7,13 @@ job test 20m "$@"
 log="$(mktemp)"
 
 if has_nextest; then
-    # Tests on Redis share a server, which lives as long as their process: nextest would start one for each.
-    redis='binary(redis) or binary(jobs_redis) or (binary(brokers) and test(/^redis/))'
+    # Tests that share what is dear, a Redis or a run of the lab, for as long as their process lives: nextest gives each its own.
+    shared='binary(redis) or binary(jobs_redis) or (binary(brokers) and test(/^redis/)) or binary(lab_results)'
     elsewhere='binary(advice_rq) or (package(ropewalk-jobs) and (binary(pickle) or binary(audit) or binary(rq)))'
     cargo nextest run "${WHOLE[@]}" --profile ci \
-        -E "(not package(ropewalk-examples) or binary(tidy)) and not ($redis) and not ($elsewhere)" 2>&1 | tee "$log"
+        -E "(not package(ropewalk-examples) or binary(tidy)) and not ($shared) and not ($elsewhere)" 2>&1 | tee "$log"
     cargo test "${WHOLE[@]}" --test brokers -- redis 2>&1 | tee -a "$log"
-    cargo test "${WHOLE[@]}" --test redis --test jobs_redis 2>&1 | tee -a "$log"
+    cargo test "${WHOLE[@]}" --test redis --test jobs_redis --test lab_results 2>&1 | tee -a "$log"
 else
     echo "cargo-nextest is not installed: cargo test instead, without a time limit per test"
     targets=(--lib --bins --test tidy)

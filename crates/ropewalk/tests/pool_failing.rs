@@ -4,7 +4,7 @@ mod support;
 
 use ropewalk::sync::{Event, Mutex};
 use ropewalk::task::harness::drop_quietly;
-use ropewalk::{ReturnWhen, Shutdown, Submit, TaskError, ThreadPoolExecutor, TrySubmitError, wait};
+use ropewalk::{ReturnWhen, Shutdown, Submit, TaskError, ThreadPoolExecutor, TrySubmitError, greenlet, wait};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -302,6 +302,29 @@ fn shut_down_by_its_own_job() {
         joined(pool.submit(move || own.shutdown(how)));
         assert!(matches!(pool.submit(|| 1).join(), Err(TaskError::Shutdown)));
     }
+}
+
+/// A hub in a job has the job's thread: what a greenlet of it waited for would wait for the greenlet.
+#[test]
+fn shut_down_and_dropped_by_a_greenlet_of_its_own_job() {
+    for how in [Shutdown::Wait, Shutdown::CancelPending, Shutdown::Detach] {
+        let pool = Arc::new(ThreadPoolExecutor::new(2));
+        let own = Arc::clone(&pool);
+        let in_a_greenlet = move || greenlet::spawn(move || own.shutdown(how)).join();
+        joined(pool.submit(|| ropewalk::run(in_a_greenlet))).unwrap();
+        assert!(matches!(pool.submit(|| 1).join(), Err(TaskError::Shutdown)));
+    }
+    let pool = Arc::new(ThreadPoolExecutor::new(1));
+    let last = Arc::clone(&pool);
+    let mine = Arc::new(Event::new());
+    let alone = Arc::clone(&mine);
+    let dropped = pool.submit(move || {
+        alone.wait();
+        ropewalk::run(|| greenlet::spawn(move || drop(last)).join())
+    });
+    drop(pool);
+    mine.set();
+    joined(dropped).unwrap();
 }
 
 #[test]

@@ -37,8 +37,8 @@ pub use interrupt::{Interrupt, Reason};
 pub use place::AtomicPlace;
 pub use record::{
     Blocked, EndsBy, ExecutionId, Pause, Record, Runs, Suspend, current_executor, execution_id, inline_depth,
-    may_wait_in, only_task_can_cancel, out_of_reach, polling_tasks, run_as, task_deadline, with_scope, with_suspend,
-    with_task, with_task_deadline, with_worker, without_task_deadline,
+    may_wait_in, only_task_can_cancel, out_of_reach, polling_tasks, run_as, stands_on_worker_of, task_deadline,
+    with_scope, with_suspend, with_task, with_task_deadline, with_worker, without_task_deadline,
 };
 
 use crate::model::time::{Duration, Instant};

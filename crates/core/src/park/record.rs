@@ -367,6 +367,12 @@ pub fn current_executor() -> usize {
     me(|me| me.executor.get())
 }
 
+/// Whether a worker of this executor is below on this thread's stack: it calls, or a greenlet of a hub in its job does. Who
+/// waits there for the worker to end waits for itself.
+pub fn stands_on_worker_of(executor: usize) -> bool {
+    current_executor() == executor || HERE.with(|here| here.thread.executor.get() == executor)
+}
+
 /// Whether a worker of this executor calls, and polls no async tasks of ropewalk's runtimes at this moment: a part of
 /// [`in_async_context`](super::in_async_context) that costs nothing, since it asks no other runtime.
 #[inline]

@@ -493,7 +493,7 @@ impl Pool {
             park::refuse_in_async();
         }
         self.begin_shutdown(how);
-        if how != Shutdown::Detach && park::current_executor() != self.identity() {
+        if how != Shutdown::Detach && !park::stands_on_worker_of(self.identity()) {
             self.ended.wait();
             self.join_threads();
         }
@@ -501,7 +501,7 @@ impl Pool {
 
     /// Does not wait for the bare threads behind the workers: they have nothing left to do, and waiting would block.
     pub(super) async fn ended_async(&self) {
-        if park::current_executor() != self.identity() {
+        if !park::stands_on_worker_of(self.identity()) {
             self.ended.wait_async().await;
         }
     }
@@ -517,7 +517,7 @@ impl Pool {
 
     #[track_caller]
     pub(super) fn close_on_drop(&self) {
-        let waits = !self.daemon && park::current_executor() != self.identity();
+        let waits = !self.daemon && !park::stands_on_worker_of(self.identity());
         self.begin_shutdown(Shutdown::Detach);
         if !waits || self.ended.is_set() {
             return;
