@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-/// The longest that is taken, in seconds: eleven days. Longer ones are slips of the hand.
-const MAX_S: f64 = 1e6;
+#[cfg(feature = "redis")]
+use crate::exit;
+
+/// The longest duration that is taken, in seconds: what is added to a time must be a time.
+const MAX_S: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// For clap: `500ms`, `30s`, `5m`, `2h`; a number alone is one of seconds, and may have a fraction.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -21,16 +24,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "a number with ms, s, m or h is a duration, as in `500ms` or `5m`; one alone is of seconds".to_owned()
         );
     }
-    if seconds > MAX_S {
-        return Err(format!("longer than {MAX_S} s"));
-    }
-    Ok(Duration::from_secs_f64(seconds))
+    if seconds > MAX_S { Err("longer than a hundred years".to_owned()) } else { Ok(Duration::from_secs_f64(seconds)) }
 }
 
-/// The Redis of the environment, from where python-rq takes it. An empty variable is not set.
+/// The Redis of the environment, from where python-rq takes it; that it is taken is said on stderr. An empty variable is not set.
 #[cfg(feature = "redis")]
 pub fn redis_url() -> Option<String> {
-    std::env::var("RQ_REDIS_URL").ok().filter(|url| !url.is_empty())
+    let url = std::env::var("RQ_REDIS_URL").ok().filter(|url| !url.is_empty())?;
+    // Not which: it may hold a password.
+    exit::say(&"the Redis that RQ_REDIS_URL names is meant");
+    Some(url)
 }
 
 /// A build that could not use one.
@@ -45,11 +48,12 @@ mod tests {
 
     #[test]
     fn durations_are_read_with_and_without_a_unit() {
-        let read = [("500ms", 500), ("30", 30_000), ("30s", 30_000), ("0.5", 500), ("1.5m", 90_000), ("2h", 7_200_000)];
+        let read =
+            [("500ms", 500), ("30", 30_000), ("30s", 30_000), ("0.5", 500), ("1.5m", 90_000), ("720h", 2_592_000_000)];
         for (text, millis) in read {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "-1", "1d", "1e3", "nan", "inf", "1 s", "1.2.3s", "278h", "99999999999999999999"] {
+        for text in ["", "s", "-1", "1d", "1e3", "nan", "inf", "1 s", "1.2.3s", "9000000h", "99999999999999999999"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -17,12 +17,23 @@
 //! | 126, 127 | the program to profile cannot be started, or is not there |
 //! | 130 | interrupted |
 //!
-//! `profile -- PROGRAM` ends as the program does: with its code, or 128 and the number of the signal that ended it.
+//! `profile -- PROGRAM` ends as the program does: with its code, or 128 and the number of the signal that ended it; or with 0
+//! if it ended because `--duration` had passed.
 
 use std::fmt;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+/// The table above, for the help of the command.
+pub const CODES: &str = "\
+Exit codes: 0 done; 2 the command line cannot be understood; 3 a URL does not
+answer; 4 a file cannot be read; 5 python is missing or failed; 6 a result was
+wrong or lost; 7 a process of the lab died or could not be started; 8 a result
+cannot be written; 9 the job queue refuses or cannot be reached; 10 the job has
+not ended yet; 11 it ended without a result; 70 a bug; 126, 127 the program to
+profile cannot be started; 130 interrupted. `profile -- PROGRAM` ends as the
+program does, unless --duration ended it.";
 
 /// What can go wrong without anybody having made a mistake in ropewalk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,6 +197,7 @@ mod tests {
         ];
         for (i, e) in all.iter().enumerate() {
             assert_eq!(usize::try_from(e.code()), Ok(i + 2), "{e:?}");
+            assert!(CODES.contains(&format!(" {} ", e.code())), "{e:?}");
         }
         assert_eq!(Expected::ReaderGone.code(), 0);
         assert_eq!(Expected::Interrupted.code(), 130);

@@ -21,19 +21,11 @@ use exit::Expected;
 
 /// Find the bottleneck, and see what concurrency is worth on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "ropewalk", version, arg_required_else_help = true, disable_help_subcommand = true, after_help = exit::CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
-
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 2 the command line cannot be understood; 3 a URL does not
-answer; 4 a file cannot be read; 5 python failed; 6 a result was wrong or lost;
-7 a process died or could not be started; 8 something cannot be written; 9 the
-job queue refuses or cannot be reached; 10 a job has not ended, 11 it ended
-without a result; 70 a bug; 126, 127 the program to profile cannot be started;
-130 interrupted. `profile -- PROGRAM` ends as the program does.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -132,16 +124,18 @@ fn misunderstood(error: &clap::Error) -> Expected {
     }
     let feature = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(name)) => match name.as_str() {
-            "enqueue" | "worker" | "jobs" if cfg!(not(feature = "jobs")) => Some("jobs"),
-            "audit" if cfg!(not(feature = "redis")) => Some("redis"),
+            "enqueue" | "worker" | "jobs" if cfg!(all(unix, not(feature = "jobs"))) => Some("jobs"),
+            "audit" if cfg!(all(feature = "jobs", not(feature = "redis"))) && text.contains("ropewalk jobs") => {
+                Some("redis")
+            }
             _ => None,
         },
         _ => None,
     };
     Expected::Usage(match feature {
         Some(feature) => format!(
-            "{text}\n\nThis program was built without it: build it with `--features {feature}`, as in `cargo build --release -p \
-             ropewalk-cli --features {feature}`"
+            "{text}\n\nThis program was built without it; it needs the feature `{feature}` of ropewalk-cli, as in `cargo build \
+             --release -p ropewalk-cli --features {feature}`"
         ),
         None => text,
     })

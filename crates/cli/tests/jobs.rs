@@ -261,6 +261,20 @@ fn result_says_to_a_script_what_became_of_the_job() {
 }
 
 #[test]
+fn log_that_is_watched_says_each_line_once_and_how_the_job_ended() {
+    let directory = common::directory("jobs-watched");
+    let id = said(&directory, &["enqueue", "--", "sleep", "2.5"]);
+    let watch = ropewalk(&directory, &["jobs", "logs", &id, "--json", "--watch"]).spawn().expect("a watcher");
+    said(&directory, &["worker", "--burst", "--allow-commands"]);
+    let text = String::from_utf8(watch.wait_with_output().expect("it ends by itself").stdout).unwrap();
+    let said: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: String = said.iter().filter_map(|said| said["log"].as_str()).collect();
+    assert_eq!(lines.matches("runs as process").count(), 1, "{text}");
+    assert!(said.iter().rev().skip(1).all(|said| said["log"] != ""), "{text}");
+    assert_eq!(said.last().unwrap()["state"], "done", "{text}");
+}
+
+#[test]
 fn looking_at_a_queue_that_is_not_there_makes_none() {
     let directory = common::directory("jobs-nowhere");
     for look in [&["jobs", "list"][..], &["jobs", "queues", "--json"], &["jobs", "cancel", "x"], &["jobs", "logs", "x"]]
@@ -270,6 +284,10 @@ fn looking_at_a_queue_that_is_not_there_makes_none() {
         assert!(common::complaint(&refused).contains("there is no job queue at "), "{}", common::complaint(&refused));
     }
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "it made something");
+    // A file that is not one yet.
+    std::fs::write(directory.join("jobs.db"), "").unwrap();
+    assert_eq!(output(&directory, &["jobs", "list"]).status.code(), Some(9));
+    assert_eq!(std::fs::read(directory.join("jobs.db")).unwrap(), b"");
 }
 
 #[test]

@@ -77,7 +77,12 @@ fn url_that_is_none() {
 
 #[test]
 fn password_in_a_url_is_refused_and_not_repeated() {
-    for url in ["http://user:s3cret@127.0.0.1:1/", "http://s3cret@127.0.0.1/?a", "user:s3cret@127.0.0.1"] {
+    for url in [
+        "http://user:s3cret@127.0.0.1:1/",
+        "http://s3cret@127.0.0.1/?a",
+        "user:s3cret@127.0.0.1",
+        "http:/u:s3cret@host/",
+    ] {
         refused(&["--url", url], 2, &["--url", "password"]);
         assert!(!complaint(&run(&["--url", url])).contains("s3cret"));
     }

@@ -302,6 +302,10 @@ fn a_limit_of_time_ends_what_was_started() {
     let output = run(&["--json", "--duration", "2", "--", "sleep", "60"]);
     assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
     assert_eq!(class(&output), "sleeping");
+    // However it says that it did.
+    let output =
+        run(&["--json", "--duration", "0.5", "--", "sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"]);
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
     // The same end that nobody asked for is the program's.
     let output = run(&["--json", "--duration", "60", "--", "sh", "-c", "kill -15 $$"]);
     assert_eq!(output.status.code(), Some(143), "{}", complaint(&output));

@@ -42,6 +42,9 @@ pub struct Recording {
     pub totals: Option<Totals>,
     /// How the program ended; `None` while it still runs.
     pub status: Option<Status>,
+    /// Whether it ended after the watcher, who had seen enough, asked it to.
+    #[serde(default)]
+    pub asked_to_end: bool,
     /// What could not be seen, and what would make it visible.
     pub missing: Vec<String>,
     /// Processor time of the watcher itself.

@@ -25,6 +25,16 @@ impl Drop for Bomb {
     }
 }
 
+/// A waker that panics, and says that it was called.
+struct Panics(AtomicUsize);
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        self.0.store(1, Ordering::SeqCst);
+        panic!("the waker");
+    }
+}
+
 /// The pool works as before: each worker.
 #[track_caller]
 fn still_works(pool: &ThreadPoolExecutor) {
@@ -343,16 +353,32 @@ fn drop_waits_also_while_unwinding() {
     assert_eq!(done.load(Ordering::Relaxed), 10);
 }
 
+/// Whoever waits for a place is told by the end of a task: a waker that panics there ends neither the hub nor the task's join.
+#[test]
+fn place_that_becomes_free_survives_a_waker_that_panics() {
+    ropewalk::run(|| {
+        let (pool, go_on) = (greenlet::Pool::new(1), Arc::new(Event::new()));
+        let first = pool.submit({
+            let go_on = Arc::clone(&go_on);
+            move || {
+                go_on.wait();
+                1
+            }
+        });
+        let panics = Arc::new(Panics(AtomicUsize::new(0)));
+        let mut second = Box::pin(pool.submit_async(|| 2));
+        let waker = Waker::from(Arc::clone(&panics));
+        assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        go_on.set();
+        assert_eq!(first.join().unwrap(), 1);
+        assert_eq!(pool.submit(|| 3).join().unwrap(), 3, "the pool lives on");
+        assert_eq!(panics.0.load(Ordering::SeqCst), 1);
+    });
+}
+
 /// Somebody's waker that panics while the scope cancels its jobs: the others still borrow from the frame that unwinds.
 #[test]
 fn scope_waits_for_its_jobs_though_a_waker_panics() {
-    struct Panics(AtomicUsize);
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            self.0.store(1, Ordering::SeqCst);
-            panic!("the waker");
-        }
-    }
     let pool = ThreadPoolExecutor::new(1);
     let (begun, alive) = (&Event::new(), &AtomicUsize::new(0));
     let panics = &Arc::new(Panics(AtomicUsize::new(0)));

@@ -284,6 +284,33 @@ fn join_in_foreign_async_code_keeps_both_branches_here() {
     assert_eq!(pool.scope(|jobs| jobs.submit(job).join().unwrap()), 12_497_500);
 }
 
+/// Where a runtime of somebody else's lets its thread block for once, a branch is lent after all.
+#[test]
+fn branch_that_was_lent_in_foreign_async_code_is_waited_for() {
+    let pool = ThreadPoolExecutor::new(2);
+    for _ in 0..20 {
+        let (alive, begun) = (&AtomicUsize::new(0), &Event::new());
+        let long = || {
+            let _counted = Counted::new(alive);
+            begun.set();
+            let since = Instant::now();
+            while since.elapsed() < Duration::from_millis(5) {
+                work();
+            }
+        };
+        let job = || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+            runtime.block_on(async {
+                let waits = || tokio::task::block_in_place(|| begun.wait());
+                let outcome = catch_unwind(AssertUnwindSafe(|| pool.join(waits, long)));
+                assert_eq!(alive.load(Ordering::Relaxed), 0, "the branch outlived the join");
+                assert!(outcome.is_ok(), "it was waited for, so nothing is wrong");
+            });
+        };
+        pool.scope(|jobs| jobs.submit(job).join().unwrap());
+    }
+}
+
 /// What a branch runs in its wait is somebody else's work: whoever waits for the branch does not get a part of it, and
 /// cannot take it along when it is cancelled.
 #[test]

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 use ropewalk_jobs::broker::{Broker, Control, Filter, Topic};
-use ropewalk_jobs::{Job, JobId, Registry, State};
+use ropewalk_jobs::{Failure, Job, JobId, Registry, State};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,10 @@ enum What {
         timeout: Option<Duration>,
     },
     /// What a job has said while it ran; with --watch also what it says from now on, until it has ended
+    ///
+    /// With --json and --watch each object has what is new, and the last one
+    /// the state in which the job ended.
+    #[command(verbatim_doc_comment)]
     Logs {
         #[arg(value_parser = id)]
         id: JobId,
@@ -156,16 +161,13 @@ fn logs(broker: &dyn Broker, id: &JobId, options: &Options) -> Result<(), Expect
     loop {
         let job = one(broker, id)?;
         let log = broker.logs(id).map_err(refused)?.unwrap_or_default();
-        let news = news(&seen, &log);
-        if options.which.json {
-            let ends = !options.watch || job.state.is_ended();
-            if ends || !news.is_empty() {
-                out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": news })))?;
-            }
-        } else {
-            out.text(news)?;
+        let (new, is_last) = (news(&seen, &log), !options.watch || job.state.is_ended());
+        if !options.which.json {
+            out.text(new)?;
+        } else if is_last || !new.is_empty() {
+            out.text(&format!("{}\n", serde_json::json!({ "id": id, "state": job.state, "log": new })))?;
         }
-        if !options.watch || job.state.is_ended() {
+        if is_last {
             return Ok(());
         }
         seen = log;
@@ -276,15 +278,24 @@ fn ended(broker: &dyn Broker, id: &JobId, timeout: Option<Duration>) -> Result<J
     }
 }
 
+/// What became of a job, as JSON.
+#[derive(Serialize)]
+struct Became<'a> {
+    id: &'a JobId,
+    state: State,
+    result: Option<&'a RawValue>,
+    failure: Option<&'a Failure>,
+}
+
 /// What a job returned; as JSON also what else became of it.
 fn result(job: &Job, json: bool, out: Out) -> Result<(), Expected> {
     let (id, state) = (&job.id, job.state);
     if json {
-        // It is JSON already, and may be long.
-        let returned = job.result.as_deref().map_or(Ok(serde_json::Value::Null), serde_json::from_str);
+        // As it was written: a parsed number might not be the same any more.
+        let returned = job.result.as_deref().map(serde_json::from_str::<&RawValue>).transpose();
         let returned = returned.map_err(|e| Expected::Queue(format!("the result of job {id} is no JSON: {e}")))?;
-        let value = serde_json::json!({ "id": id, "state": state, "result": returned, "failure": job.failure });
-        out.text(&format!("{value}\n"))?;
+        let became = Became { id, state, result: returned, failure: job.failure.as_ref() };
+        out.text(&format!("{}\n", became.json()))?;
     }
     match (&job.result, &job.failure) {
         (Some(_), _) if state == State::Done && json => Ok(()),

@@ -11,6 +11,7 @@ pub mod enqueue;
 pub mod manage;
 pub mod worker;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,11 +69,18 @@ impl Which {
     /// As [`open`](Self::open), and when there is no such file.
     pub fn open_existing(&self) -> Result<Arc<dyn Broker>, Expected> {
         match self.place()? {
-            Place::File(path) if !path.exists() => Err(Expected::Queue(format!(
-                "there is no job queue at {}: `ropewalk enqueue` and `ropewalk worker` make one; see `--broker`",
-                path.display()
-            ))),
-            _ => self.open(),
+            Place::File(path) => match path.metadata() {
+                Ok(file) if file.len() > 0 => Ok(Arc::new(SqliteBroker::open(path).map_err(refused)?)),
+                Err(e) if e.kind() != ErrorKind::NotFound => {
+                    Err(Expected::Queue(format!("the job queue at {} cannot be looked at: {e}", path.display())))
+                }
+                // Not there, or an empty file.
+                _ => Err(Expected::Queue(format!(
+                    "there is no job queue at {}: `ropewalk enqueue` and `ropewalk worker` make one; see `--broker`",
+                    path.display()
+                ))),
+            },
+            Place::Redis(url) => open_redis(&url),
         }
     }
 
@@ -90,7 +98,6 @@ impl Which {
             },
             None => {
                 if let Some(url) = redis_url() {
-                    exit::say(&"jobs are kept in the Redis that RQ_REDIS_URL names");
                     return Ok(Place::Redis(url));
                 }
                 let path = default_path()?;

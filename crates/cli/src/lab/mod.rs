@@ -217,7 +217,9 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         experiments: ran.iter().map(|(experiment, rows, ideal)| section(experiment, rows, *ideal)).collect(),
         claims: verdict::claims(verdict::Seen { io: rows_of("io-bound"), cpu: rows_of("cpu-bound"), effective_cores }),
     };
-    let presented = reader.and(present(options, &report, out));
+    let written = write_files(options, &report);
+    // Last of all, so that neither a lost file nor a wrong result ends as well as a reader that went away.
+    let presented = written.and_then(|written| reader.and_then(|()| present(options, &report, &written, out)));
 
     let failures: Vec<&str> =
         ran.iter().flat_map(|(_, rows, _)| rows).flat_map(|r| &r.failures).map(String::as_str).collect();
@@ -349,15 +351,16 @@ fn section<'a>(experiment: &'a Experiment, rows: &'a [Row], ideal: f64) -> Secti
     }
 }
 
-fn present(options: &Options, report: &Report<'_>, out: Out) -> Result<(), Expected> {
-    let mut written = Vec::new();
-    if let Some(directory) = &options.svg {
-        written.extend(report.write_svgs(directory)?);
-    }
-    if let Some(file) = &options.html {
-        report.write_html(file)?;
-        written.push(file.display().to_string());
-    }
+/// Writes what was asked for, each whether or not another can be written; says where.
+fn write_files(options: &Options, report: &Report<'_>) -> Result<Vec<String>, Expected> {
+    let svgs = options.svg.as_ref().map_or(Ok(Vec::new()), |directory| report.write_svgs(directory));
+    let page = options.html.as_ref().map(|file| report.write_html(file).map(|()| file.display().to_string()));
+    let mut written = svgs?;
+    written.extend(page.transpose()?);
+    Ok(written)
+}
+
+fn present(options: &Options, report: &Report<'_>, written: &[String], out: Out) -> Result<(), Expected> {
     if options.json {
         let json = serde_json::to_string_pretty(report)
             .map_err(|e| Expected::Unwritable(format!("cannot write JSON: {e}")))?;

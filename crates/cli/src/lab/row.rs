@@ -98,7 +98,7 @@ pub struct Figures {
     pub cpu_percent: f64,
     /// The greatest number of units in flight at once.
     pub peak_in_flight: usize,
-    /// The greatest resident size of the row's process.
+    /// The greatest resident size of the row's process, with what those that it started had to themselves.
     pub peak_rss_mib: f64,
     /// Units without a correct result.
     pub lost: usize,

@@ -65,14 +65,25 @@ pub fn cpu() -> Duration {
 /// What other processes of the row have to themselves, in KiB.
 static OTHERS_KIB: AtomicU64 = AtomicU64::new(0);
 
-/// Counts what each of these processes has to itself, at this moment, as memory of the row.
+/// Counts what each process below this one has to itself, at this moment, as memory of the row.
 #[cfg(target_os = "linux")]
-pub fn count_memory_of(processes: &[u32]) {
-    let private = |process: &u32| {
+pub fn count_memory_of_children() {
+    let private = |process: u32| {
         let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap_or_default();
         field(&text, "Private_Clean:").unwrap_or(0) + field(&text, "Private_Dirty:").unwrap_or(0)
     };
-    OTHERS_KIB.fetch_add(processes.iter().map(private).sum(), Ordering::Relaxed);
+    let mut open = children_of(std::process::id());
+    while let Some(process) = open.pop() {
+        OTHERS_KIB.fetch_add(private(process), Ordering::Relaxed);
+        open.extend(children_of(process));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn children_of(process: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
 /// The greatest resident size of this process so far, in KiB, with what others of the row have to themselves.

@@ -21,7 +21,8 @@ pub enum Readers {
 /// # Errors
 /// When it cannot.
 pub fn promise(option: &str, path: &Path, readers: Readers) -> Result<(), Expected> {
-    let is_new = !path.exists();
+    // Of a link to nothing what is made is elsewhere.
+    let is_new = path.symlink_metadata().is_err();
     open(path, readers).map_err(|error| refused(option, path, &error))?;
     if is_new {
         exit::remove_if_empty(path.to_owned());

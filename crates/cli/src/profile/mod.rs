@@ -43,8 +43,8 @@ pub struct Options {
 
     /// How long to watch: 10, 500ms, 5m; 10 s with --pid, else until it ends
     ///
-    /// A program that was started here is asked to end then (SIGTERM); that it
-    /// does so is no failure.
+    /// A program that was started here is asked to end then (SIGTERM). That it
+    /// does so is no failure, whatever its status; it is killed if it does not.
     #[arg(long, value_name = "TIME", value_parser = watch_for, verbatim_doc_comment)]
     pub duration: Option<Duration>,
 
@@ -120,10 +120,15 @@ fn rate(text: &str) -> Result<Rate, String> {
 
 /// Nothing is seen in less.
 const DURATION_MIN: Duration = Duration::from_millis(10);
+/// What was seen in more would not be held.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 86_400);
 
 fn watch_for(text: &str) -> Result<Duration, String> {
-    let long = duration(text)?;
-    if long < DURATION_MIN { Err("shorter than 10ms, in which nothing is seen".to_owned()) } else { Ok(long) }
+    match duration(text)? {
+        long if long < DURATION_MIN => Err("shorter than 10ms, in which nothing is seen".to_owned()),
+        long if long > DURATION_MAX => Err("longer than ten days".to_owned()),
+        long => Ok(long),
+    }
 }
 
 /// Watching without a limit would be a command that never answers.
@@ -174,7 +179,9 @@ pub fn run(options: &Options) -> Result<(), Expected> {
         recording.redact();
     }
     let judgement = judge(&recording);
-    let status = recording.status.filter(|status| !ended_as_asked(*status, options, &recording));
+    // That a program does what it was asked to is no failure, however it says so; that it had to be killed is one.
+    let as_asked = recording.asked_to_end && recording.status != Some(Status::Signal(SIGKILL));
+    let status = recording.status.filter(|_| !as_asked);
     let confirmed = options.confirm.then(|| match recording.status {
         Some(Status::Code(0)) => confirm::run(&options.program, Duration::from_nanos(recording.wall_ns)),
         _ => Err(Expected::Process(
@@ -197,7 +204,8 @@ pub fn run(options: &Options) -> Result<(), Expected> {
             }
             Err(Expected::Passed(code(status)))
         }
-        _ => shown.and(written).and(confirmed),
+        // A reader that went away comes last: it ends well.
+        _ => written.and(confirmed).and(shown),
     }
 }
 
@@ -235,13 +243,7 @@ fn write_files(options: &Options, recording: &Recording, judgement: &Judgement, 
     if failed.is_empty() { Ok(()) } else { Err(Expected::Unwritable(failed.join("\n"))) }
 }
 
-/// Whether it ended because `--duration` had passed.
-fn ended_as_asked(status: Status, options: &Options, recording: &Recording) -> bool {
-    let watched = Duration::from_nanos(recording.wall_ns);
-    status == Status::Signal(SIGTERM) && options.duration.is_some_and(|duration| watched >= duration)
-}
-
-const SIGTERM: i32 = nix::sys::signal::Signal::SIGTERM as i32;
+const SIGKILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
 
 /// What a shell makes of the end of a program.
 fn code(status: Status) -> i32 {

@@ -68,7 +68,8 @@ impl Permits {
         false
     }
 
-    /// Spins while a holder is likely to be done soon; not past those that wait.
+    /// Spins while a holder is likely to be done soon; not past those that wait. (Not under a checker, where no time passes: it
+    /// is [`try_acquire`](Self::try_acquire) and nothing else.)
     #[cold]
     fn acquire_spinning(&self, need: usize) -> bool {
         !cfg!(any(ropewalk_loom, ropewalk_shuttle))
@@ -351,7 +352,7 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<Permit<'_>, Interrupted> {
         self.check(permits);
-        if !self.permits.try_acquire(permits) {
+        if !self.permits.try_acquire(permits) && !self.permits.acquire_spinning(permits) {
             let wait = Wait::PERMIT.timeout(timeout);
             park::wait_for_with(wait, self.permits.future(permits, Waiting::Blocking))?;
         }

@@ -159,16 +159,6 @@ impl Header {
         }
     }
 
-    /// A waker that panics is its future's affair: whoever runs the task goes on, and so does a scope around it, which must
-    /// not unwind before its other tasks have ended.
-    fn wake_all_quietly(&self) {
-        // A checker ends an execution that failed by panics in the middle of it: they must get through.
-        if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
-            return self.wake_all();
-        }
-        drop_quietly(catch_unwind(AssertUnwindSafe(|| self.wake_all())));
-    }
-
     fn take_callbacks(&self) -> Vec<Callback> {
         self.waiters.lock().callbacks.take().map_or_else(Vec::new, |callbacks| *callbacks)
     }
@@ -253,13 +243,16 @@ impl<F, T, G> Task<F, T, G> {
                     }
                 }
                 ToFinished::Finished { wake, detached } => {
+                    // Somebody's waker that panics is its future's affair: whoever runs the task goes on, and so does a scope
+                    // around it, which must not unwind before its other tasks have ended.
                     if wake {
-                        self.header.wake_all_quietly();
+                        quietly(|| self.header.wake_all());
                     }
                     if detached {
                         drop_quietly(self.take_outcome());
                     }
-                    drop(guard);
+                    // It may wake somebody too.
+                    quietly(|| drop(guard));
                     return;
                 }
             }
@@ -410,6 +403,15 @@ where
             }
         })
     }
+}
+
+/// Does what may wake somebody; a panic of a waker is reported by the panic hook and goes no further.
+fn quietly(wakes: impl FnOnce()) {
+    // A checker ends an execution that failed by panics in the middle of it: they must get through.
+    if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
+        return wakes();
+    }
+    drop_quietly(catch_unwind(AssertUnwindSafe(wakes)));
 }
 
 /// Drops a value of the user's; a panic in its destructor is reported by the panic hook and goes no further.

@@ -194,6 +194,7 @@ pub fn launch(command: &[OsString], settings: &Settings) -> Result<Recording, Co
     let peak_rss_kib = u64::try_from(usage().max_rss()).unwrap_or_default();
     seen.totals = Some(Totals { user_ns: user, system_ns: system, peak_rss_kib, forks });
     seen.status = status;
+    seen.asked_to_end = told_to_stop.is_some();
     seen.machine.effective_cores = effective(seen.machine.cores);
     Ok(seen)
 }

@@ -173,3 +173,29 @@ impl Jobs {
         }
     }
 }
+
+#[cfg(all(test, not(any(ropewalk_loom, ropewalk_shuttle))))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn scope_whose_help_panics_ends_after_its_jobs() {
+        let (jobs, over) = (Jobs::new(), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            let member = jobs.enter();
+            threads.spawn(|| {
+                let since = Instant::now();
+                while since.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+                over.store(true, Ordering::SeqCst);
+                drop(member);
+            });
+            let ended = catch_unwind(AssertUnwindSafe(|| jobs.run(|| (), || panic!("the help"))));
+            assert!(over.load(Ordering::SeqCst), "a job outlived its scope");
+            assert_eq!(*ended.unwrap_err().downcast::<&str>().unwrap(), "the help");
+        });
+    }
+}

@@ -28,7 +28,7 @@ impl Model for Processes {
             done
         });
         let done = done.collect();
-        usage::count_memory_of(&pool.worker_ids());
+        usage::count_memory_of_children();
         // Reaped, so that their processor time is counted.
         pool.shutdown(ropewalk::Shutdown::Wait);
         done

@@ -93,7 +93,8 @@ pub fn survey(urls: &[String]) -> Result<Vec<Option<String>>, Expected> {
     urls.iter()
         .map(|url| {
             // Not shown: the part before an `@` may be a password, even where the rest is no URL.
-            let authority = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).split(['/', '?', '#']).next();
+            let after_scheme = url.split_once(':').map_or(url.as_str(), |(_, rest)| rest);
+            let authority = after_scheme.trim_start_matches(['/', '\\']).split(['/', '?', '#']).next();
             if authority.is_some_and(|authority| authority.contains('@')) {
                 return Err(Expected::Usage(
                     "--url: a user and password in a URL would stand in everything that the lab writes; name one that needs \

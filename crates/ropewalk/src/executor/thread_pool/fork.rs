@@ -113,10 +113,10 @@ struct Forks {
     newest: Cell<*const Link>,
     /// The branch that runs here was lent, and this goes to whoever waits for it.
     help: Cell<*const Help>,
-    /// [`park::inline_depth`] of that branch. What runs in a wait of its is somebody else's work, and stays out of reach of
-    /// whoever waits for the branch.
+    /// [`park::inline_depth`] of that branch. What runs in one of its waits may be a stranger's job, so whoever waits for the
+    /// branch gets nothing of that. (Nor of jobs in a scope of the branch, which it could have.)
     depth: Cell<u32>,
-    /// When a branch was lent last.
+    /// When somebody was last found to have nothing to do.
     last: Cell<Option<Instant>>,
 }
 
@@ -229,8 +229,10 @@ impl Forks {
         if self.last.get().is_some_and(|last| now - last < LEND_PAUSE) {
             return;
         }
+        // Also if nothing comes of it: the rest is too dear for each join.
+        self.last.set(Some(now));
         let Some(oldest) = self.oldest() else { return };
-        // In a runtime of somebody else's there would be no waiting for it.
+        // In a runtime of somebody else's no help could be had while it is waited for.
         if park::in_async_context() {
             return;
         }
@@ -241,7 +243,6 @@ impl Forks {
             _ if pool.has_room() => Where::Pool,
             _ => return,
         };
-        self.last.set(Some(now));
         // SAFETY: it is in the list, so it is on this thread's stack, below, in a `join` that has not returned; `oldest` gives
         // none that was lent; and the function is its own.
         unsafe { ((*oldest).lend)(oldest, pool, to, place) };
@@ -309,8 +310,8 @@ where
     }
 }
 
-/// Between a job that was taken out of its fork and the word for that, which nothing but memory is asked for, an unwind would
-/// find the job there once more.
+/// From when a job is taken out of its fork until the fork says so: an unwind between the two would find the job a second time.
+/// Nothing there can panic but an allocation, which aborts.
 struct MustNot;
 
 impl Drop for MustNot {
@@ -370,7 +371,9 @@ unsafe fn come_back<B, T>(fork: &Fork<B, T>) -> T {
     // SAFETY: the caller's promise.
     let lent = unsafe { fork.take_lent() };
     lent.task.run_here();
+    // In a runtime of somebody else's, where it was lent because a part of its sibling could wait, no help is to be had.
     if !lent.handle.is_finished()
+        && !park::in_async_context()
         && let Err(cancelled) = catch_unwind(AssertUnwindSafe(|| lent.help_until_it_ends()))
     {
         lent.give_up();

@@ -146,8 +146,8 @@ impl ThreadPoolExecutor {
     /// it first goes to a worker and waits.
     ///
     /// `a` may wait in ropewalk for something that `b` does, such as an event that `b` sets: another worker takes `b` then. For
-    /// a lock or a permit that `b` gives back only if no other worker of the pool goes on meanwhile, as those are commonly given
-    /// back by one that runs already. Not the other way round, and not while the pool is shut down.
+    /// a lock or a permit, which whoever has it commonly gives back without help, another worker is called only when all wait so:
+    /// there `b` had better not be what gives it back. Not the other way round, and not while the pool is shut down.
     ///
     /// # Cancel safety
     ///
@@ -157,7 +157,7 @@ impl ThreadPoolExecutor {
     /// # Panics
     ///
     /// When one of them does, after the other has ended; with the panic of `a` if both do. If `a` panics, `b` is asked to
-    /// stop, and never begins if it has not. In async code (but where another runtime than ours polls it on a worker of this
+    /// stop, and never begins if it has not. In async code (but where a runtime of tokio's own polls it on a worker of this
     /// pool, both run right there). Called from elsewhere than a worker, when the pool was shut down.
     ///
     /// # Examples
