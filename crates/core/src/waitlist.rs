@@ -376,6 +376,22 @@ impl List {
     }
 }
 
+/// Wakes one list after the other, each whatever a waker of those before it does. Panics as the first that does, at the end.
+pub(crate) fn each_in_turn(lists: &mut [&mut dyn FnMut()]) {
+    // A checker ends an execution that failed by panics in the middle of it: they must get through.
+    if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
+        return lists.iter_mut().for_each(|wake| wake());
+    }
+    let mut panicked = None;
+    for wake in lists {
+        let woken = catch_unwind(AssertUnwindSafe(wake));
+        panicked = panicked.or(woken.err());
+    }
+    if let Some(payload) = panicked {
+        resume_unwind(payload);
+    }
+}
+
 /// A waker that another one took the place of. Dropping it may run a runtime's code (the last reference to a task drops
 /// the task), so that must not happen under the lock: keep this until the guard is gone.
 #[must_use = "keep it until the lock is released"]
@@ -426,7 +442,7 @@ impl Wakes {
 
     /// Fires them all; the payload if one of them panics.
     #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
-    fn fire(mut self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn fire(mut self) -> Option<Box<dyn Any + Send>> {
         let mut panicked = None;
         let mut wakers = self.wakers[..self.len].iter_mut().filter_map(Option::take);
         // One net under all, spread anew after a panic.
@@ -441,7 +457,7 @@ impl Wakes {
 
     /// A checker ends an execution that failed by panics in the middle of it: they must get through.
     #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
-    fn fire(mut self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn fire(mut self) -> Option<Box<dyn Any + Send>> {
         self.wakers[..self.len].iter_mut().filter_map(Option::take).for_each(Waker::wake);
         None
     }

@@ -310,3 +310,20 @@ fn dropped_condvar_wait_hands_its_notification_on() {
     drop(second.ready());
     assert!(!mutex.is_locked());
 }
+
+/// Dropped while it waits for the mutex: it had its notification already.
+#[test]
+fn dropped_condvar_wait_for_the_mutex_hands_its_notification_on() {
+    let (mutex, changed) = (Mutex::new(()), Condvar::new());
+    let mut first = Polled::waiting(changed.wait_async(mutex.try_lock().unwrap()));
+    let second = Polled::waiting(changed.wait_async(mutex.try_lock().unwrap()));
+    let held = mutex.try_lock().unwrap();
+    changed.notify_one();
+    assert!(first.poll().is_pending(), "notified, and the mutex is held");
+    assert_eq!(second.woken(), 0);
+    drop(first);
+    assert_eq!(second.woken(), 1);
+    drop(held);
+    drop(second.ready());
+    assert!(!mutex.is_locked());
+}

@@ -3,7 +3,7 @@
 mod support;
 
 use ropewalk_core::park::{self, Blocked, Interrupt, Interrupted, Pause, Reason, Wait};
-use ropewalk_core::sync::{Barrier, Event, Mutex, Queue, RwLock, Semaphore, channel};
+use ropewalk_core::sync::{Barrier, Event, Mutex, OnceCell, Queue, ReentrantLock, RwLock, Semaphore, channel};
 use ropewalk_core::task::CancelToken;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -55,13 +55,6 @@ fn nested_wait_does_not_eat_the_outer_wake_up() {
 /// A waker that panics, as a runtime's may that is being shut down: all behind it are woken, also those of later batches.
 #[test]
 fn waker_that_panics_costs_the_others_nothing() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            panic!("a waker of somebody else");
-        }
-    }
-
     let event = Event::new();
     let mut waiting: Vec<_> = (0..70).map(|_| Polled::waiting(event.wait_async())).collect();
     for panics in [69, 40, 3, 0] {
@@ -74,6 +67,78 @@ fn waker_that_panics_costs_the_others_nothing() {
     assert_eq!(payload.downcast_ref(), Some(&"a waker of somebody else"));
     assert_eq!(waiting.iter().filter(|waiter| waiter.woken() == 1).count(), 66);
     assert!(waiting.iter_mut().all(|waiter| waiter.poll().is_ready()));
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker of somebody else");
+    }
+}
+
+/// Has it wake with a panic.
+fn spoil<F: Future>(waiting: &mut Polled<F>) {
+    assert!(waiting.future().poll(&mut Context::from_waker(&Waker::from(Arc::new(Panics)))).is_pending());
+}
+
+#[test]
+fn waker_that_panics_costs_no_permit_and_no_end_of_a_queue() {
+    let permits = Semaphore::new(0);
+    let mut waiting: Vec<_> = (0..40).map(|_| Polled::waiting(permits.acquire_async())).collect();
+    spoil(&mut waiting[5]);
+    catch_unwind(AssertUnwindSafe(|| permits.release(40))).expect_err("it is not kept quiet");
+    assert_eq!(waiting.iter().filter(|waiter| waiter.woken() == 1).count(), 39);
+
+    let lock = RwLock::new(0);
+    let writer = lock.try_write().unwrap();
+    let mut reader = Polled::waiting(lock.read_async());
+    spoil(&mut reader);
+    catch_unwind(AssertUnwindSafe(|| drop(writer.downgrade()))).expect_err("it is not kept quiet");
+    drop(reader);
+    assert!(lock.try_write().is_some(), "a permit was lost");
+
+    let queue = Queue::bounded(1);
+    let mut getters = [Polled::waiting(queue.get_async()), Polled::waiting(queue.get_async())];
+    spoil(&mut getters[1]);
+    queue.put(1).unwrap();
+    assert_eq!(getters[0].woken(), 1);
+    let (putter, joiner) = (Polled::waiting(queue.put_async(2)), Polled::waiting(queue.join_async()));
+    catch_unwind(AssertUnwindSafe(|| queue.shutdown_now())).expect_err("it is not kept quiet");
+    assert_eq!((putter.woken(), joiner.woken()), (1, 1), "it waits for ever");
+}
+
+/// `release` under a living guard: the lock is another's by then.
+#[test]
+fn guard_of_a_reentrant_lock_that_was_released_unlocks_nobody() {
+    let lock = ReentrantLock::new(());
+    let guard = lock.lock();
+    lock.release();
+    let (taken, go_on) = (Event::new(), Event::new());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let _held = lock.lock();
+            taken.set();
+            go_on.wait();
+            lock.is_held()
+        });
+        taken.wait();
+        drop(guard);
+        assert!(lock.try_lock().is_none(), "it is the other's");
+        go_on.set();
+        assert!(other.join().expect("no panic"));
+    });
+    assert!(lock.try_lock().is_some());
+}
+
+/// In async code, where nobody has to be waited for.
+#[test]
+fn cell_is_filled_in_async_code_by_whoever_comes_first() {
+    let cell = OnceCell::new();
+    assert_eq!(park::polling_tasks(|| *cell.get_or_init(|| 1)), 1);
+    let cell = OnceCell::new();
+    assert_eq!(park::polling_tasks(|| cell.get_or_init_timeout(SHORT, || 2).copied()), Some(2));
+    assert_eq!(park::polling_tasks(|| cell.set(3)), Err(3));
 }
 
 #[test]
@@ -92,6 +157,29 @@ fn nested_wait_of_a_scripted_strand_wakes_the_outer_one() {
         });
     });
     assert!(script.woken() >= 2, "by the inner event, by the end of the inner wait");
+}
+
+/// A wait in a destructor while its strand unwinds is one of the whole thread: the waker that it leaves is not the strand's.
+#[test]
+fn wait_in_an_unwind_leaves_the_next_one_to_a_cancel() {
+    struct Waits(Event);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            assert!(self.0.wait_timeout(Duration::from_millis(1)).is_err());
+        }
+    }
+    let interrupt = Interrupt::new();
+    let script = Script::new().then(|| interrupt.raise(Reason::Cancelled));
+    let ended = script.run(&interrupt, || {
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _waits = Waits(Event::new());
+            panic!("it unwinds");
+        }));
+        assert!(unwound.is_err());
+        Event::new().wait();
+    });
+    assert!(ended.is_none());
+    assert_eq!(script.woken(), 1, "the cancel did not reach it");
 }
 
 #[test]

@@ -349,6 +349,19 @@ fn bombs_stay_under_the_limits() {
     pickle.extend(b"h\x00".repeat(1_000));
     pickle.extend(b"t.");
     assert!(json(&pickle).unwrap_err().contains("bytes when written as JSON"));
+    // What is said of a time in a zone that cannot be read, said of the next one, and so on.
+    let mut pickle = b"\x80\x04cdatetime\ndatetime\n\x940C\x0a\x07\xea\x01\x01\0\0\0\0\0\0\x940ca\nb\n\x940".to_vec();
+    pickle.extend(b"h\0h\x01h\x02\x86Rq\x020".repeat(4_000));
+    pickle.extend(b"h\x02.");
+    let said = json(&pickle).unwrap_err();
+    assert!(said.len() < 1_000, "{} bytes: {said:.200}", said.len());
+    // A long number, again and again.
+    let mut pickle = b"(cdecimal\nDecimal\n\x94X\x00\x10\x00\x00".to_vec();
+    pickle.extend(vec![b'7'; 4_096]);
+    pickle.push(0x94);
+    pickle.extend(b"h\x00h\x01\x85R".repeat(20_000));
+    pickle.extend(b"t.");
+    assert!(json(&pickle).unwrap_err().contains("makes more than"));
     // Bytes made of it, again and again.
     let mut pickle = b"(c_codecs\nencode\n\x94(X\x00\x00\x10\x00".to_vec();
     pickle.extend(vec![b'a'; 1 << 20]);

@@ -572,12 +572,49 @@ fn strange_values_of_others_keep_no_job_from_its_end() {
     place.push("b", ADD, &[("result_ttl", "soon"), ("repeats_left", "many"), ("repeat_intervals", "{}")]);
     place.push("c", ADD, &[("failure_ttl", "1e300"), ("retries_left", "nan")]);
     place.send(&["SET", "results:b", "mine"]);
+    let most = i64::MAX.to_string();
+    place.push("d", ADD, &[("timeout", "2305843009213693952"), ("result_ttl", &most), ("failure_ttl", &most)]);
     let leases = place.claim(&["app.tasks.add"]);
+    assert!(leases[3].options.timeout_ms >= Some(1 << 61), "{:?}", leases[3].options);
+    assert!(place.broker.job(&id("d")).unwrap().is_some());
+    assert_eq!(place.settle(&leases[3], End::Done("3".into())), Settled::Recorded);
     assert_eq!(place.settle(&leases[0], failed()), Settled::Recorded);
     assert_eq!(place.settle(&leases[1], End::Done("3".into())), Settled::Recorded);
     assert_eq!(place.settle(&leases[2], failed()), Settled::Recorded);
     assert_eq!(["a", "b", "c"].map(|id| place.status(id)), ["queued", "finished", "failed"]);
     assert_eq!(place.broker.job(&id("b")).unwrap().unwrap().result.as_deref(), Some("3"));
+}
+
+/// Whoever has put it there has broken that job, and no other: its neighbours end, and come back when their leases are over.
+#[test]
+fn key_of_another_kind_keeps_no_neighbour_from_its_turn() {
+    let mut place = Place::new();
+    ["a", "b", "c"].iter().for_each(|name| place.push(name, ADD, &[]));
+    let leases = place.claim(&["app.tasks.add"]);
+    let broken = |place: &mut Place| {
+        place.send(&["DEL", "job:b"]);
+        place.send(&["SET", "job:b", "mine"]);
+    };
+    // As a worker's loop settles them: together, and then each alone.
+    broken(&mut place);
+    let outcome = |lease: &Lease| Outcome { id: lease.id.clone(), exec: lease.exec, end: End::Done("3".into()) };
+    let error = place.broker.settle(&leases.iter().map(outcome).collect::<Vec<_>>()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(matches!(place.settle(&leases[0], End::Done("3".into())), Settled::Recorded | Settled::Repeated));
+    assert!(matches!(place.settle(&leases[2], End::Done("3".into())), Settled::Recorded | Settled::Repeated));
+
+    place.send(&["DEL", "job:b"]);
+    ["d", "b", "e"].iter().for_each(|name| place.push(name, ADD, &[]));
+    let leases = place.claim(&["app.tasks.add"]);
+    assert_eq!(leases.len(), 3);
+    broken(&mut place);
+    for lease in &leases {
+        place.send(&["ZADD", "rw:leases", "1", &format!("{}:{}", lease.id, lease.exec)]);
+    }
+    assert_eq!(place.broker.tick().unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(["d", "e"].map(|id| place.status(id)), ["queued", "queued"]);
+    // It is told once, and left alone for a while.
+    place.broker.tick().unwrap();
 }
 
 /// What was heard before a look at the list that failed is told by the next one.

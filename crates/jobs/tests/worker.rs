@@ -364,6 +364,27 @@ fn stopped_job_ends_its_wait() {
     assert!(matches!(handle.join(), Err(TaskError::Cancelled)));
 }
 
+/// Whoever drops its queue has cancelled all the same; so has who cancels while the broker is not to be reached.
+#[test]
+fn cancel_reaches_a_job_that_nobody_waits_for() {
+    use ropewalk_jobs::broker::{Fault, Filter};
+    let place = Place::new();
+    let canceled = || {
+        let jobs =
+            place.broker.jobs(&Filter { queue: None, state: Some(ropewalk_jobs::State::Canceled), limit: 10 }).unwrap();
+        jobs.len()
+    };
+    let handle = place.queue.submit(add::call(1, 2));
+    (0..3).for_each(|_| place.broker.fail_next(Fault::Refuse));
+    handle.cancel();
+    soon("the first is cancelled", || canceled() == 1);
+    let queue = JobQueue::new(place.broker.clone());
+    let handle = queue.submit(add::call(3, 4));
+    handle.cancel();
+    drop((handle, queue));
+    soon("the second is cancelled", || canceled() == 2);
+}
+
 #[test]
 fn progress_is_seen_while_it_runs() {
     let place = Place::new();

@@ -30,6 +30,27 @@ fn value_stays_what_it_was_set_to() {
     });
 }
 
+ropewalk::greenlet_local! {
+    static LEAVES: Leaves = const { Leaves };
+    static LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Leaves;
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        LEFT.with(|left| left.set(1));
+    }
+}
+
+#[test]
+fn value_that_a_destructor_leaves_is_not_the_next_greenlets() {
+    greenlets(|| {
+        joined(spawn(|| LEAVES.with(|_| ())));
+        assert_eq!(joined(spawn(|| LEFT.with(Cell::get))), 0);
+    });
+}
+
 /// gevent: test__local.TestGeventLocal.test_attribute_error
 #[test]
 fn value_of_another_greenlet_is_not_seen() {

@@ -7,7 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Counts when it goes.
 struct Counts<'a>(&'a Cell<u32>);
@@ -208,5 +209,35 @@ fn cancelled_scope_of_a_pool_cancels_its_jobs() {
         entered.wait();
         scoped.kill();
         assert!(scoped.is_finished());
+    });
+}
+
+/// Where a greenlet may not be suspended its scope waits as the whole thread, rather than to leave what its jobs borrow.
+#[test]
+fn scope_inside_no_switch_outlives_its_jobs() {
+    let pool = ThreadPoolExecutor::new(1);
+    let over = Arc::new(AtomicBool::new(false));
+    ropewalk::run(|| {
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let data = vec![7_u8; 1 << 16];
+            let begun = AtomicBool::new(false);
+            greenlet::no_switch(|| {
+                pool.scope(|jobs| {
+                    drop(jobs.submit(|| {
+                        begun.store(true, Ordering::SeqCst);
+                        let since = Instant::now();
+                        while since.elapsed() < Duration::from_millis(100) {
+                            assert!(data.iter().all(|byte| *byte == 7));
+                        }
+                        over.store(true, Ordering::SeqCst);
+                    }));
+                    while !begun.load(Ordering::SeqCst) {
+                        std::hint::spin_loop();
+                    }
+                });
+            });
+        }));
+        assert!(over.load(Ordering::SeqCst), "the job still reads what it borrowed");
+        assert!(message(&*ended.unwrap_err()).contains("no_switch"));
     });
 }

@@ -91,6 +91,16 @@ fn scenario(name: &str) {
                 });
                 set.wait();
                 thread.join().unwrap();
+                // A task of the hub's runtime.
+                let told = Arc::new(Event::new());
+                let tells = Arc::clone(&told);
+                ropewalk::block_on(async {
+                    drop(tokio::task::spawn_local(async move {
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        tells.set();
+                    }));
+                });
+                told.wait();
             });
         }
         "hub_that_was_blocked_while_others_were_ready_says_so" => {

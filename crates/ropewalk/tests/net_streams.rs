@@ -235,6 +235,28 @@ fn peek_does_not_count_as_a_read() {
     });
 }
 
+/// More buffers than the system takes at once: what comes is less than all of them hold, and the socket is not exhausted.
+#[test]
+fn more_buffers_than_one_call_takes() {
+    ropewalk::run(|| {
+        let (mut here, mut there) = pair();
+        let limit = Some(std::time::Duration::from_secs(10));
+        here.set_write_timeout(limit).unwrap();
+        there.set_read_timeout(limit).unwrap();
+        // So that both are known to the reactor.
+        here.write_all(b"a").unwrap();
+        there.read_exact(&mut [0]).unwrap();
+        let slices: Vec<_> = (0..2_000).map(|_| IoSlice::new(b"x")).collect();
+        let first = here.write_vectored(&slices).unwrap();
+        assert!(0 < first && first < 2_000);
+        here.write_all(&vec![b'x'; 4_000 - first]).unwrap();
+        let mut bytes = vec![0; 2_000];
+        let mut slices: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+        let first = there.read_vectored(&mut slices).unwrap();
+        there.read_exact(&mut vec![0; 4_000 - first]).unwrap();
+    });
+}
+
 #[test]
 fn buffers_in_pieces_and_readers_of_std() {
     everywhere(|| {

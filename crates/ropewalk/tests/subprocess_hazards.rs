@@ -266,6 +266,26 @@ fn wait_that_times_out_leaves_the_child() {
 }
 
 /// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{terminate,send_signal}
+/// It reads what the pipe held, and then waits for the end of it.
+#[test]
+fn wait_after_a_communicate_that_was_given_up_closes_the_input() {
+    let mut child = sh("sleep 0.3; cat >/dev/null").stdin(Stdio::piped()).spawn().unwrap();
+    let given_up = child.communicate(vec![0; 300_000], Duration::from_millis(50)).unwrap_err();
+    assert!(given_up.is_timeout());
+    assert!(child.wait_timeout(HANG).unwrap().expect("it waits for its input").success());
+}
+
+#[test]
+fn stop_takes_along_what_ignores_sigterm() {
+    let mut child =
+        sh("(trap '' TERM; exec sleep 600) & echo $!; wait").stdout(Stdio::piped()).kill_tree(true).spawn().unwrap();
+    let mut lines = child.stdout.take().unwrap().lines();
+    let sleeper = lines.next().unwrap().unwrap();
+    assert!(is_alive(&sleeper));
+    child.stop(Duration::from_secs(5)).unwrap();
+    eventually("the tree is gone", || !is_alive(&sleeper));
+}
+
 #[test]
 fn stop_is_gentle_first() {
     let child = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");

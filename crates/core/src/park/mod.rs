@@ -306,7 +306,8 @@ fn wait_or_cancel<T>(
     on: &'static str,
     poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Result<T, (Interrupted, Option<Cancelled>)> {
-    wait_as(&Strand::current(), wait, on, poll)
+    let strand = Strand::current();
+    wait_as(&if wait.unconditional { strand.that_may_wait() } else { strand }, wait, on, poll)
 }
 
 #[track_caller]
@@ -331,8 +332,13 @@ fn wait_as<T>(
             return Ok(value);
         }
         if scoped {
-            // A strand's waker stays the same, except where it sleeps elsewhere.
-            let stays = !matches!(strand, Strand::Through(_));
+            // A strand's waker stays the same, except where it sleeps elsewhere: through a hook, or, of a greenlet that unwinds, as
+            // the whole thread.
+            let stays = match strand {
+                Strand::Greenlet(_) => true,
+                Strand::Through(_) => false,
+                Strand::Thread(_) => me(|me| me.suspend.get().is_none()),
+            };
             for scope in scopes().filter(|scope| !scope.left_waker.replace(stays) || !stays) {
                 // SAFETY: the interrupt is borrowed for as long as the scope is listed.
                 unsafe { &*scope.interrupt }.leave_waker(&waker);
@@ -364,7 +370,20 @@ impl Strand<'_> {
             // A greenlet that unwinds must not switch: std counts panics by thread, so other greenlets would take its
             // panic for their own and poison their locks. It waits as the thread it runs on.
             Some(hook) if !crate::model::unchecked::panicking() => Self::Greenlet(hook),
-            _ => Self::Thread(PARKER.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(ThreadParker(Parker::new())))),
+            _ => Self::thread(),
+        }
+    }
+
+    fn thread() -> Self {
+        Self::Thread(PARKER.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(ThreadParker(Parker::new()))))
+    }
+
+    /// The same, or the whole thread where it may not be suspended.
+    fn that_may_wait(self) -> Self {
+        match self {
+            // SAFETY: as in `waker`.
+            Self::Greenlet(hook) if !unsafe { hook.as_ref() }.may_suspend() => Self::thread(),
+            it => it,
         }
     }
 

@@ -21,6 +21,10 @@ pub trait Suspend {
     fn suspend(&self, pause: &Pause);
     /// Lets other strands run.
     fn yield_now(&self);
+    /// Whether it may be suspended at this moment. A wait on which memory depends stops the whole thread where it may not.
+    fn may_suspend(&self) -> bool {
+        true
+    }
     /// The strand is about to wait for the task at this address. Whoever would run it next in any case may do so now; returns
     /// when it has ended or waits, or at once.
     fn run_first(&self, task: usize) {

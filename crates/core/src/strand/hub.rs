@@ -621,6 +621,10 @@ impl Drop for Adopted {
             std::process::abort();
         }
         hub.cancel_all();
+        // What the jobs that were dropped have spawned in their destructors: it would be the next thread's.
+        while !hub.with_local(|local| local.starts.is_empty()) {
+            hub.cancel_all();
+        }
         HERE.with(|here| here.set(std::ptr::null()));
         hub.inbox.disarm();
         #[cfg(any(ropewalk_loom, ropewalk_shuttle))]
@@ -630,16 +634,23 @@ impl Drop for Adopted {
     }
 }
 
+/// A destructor of a greenlet-local may make others: they are dropped in turn, so often. As of pthread keys.
+const LOCALS_ROUNDS: usize = 5;
+
 /// Runs the tenant of a slot, on its stack, from beginning to end.
 fn body(slot: &'static Slot) {
     // SAFETY: the tenant stays until this greenlet has ended.
     if let Some(tenant) = unsafe { slot.tenant() } {
         tenant.task.run();
     }
-    // SAFETY: the greenlet's own; nobody else looks.
-    if let Some(locals) = unsafe { (*slot.locals.get()).take() } {
+    for _ in 0..LOCALS_ROUNDS {
+        // SAFETY: the greenlet's own; nobody else looks.
+        let Some(locals) = (unsafe { (*slot.locals.get()).take() }) else { break };
         drop_quietly(locals);
     }
+    // Nobody's after that; but not the next tenant's, who may be of another thread.
+    // SAFETY: as above.
+    std::mem::forget(unsafe { (*slot.locals.get()).take() });
     // Nothing of the user's is in it any more.
     // SAFETY: nobody looks at the tenant of a slot whose task has ended, and the reference above is gone.
     unsafe { *slot.tenant.get() = None };
@@ -702,6 +713,11 @@ pub fn suspend(pause: &Pause) {
     // SAFETY: on this greenlet's own stack.
     unsafe { slot.coroutine.suspend() };
     slot.pause.set(std::ptr::null());
+}
+
+/// Whether the greenlet that calls may be suspended: it is not inside [`no_switch`].
+pub fn may_suspend() -> bool {
+    matches!(this_slot().1.holds.get(), 0 | HOOKED)
 }
 
 /// Has the greenlet with the task at this address run right now, if it would be the next to start; for a greenlet that is about to wait for it.

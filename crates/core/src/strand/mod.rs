@@ -45,8 +45,8 @@ pub use hook::{SwitchHook, with_switch_hook};
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 pub use hub::stack_left;
 pub use hub::{
-    Adopted, Hub, Seen, Turn, identity, in_greenlet, no_switch, on_hub, run_first, suspend, try_yield, waker,
-    with_locals,
+    Adopted, Hub, Seen, Turn, identity, in_greenlet, may_suspend, no_switch, on_hub, run_first, suspend, try_yield,
+    waker, with_locals,
 };
 #[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 pub use overflow::{report_overflows, signal_stack};

@@ -22,6 +22,10 @@ impl Suspend for Greenlets {
         super::try_yield();
     }
 
+    fn may_suspend(&self) -> bool {
+        super::may_suspend()
+    }
+
     fn run_first(&self, task: usize) {
         super::run_first(task);
     }

@@ -80,7 +80,7 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// In async code when it has to wait; use [`wait_async`](Self::wait_async) there.
+    /// In async code, also for the last party; use [`wait_async`](Self::wait_async) there.
     #[track_caller]
     pub fn wait(&self) -> Result<BarrierWaitResult, BrokenBarrier> {
         park::wait_for(self.future(Waiting::Blocking))

@@ -131,7 +131,10 @@ impl Condvar {
     pub async fn wait_async<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let mutex = guard.mutex();
         self.notified(guard, Waiting::Task).await;
-        mutex.lock_async().await
+        let hand_on = HandOn(self);
+        let guard = mutex.lock_async().await;
+        std::mem::forget(hand_on);
+        guard
     }
 
     /// [`wait_while`](Self::wait_while) in async code.
@@ -179,6 +182,15 @@ impl Condvar {
         List::wake_up_to(waiters, most, Given::Woken, || self.waiters.lock(), |waiters| &mut *waiters);
         let waiters = self.waiters.lock();
         self.len.store(waiters.len(), Ordering::Relaxed);
+    }
+}
+
+/// A notification of somebody who waits for the mutex now, and may be dropped before it has it.
+struct HandOn<'a>(&'a Condvar);
+
+impl Drop for HandOn<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

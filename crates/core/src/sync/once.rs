@@ -90,6 +90,11 @@ impl<T> OnceCell<T> {
     }
 
     /// The value; computes it with `init` if nobody has. Others wait meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// As `init` does. In async code when the initializer of another has to be waited for; use
+    /// [`get_or_init_async`](Self::get_or_init_async) there.
     #[inline]
     #[track_caller]
     pub fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
@@ -107,7 +112,7 @@ impl<T> OnceCell<T> {
     #[track_caller]
     pub fn get_or_try_init<E>(&self, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         if self.get().is_none()
-            && let Some(turn) = park::wait_for_ready(Wait::LOCK, self.turn(Waiting::Blocking))
+            && let Some(turn) = self.begin().or_else(|| park::wait_for_ready(Wait::LOCK, self.turn(Waiting::Blocking)))
         {
             turn.finish(init()?);
         }
@@ -136,10 +141,14 @@ impl<T> OnceCell<T> {
     /// ```
     #[track_caller]
     pub fn get_or_init_timeout(&self, timeout: Duration, init: impl FnOnce() -> T) -> Option<&T> {
-        if self.get().is_none()
-            && let Some(turn) = park::wait_for_with(Wait::LOCK.timeout(timeout), self.turn(Waiting::Blocking)).ok()?
-        {
-            turn.finish(init());
+        if self.get().is_none() {
+            let turn = match self.begin() {
+                None => park::wait_for_with(Wait::LOCK.timeout(timeout), self.turn(Waiting::Blocking)).ok()?,
+                mine => mine,
+            };
+            if let Some(turn) = turn {
+                turn.finish(init());
+            }
         }
         self.get()
     }

@@ -142,7 +142,8 @@ impl ReentrantLock<()> {
         self.lock_timeout(timeout).map(std::mem::forget).is_some()
     }
 
-    /// Gives back one [`acquire`](Self::acquire).
+    /// Gives back one [`acquire`](Self::acquire). Under a living guard it gives back what the guard has, which then gives back
+    /// nothing.
     ///
     /// # Panics
     ///
@@ -203,7 +204,10 @@ impl<T: ?Sized> Deref for ReentrantLockGuard<'_, T> {
 impl<T: ?Sized> Drop for ReentrantLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.unlock();
+        // `release` may have given it back already, and then the depth is somebody else's.
+        if self.lock.is_held() {
+            self.lock.unlock();
+        }
     }
 }
 

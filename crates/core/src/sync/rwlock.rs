@@ -191,8 +191,10 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     pub fn downgrade(self) -> RwLockReadGuard<'a, T> {
         let lock = self.lock;
         std::mem::forget(self);
+        // First, so that a waker that panics costs nobody the last permit.
+        let guard = RwLockReadGuard { lock };
         lock.release(READERS_MAX - 1);
-        RwLockReadGuard { lock }
+        guard
     }
 }
 

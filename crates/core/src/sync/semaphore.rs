@@ -23,6 +23,7 @@ use crate::park::leaf::{Leaf, LeafGuard};
 use crate::park::{self, Interrupted, Wait};
 use crate::waitlist::{Given, List, Node, Replaced, Waiting, Wakes};
 use std::fmt;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -147,14 +148,15 @@ impl Permits {
     /// Gives what there is to those who wait, in order.
     #[cold]
     fn serve(&self) {
+        let mut panicked = None;
         loop {
             let mut wakes = Wakes::new();
             let mut waiters = self.waiters.lock();
             let more = self.serve_batch(&mut waiters, &mut wakes);
             drop(waiters);
-            wakes.wake();
+            panicked = panicked.or(wakes.fire());
             if !more {
-                return;
+                return panicked.map_or((), |payload| resume_unwind(payload));
             }
         }
     }

@@ -175,13 +175,19 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
     let mut look_again = false;
     loop {
         let seen = shared.broker.news(Topic::Ended);
-        let errands = {
+        let (errands, is_closed) = {
             let mut desk = shared.desk();
-            if desk.closed {
-                return;
-            }
-            std::mem::take(&mut desk.errands)
+            (std::mem::take(&mut desk.errands), desk.closed)
         };
+        if is_closed {
+            // Nobody listens any more; but who asked for an end means the job.
+            for errand in errands {
+                if let Errand::End(id) = errand {
+                    drop(shared.broker.control(&Control::End(id)));
+                }
+            }
+            return;
+        }
         let mut look_at: Vec<JobId> = Vec::new();
         for errand in errands {
             match errand {
@@ -190,8 +196,13 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
                         .map(|enqueued| enqueued.first().expect("an answer for each job").id().clone());
                     promise.complete(Ok(enqueued));
                 }
-                // It may have ended meanwhile, and then there is nothing to end.
-                Errand::End(id) => drop(shared.broker.control(&Control::End(id))),
+                Errand::End(id) => match shared.broker.control(&Control::End(id.clone())) {
+                    Err(error) if error.is_passing() || error.is_uncertain() => {
+                        shared.desk().errands.push_back(Errand::End(id));
+                    }
+                    // It may have ended meanwhile, and then there is nothing to end.
+                    _ => {}
+                },
                 Errand::Look(id) => look_at.push(id),
             }
         }

@@ -304,7 +304,7 @@ impl Dispatcher {
                 sent.into_iter().zip(answers).for_each(|(outcome, answer)| self.settled(outcome, answer));
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::Refused => self.settle_each(broker, sent),
+            Err(error) if is_for_good(&error) => self.settle_each(broker, sent),
             Err(error) => {
                 self.send_again(sent);
                 Err(error)
@@ -324,15 +324,15 @@ impl Dispatcher {
         self.again += count;
     }
 
-    /// One at a time, so that a bad neighbour harms nobody. To send again what is refused alone is of no use: its lease runs
-    /// out, and the job is tried again or fails as one that crashed.
+    /// One at a time, so that a bad neighbour harms nobody. To send again what is refused alone, or at which the store breaks
+    /// off, is of no use: its lease runs out, and the job is tried again or fails as one that crashed.
     fn settle_each(&mut self, broker: &dyn Broker, mut sent: Vec<Outcome>) -> Result<(), BrokerError> {
         let mut refused = None;
         // Backwards, as a batch is settled: so jobs that are released together keep their order at the front.
         while let Some(outcome) = sent.pop() {
             match broker.settle(std::slice::from_ref(&outcome)) {
                 Ok(answers) => answers.into_iter().for_each(|answer| self.settled(outcome.clone(), answer)),
-                Err(error) if error.kind() == ErrorKind::Refused => {
+                Err(error) if is_for_good(&error) => {
                     self.settled(outcome, Settled::Lost);
                     refused = Some(error);
                 }
@@ -364,6 +364,11 @@ impl Dispatcher {
             self.leave(outcome.exec);
         }
     }
+}
+
+/// What does not pass by itself, and is about this outcome: something of another kind may stand where a store looks for its own.
+fn is_for_good(error: &BrokerError) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::Corrupt)
 }
 
 #[cfg(test)]

@@ -239,7 +239,7 @@ impl Worker {
         self.with(|config| config.schedules.push(schedule))
     }
 
-    /// Tells whoever asks there over HTTP how it does: `/health` (200 while it reaches its broker, 503 when it does not) and
+    /// Tells whoever asks there over HTTP how it does: `/health` (200 while its broker has taken a sign of life within a lease, 503 after that) and
     /// `/metrics`, in Prometheus' text format. It says which queues there are and how full, and has no password: keep it on
     /// loopback, as in `127.0.0.1:9901`, or in a network of your own.
     ///

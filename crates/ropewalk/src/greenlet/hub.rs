@@ -64,9 +64,18 @@ impl Suspend for Greenlets {
         strand::try_yield();
     }
 
+    fn may_suspend(&self) -> bool {
+        strand::may_suspend()
+    }
+
     fn run_first(&self, task: usize) {
         strand::run_first(task);
     }
+}
+
+/// Whether the runtime of the hub that calls has other tasks than the hub's own driver.
+pub(super) fn hub_has_tasks() -> bool {
+    tokio::runtime::Handle::try_current().is_ok_and(|runtime| runtime.metrics().num_alive_tasks() > 1)
 }
 
 /// More greenlets for a hub that has room: what [`GreenletExecutor`](super::GreenletExecutor)'s hubs share.

@@ -331,12 +331,19 @@ fn watch() {
     }
 }
 
+/// What a hub answers.
+struct Answer {
+    greenlets: Vec<Seen>,
+    /// Whether its runtime has other tasks than the hub itself: they may wake a greenlet.
+    has_tasks: bool,
+}
+
 /// Asks a hub what its greenlets do.
-fn ask(watched: &Watched) -> Receiver<Vec<Seen>> {
+fn ask(watched: &Watched) -> Receiver<Answer> {
     let (sender, answer) = channel();
     let hub = watched.hub;
     hub.call(Box::new(move || {
-        let _ = sender.send(hub.look());
+        let _ = sender.send(Answer { greenlets: hub.look(), has_tasks: hub_has_tasks() });
     }));
     answer
 }
@@ -357,8 +364,12 @@ fn look_for_deadlock(hubs: &[Arc<Watched>]) {
         return;
     };
     let stuck = |seen: &Seen| !seen.ready && seen.waits.as_ref().is_some_and(waits_for_strands);
-    let all: Vec<&Seen> = seen.iter().flatten().collect();
-    if all.is_empty() || !all.iter().all(|seen| stuck(seen)) || threads_of_process() != Some(hubs.len() + 1) {
+    let all: Vec<&Seen> = seen.iter().flat_map(|answer| &answer.greenlets).collect();
+    if seen.iter().any(|answer| answer.has_tasks)
+        || all.is_empty()
+        || !all.iter().all(|seen| stuck(seen))
+        || threads_of_process() != Some(hubs.len() + 1)
+    {
         return;
     }
     let mut text =
@@ -408,12 +419,12 @@ pub(crate) fn dump(text: &mut String) {
     for watched in &hubs {
         let _ = writeln!(text, "hub on thread \"{}\", {} switches", watched.thread, watched.hub.switches());
         let seen = if here.is_some_and(|here| std::ptr::eq(here, watched.hub)) {
-            Ok(watched.hub.look())
+            Ok(Answer { greenlets: watched.hub.look(), has_tasks: false })
         } else {
             ask(watched).recv_timeout(ANSWER)
         };
         match seen {
-            Ok(seen) => seen.iter().for_each(|seen| line(text, seen)),
+            Ok(answer) => answer.greenlets.iter().for_each(|seen| line(text, seen)),
             Err(_) => {
                 let _ = writeln!(text, "  does not answer: it is blocked in a greenlet");
                 if let Some(place) = watched.hub.running() {

@@ -162,7 +162,10 @@ pub(super) fn written(bytes: usize, offered: usize) -> Moved<usize> {
     Moved { what: bytes, exhausted: 0 < bytes && bytes < offered }
 }
 
-/// The length of many buffers together.
+/// As many buffers as the system takes in one call (`IOV_MAX`); std leaves the others for the next.
+const BUFFERS_MAX: usize = 1_024;
+
+/// The length of many buffers together, as far as one call takes them.
 pub(super) fn total<B: Deref<Target = [u8]>>(buffers: &[B]) -> usize {
-    buffers.iter().map(|buffer| buffer.len()).sum()
+    buffers.iter().take(BUFFERS_MAX).map(|buffer| buffer.len()).sum()
 }

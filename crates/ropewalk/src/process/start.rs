@@ -141,7 +141,8 @@ fn serve() -> Result<(), String> {
         return run(descriptors, &setup);
     }
     let parent = Parent::behind(&socket);
-    while hear(&socket)?.is_some() {
+    // The other end may be held by a process that was forked from the parent, and runs no other program.
+    while parent.is_there(&socket) && hear(&socket)?.is_some() {
         let (ours, theirs) = packets().map_err(|error| error.to_string())?;
         // SAFETY: `can_clone` was asked, and the preload function has started no thread: it was asked after that.
         let answered = match unsafe { system::clone_as_sibling() } {
@@ -235,9 +236,11 @@ impl Running {
         self.end.as_fd()
     }
 
-    /// Kills it, and what it has started. Before it was reaped only: then its group may be somebody else's.
+    /// Kills it, and what it has started. Nothing happens if it was reaped, by whomever: then its group may be somebody else's.
     pub(super) fn kill(&self) {
-        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        if self.look().is_ok() {
+            let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        }
         // It may not have made its group yet.
         let _ = rustix::process::pidfd_send_signal(&self.end, Signal::KILL);
     }

@@ -106,7 +106,7 @@ impl Child {
     /// In async code; use [`wait_async`](Self::wait_async) there.
     #[track_caller]
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.stdin = None;
+        self.close_stdin();
         drive(&mut Ending { proc: self.proc(), deadline: None }).map(|status| status.expect("there was no deadline"))
     }
 
@@ -121,7 +121,7 @@ impl Child {
     /// In async code.
     #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
-        self.stdin = None;
+        self.close_stdin();
         drive(&mut Ending { proc: self.proc(), deadline: Instant::now().checked_add(timeout) })
     }
 
@@ -135,9 +135,17 @@ impl Child {
     ///
     /// Dropped before it is ready, it leaves the child as it is.
     pub async fn wait_async(&mut self) -> io::Result<ExitStatus> {
-        self.stdin = None;
+        self.close_stdin();
         let status = drive_async(&mut Ending { proc: self.proc(), deadline: None }).await?;
         Ok(status.expect("there was no deadline"))
+    }
+
+    /// Also where `communicate` has it, which was given up.
+    fn close_stdin(&mut self) {
+        self.stdin = None;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.stdin = Feed::default();
+        }
     }
 
     /// How it ended, if it has.
@@ -263,10 +271,13 @@ impl Child {
     #[track_caller]
     pub fn stop(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.terminate()?;
-        if let Some(status) = self.wait_timeout(grace)? {
-            return Ok(status);
+        self.close_stdin();
+        let deadline = Instant::now().checked_add(grace);
+        let ended = drive(&mut Leaving { proc: self.proc(), deadline })?;
+        // It went on SIGTERM; what it started may not have. Before it is reaped: after that its group is nobody's.
+        if !ended || self.proc().group().is_some() {
+            self.kill()?;
         }
-        self.kill()?;
         self.wait()
     }
 
@@ -309,6 +320,33 @@ impl Operation for Ending<'_> {
             Some(status) => Step::Done(Some(status)),
             None if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => Step::Done(None),
             None => Step::Wait,
+        }
+    }
+
+    fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
+        name(self.proc.end(), Interest::Read);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// Waits for the end of a process, which is not reaped by this if it has a group.
+struct Leaving<'a> {
+    proc: &'a Proc,
+    deadline: Option<Instant>,
+}
+
+impl Operation for Leaving<'_> {
+    /// Whether it has ended.
+    type Output = bool;
+
+    fn step(&mut self) -> Step<bool> {
+        match self.proc.has_ended() {
+            true => Step::Done(true),
+            false if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => Step::Done(false),
+            false => Step::Wait,
         }
     }
 

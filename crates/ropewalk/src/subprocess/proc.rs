@@ -113,8 +113,14 @@ impl Proc {
 
     /// Sends a signal to the process and to its group if it has one. A process that was reaped gets none.
     pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
-        let state = self.state();
+        let mut state = self.state();
         if state.status.is_some() {
+            return Ok(());
+        }
+        // Somebody else may have reaped it, as `try_reap` says: then its group may be a stranger's.
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        if matches!(rustix::process::waitid(WaitId::Pid(self.pid), look), Err(rustix::io::Errno::CHILD)) {
+            state.status = Some(ExitStatus::from_raw(UNKNOWN_STATUS));
             return Ok(());
         }
         let to_itself = || match &self.end {
@@ -177,6 +183,22 @@ fn watched_end_of(pid: Pid) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn group_of_one_that_somebody_else_has_reaped_gets_no_signal() {
+        use std::os::unix::process::CommandExt;
+        let ended = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&ended);
+        let mut stranger = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        // As if the number of the group had been given to somebody else meanwhile.
+        let proc = Proc::new(ended, Some(Pid::from_child(&stranger))).unwrap();
+        rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap();
+        proc.signal(Signal::KILL).unwrap();
+        assert!(proc.is_reaped());
+        assert!(stranger.try_wait().unwrap().is_none(), "a stranger was killed");
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+    }
 
     #[test]
     fn end_is_told_without_pidfd() {

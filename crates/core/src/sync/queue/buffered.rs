@@ -22,7 +22,7 @@ use crate::model::sync::atomic::{AtomicU32, Ordering};
 use crate::model::weaken;
 use crate::park;
 use crate::park::leaf::{BURST, LONG_BURST, Leaf, LeafGuard};
-use crate::waitlist::{Given, List, Node, Replaced, Waiting};
+use crate::waitlist::{Given, List, Node, Replaced, Waiting, each_in_turn};
 use crossbeam_utils::CachePadded;
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -237,11 +237,16 @@ impl<B: Buffer> Buffered<B> {
             state.unfinished = state.unfinished.saturating_sub(discarded.len());
         }
         let all_done = state.unfinished == 0;
-        List::wake_up_to(state, usize::MAX, Given::Woken, || self.lock(), |state| &mut state.getters);
-        self.wake_all(|state| &mut state.putters);
-        if discard && all_done {
-            self.wake_all(|state| &mut state.joiners);
-        }
+        drop(state);
+        each_in_turn(&mut [
+            &mut || self.wake_all(|state| &mut state.getters),
+            &mut || self.wake_all(|state| &mut state.putters),
+            &mut || {
+                if discard && all_done {
+                    self.wake_all(|state| &mut state.joiners);
+                }
+            },
+        ]);
         discarded
     }
 

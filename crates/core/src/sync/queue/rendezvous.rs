@@ -12,7 +12,7 @@
 use super::buffered::{Gate, Nothing, Refused};
 use crate::model::weaken;
 use crate::park::leaf::{Leaf, LeafGuard};
-use crate::waitlist::{Given, List, Node, Replaced, Waiting};
+use crate::waitlist::{Given, List, Node, Replaced, Waiting, each_in_turn};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -111,13 +111,18 @@ impl<T> Rendezvous<T> {
         let mut state = self.state.lock();
         state.gate = Gate::Closed;
         let discarded = if discard { std::mem::take(&mut state.handed) } else { VecDeque::new() };
-        List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| &mut state.receivers);
-        let lists: [fn(&mut State<T>) -> &mut List; 2] = [|state| &mut state.senders, |state| &mut state.watchers];
-        for list in lists {
-            let state = self.state.lock();
-            List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| list(state));
-        }
+        drop(state);
+        each_in_turn(&mut [
+            &mut || self.wake_all(|state| &mut state.receivers),
+            &mut || self.wake_all(|state| &mut state.senders),
+            &mut || self.wake_all(|state| &mut state.watchers),
+        ]);
         discarded
+    }
+
+    fn wake_all(&self, list: impl Fn(&mut State<T>) -> &mut List) {
+        let state = self.state.lock();
+        List::wake_up_to(state, usize::MAX, Given::Woken, || self.state.lock(), |state| list(state));
     }
 
     pub(super) fn send(&self, value: T, waiting: Waiting) -> Offer<'_, T> {

@@ -206,10 +206,12 @@ impl Broker for MemoryBroker {
     }
 
     fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
-        let until = Instant::now() + timeout;
+        // None: longer than any clock goes.
+        let until = Instant::now().checked_add(timeout);
         let mut news = lock(&self.inner.news);
         while news[topic as usize] == seen {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
+            let left = until.map_or(Some(Duration::MAX), |until| until.checked_duration_since(Instant::now()));
+            let Some(left) = left else { return };
             news = self.inner.rung.wait_timeout(news, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -279,7 +279,7 @@ impl Store {
                 let id = place.2.clone();
                 from = Bound::Excluded(place);
                 let exec = ExecId::random();
-                self.entry(&id).lease_until = now.steady + claim.lease;
+                self.entry(&id).lease_until = now.steady.saturating_add(claim.lease);
                 self.go(&id, Event::Claim, now, |job| {
                     job.exec = Some(exec);
                     job.worker = Some(claim.worker.clone());
@@ -322,7 +322,7 @@ impl Store {
                 running: beat.running.len(),
                 seen: now.wall,
             };
-            self.workers.insert(beat.worker.clone(), (info, now.steady + beat.lease));
+            self.workers.insert(beat.worker.clone(), (info, now.steady.saturating_add(beat.lease)));
         }
         let answer = |running: &crate::broker::Running| {
             let Some(entry) = self.jobs.get_mut(&running.id) else { return Held::Lost };
@@ -330,7 +330,7 @@ impl Store {
                 return Held::Lost;
             }
             self.leased.remove(&(entry.lease_until, running.id.clone()));
-            entry.lease_until = now.steady + beat.lease;
+            entry.lease_until = now.steady.saturating_add(beat.lease);
             self.leased.insert((entry.lease_until, running.id.clone()));
             if let Some(progress) = &running.progress {
                 entry.job.progress = Some(progress.clone());

@@ -21,7 +21,12 @@ pub(super) fn broken(server: &str, error: &RedisError) -> BrokerError {
 /// An answer that is an error.
 pub(super) fn refused(server: &str, error: &ServerError) -> BrokerError {
     let said = error.details().unwrap_or_default();
-    let (kind, text) = match error.code() {
+    // A script that has caught an error and goes on with it in the end puts a code of its own before it.
+    let code = match error.code() {
+        "ERR" if said.starts_with("WRONGTYPE ") => "WRONGTYPE",
+        code => code,
+    };
+    let (kind, text) = match code {
         "OOM" => (
             ErrorKind::Full,
             format!(

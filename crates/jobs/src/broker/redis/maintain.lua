@@ -124,7 +124,7 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
       call('DEL', seen)
     elseif not first then
       call('SET', seen, float(now), 'EX', 86400, 'NX')
-    elseif now / 1000 - tonumber(first) > STUCK then
+    elseif now / 1000 - number(first, 0) > STUCK then
       call('LREM', list .. ':intermediate', 1, id)
       call('DEL', seen)
       to_queue(job, true)

@@ -604,15 +604,20 @@ impl Broker for RedisBroker {
             self.set_time(now, asked);
         }
         answers.truncate(beat.running.len());
-        answers
-            .iter()
-            .map(|answer| match text_of(answer).as_deref() {
-                Some("held") => Ok(Held::Held),
-                Some("stop") => Ok(Held::Stop),
-                Some("lost") => Ok(Held::Lost),
-                _ => Err(self.strange("heartbeat")),
-            })
-            .collect()
+        let held = answers.iter().map(|answer| match text_of(answer).as_deref() {
+            Some("held") => Ok(Held::Held),
+            Some("stop") => Ok(Held::Stop),
+            Some("lost") => Ok(Held::Lost),
+            _ => Err(self.strange("heartbeat")),
+        });
+        let held: Vec<Held> = held.collect::<Result<_, _>>()?;
+        // They are not settled any more.
+        let mut given = self.given();
+        for (running, _) in beat.running.iter().zip(&held).filter(|(_, held)| **held == Held::Lost) {
+            given.remove(&running.exec);
+        }
+        drop(given);
+        Ok(held)
     }
 
     fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Settled>, BrokerError> {

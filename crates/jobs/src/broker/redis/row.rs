@@ -200,15 +200,16 @@ impl Row {
             return Options::default();
         }
         // What rq says about a job of its own. Its retries are rq's too, in the step that settles it.
+        const FOR_EVER: u64 = u64::MAX / 4_000 * 1_000;
+        // Python's numbers have no end.
+        let millis = |seconds: i64| seconds.unsigned_abs().saturating_mul(1_000).min(FOR_EVER);
         let ttl = |name, default: u64| match self.number::<i64>(name) {
-            Some(seconds) if seconds < 0 => Some(u64::MAX / 4_000 * 1_000),
-            Some(seconds) => Some(seconds.unsigned_abs() * 1_000),
+            Some(seconds) if seconds < 0 => Some(FOR_EVER),
+            Some(seconds) => Some(millis(seconds)),
             None => Some(default * 1_000),
         };
         Options {
-            timeout_ms: self
-                .number::<i64>("timeout")
-                .map_or(Some(180_000), |limit| (limit > 0).then(|| limit.unsigned_abs() * 1_000)),
+            timeout_ms: self.number::<i64>("timeout").map_or(Some(180_000), |limit| (limit > 0).then(|| millis(limit))),
             result_ttl_ms: ttl("result_ttl", 500),
             failure_ttl_ms: ttl("failure_ttl", 31_536_000),
             ..Options::default()

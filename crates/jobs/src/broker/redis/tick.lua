@@ -19,9 +19,23 @@ local function is_mine(q)
   return held[q]
 end
 
+-- What others have put where a job has something of its own keeps no other job from its turn. It is left alone for a while, and
+-- told in the end.
+local WHILE = 60000
+local wrong
+local function each(members, key, after, work)
+  for _, member in ipairs(members) do
+    local fine, why = pcall(work, member)
+    if not fine then
+      wrong = wrong or why
+      call('ZADD', key, 'XX', whole(after + WHILE), member)
+    end
+  end
+end
+
 local due, passed = 0, 0
 local first = call('ZRANGEBYSCORE', P .. ':rw:due', '-inf', now, 'LIMIT', 0, max)
-for _, id in ipairs(first) do
+each(first, P .. ':rw:due', now, function(id)
   local job = look(id)
   if not job or job.status ~= 'scheduled' then
     -- A scheduler of rq's has moved it, or it expired.
@@ -37,11 +51,11 @@ for _, id in ipairs(first) do
     due = due + 1
     passed = passed + 1
   end
-end
+end)
 
 local recovered, over = 0, 0
 local expired = call('ZRANGEBYSCORE', P .. ':rw:leases', '-inf', steady, 'LIMIT', 0, max)
-for _, member in ipairs(expired) do
+each(expired, P .. ':rw:leases', steady, function(member)
   local id, exec = string.match(member, '^(.*):(.*)$')
   local job = look(id)
   if not job or job.status ~= 'started' or job.rw_exec ~= exec or not call('ZSCORE', registry('wip', job.origin), member) then
@@ -85,11 +99,11 @@ for _, member in ipairs(expired) do
     release_unless_active(job)
     tell()
   end
-end
+end)
 
 local forgotten = 0
 local old = call('ZRANGEBYSCORE', P .. ':rw:kept', '-inf', now, 'LIMIT', 0, max)
-for _, id in ipairs(old) do
+each(old, P .. ':rw:kept', now, function(id)
   local job = look(id)
   -- Somebody may have put it back into its queue.
   if job and is_ended(job.status) then
@@ -97,7 +111,7 @@ for _, id in ipairs(old) do
     forgotten = forgotten + 1
   end
   call('ZREM', P .. ':rw:kept', id)
-end
+end)
 call('ZREMRANGEBYSCORE', P .. ':rw:workers', '-inf', steady)
 for _, key in ipairs(call('ZRANGEBYSCORE', P .. ':rw:taken:until', '-inf', now, 'LIMIT', 0, max)) do
   local until_ = string.match(call('HGET', P .. ':rw:taken', key) or '', '^(%d+)|')
@@ -108,7 +122,8 @@ end
 -- Jobs of rq's that are due, and those of ours that a worker of rq's tries again.
 for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
   local q = string.sub(list, #P + 8)
-  for _, id in ipairs(call('ZRANGEBYSCORE', registry('scheduled', q), 0, sec, 'LIMIT', 0, max)) do
+  local moved = call('ZRANGEBYSCORE', registry('scheduled', q), 0, sec, 'LIMIT', 0, max)
+  each(moved, P .. ':rw:due', now, function(id)
     local job = look(id)
     if not job then
       call('ZREM', registry('scheduled', q), id)
@@ -121,11 +136,13 @@ for _, list in ipairs(call('SMEMBERS', P .. ':queues')) do
       admit(job, job.enqueue_at_front == '1')
       due = due + 1
     end
-  end
+  end)
 end
 
 -- What is due and stays where it is belongs to a scheduler of rq's: nobody needs to look again at once.
 local more = (#first >= max and passed > 0) or #expired >= max or #old >= max
 local soonest = call('ZRANGEBYSCORE', P .. ':rw:due', '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
-return done({due, recovered, over, forgotten, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now),
+local answer = done({due, recovered, over, forgotten, more and '1' or '', soonest ~= '' and whole(tonumber(soonest)) or '', whole(now),
   call('LLEN', P .. ':rw:owed')})
+if wrong then error(wrong, 0) end
+return answer

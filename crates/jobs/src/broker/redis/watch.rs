@@ -125,10 +125,12 @@ impl Board {
     }
 
     pub(super) fn wait(&self, topic: Topic, seen: u64, timeout: Duration) {
-        let until = Instant::now() + timeout;
+        // None: longer than any clock goes.
+        let until = Instant::now().checked_add(timeout);
         let mut state = self.state();
         while state.numbers[topic as usize] == seen {
-            let Some(left) = until.checked_duration_since(Instant::now()) else { return };
+            let left = until.map_or(Some(Duration::MAX), |until| until.checked_duration_since(Instant::now()));
+            let Some(left) = left else { return };
             state = self.rung.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

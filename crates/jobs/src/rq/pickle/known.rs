@@ -206,7 +206,8 @@ fn decimal(machine: &mut Machine<'_>, args: &[Ref]) -> Result<Option<Node>, Prob
     let fine =
         digits.len() <= BYTES_MAX && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte));
     let node = fine.then(|| Node::Text(digits.clone()));
-    machine.spend_bytes(BYTES_MAX.min(64))?;
+    let copied = if fine { digits.len() } else { 0 };
+    machine.spend_bytes(copied)?;
     Ok(node)
 }
 

@@ -347,6 +347,7 @@ impl<'p> Machine<'p> {
                 let state = self.pop()?;
                 let object = self.top()?;
                 let node = known::build(self, object, state);
+                self.charge(&node)?;
                 self.nodes[object.0 as usize] = node;
             }
 
@@ -431,7 +432,16 @@ impl<'p> Machine<'p> {
         Ok(())
     }
 
+    /// What is said of something that cannot be read may have been copied from what was said before.
+    fn charge(&mut self, node: &Node) -> Done {
+        match node {
+            Node::Opaque(what) => self.spend_bytes(what.len()),
+            _ => Ok(()),
+        }
+    }
+
     fn put(&mut self, node: Node) -> Done {
+        self.charge(&node)?;
         let place = u32::try_from(self.nodes.len()).expect("fewer than a million");
         self.again(Ref(place))?;
         self.nodes.push(node);
@@ -577,7 +587,16 @@ impl<'p> Machine<'p> {
     }
 }
 
-pub(super) fn opaque(what: impl Into<Box<str>>) -> Node {
+/// What is said of something that cannot be read is no longer than this, in bytes: it is quoted in what is said of others.
+const SAID_BYTES_MAX: usize = 512;
+
+pub(super) fn opaque(what: impl Into<String>) -> Node {
+    let mut what = what.into();
+    let mut end = SAID_BYTES_MAX.min(what.len());
+    while !what.is_char_boundary(end) {
+        end -= 1;
+    }
+    what.truncate(end);
     Node::Opaque(what.into())
 }
 
