@@ -377,11 +377,8 @@ impl List {
 }
 
 /// Wakes one list after the other, each whatever a waker of those before it does. Panics as the first that does, at the end.
+#[cfg(not(any(ropewalk_loom, ropewalk_shuttle)))]
 pub(crate) fn each_in_turn(lists: &mut [&mut dyn FnMut()]) {
-    // A checker ends an execution that failed by panics in the middle of it: they must get through.
-    if cfg!(any(ropewalk_loom, ropewalk_shuttle)) {
-        return lists.iter_mut().for_each(|wake| wake());
-    }
     let mut panicked = None;
     for wake in lists {
         let woken = catch_unwind(AssertUnwindSafe(wake));
@@ -390,6 +387,12 @@ pub(crate) fn each_in_turn(lists: &mut [&mut dyn FnMut()]) {
     if let Some(payload) = panicked {
         resume_unwind(payload);
     }
+}
+
+/// As [`Wakes::fire`]: the panics of a checker must get through.
+#[cfg(any(ropewalk_loom, ropewalk_shuttle))]
+pub(crate) fn each_in_turn(lists: &mut [&mut dyn FnMut()]) {
+    lists.iter_mut().for_each(|wake| wake());
 }
 
 /// A waker that another one took the place of. Dropping it may run a runtime's code (the last reference to a task drops

@@ -8,6 +8,7 @@
 
 #[cfg(target_os = "linux")]
 use super::backtrace::Asked;
+use super::hub::hub_has_tasks;
 use crate::executor;
 use ropewalk_core::park::Pause;
 use ropewalk_core::strand::{Hub, Seen};
