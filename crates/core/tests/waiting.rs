@@ -108,6 +108,50 @@ fn waker_that_panics_costs_no_permit_and_no_end_of_a_queue() {
     assert_eq!((putter.woken(), joiner.woken()), (1, 1), "it waits for ever");
 }
 
+/// Of many, told in batches: the last are told when somebody has reset the barrier already.
+#[test]
+fn round_that_is_complete_is_passed_by_all_whatever_becomes_of_the_next() {
+    struct Resets(Arc<Barrier>);
+    impl Wake for Resets {
+        fn wake(self: Arc<Self>) {
+            self.0.reset();
+        }
+    }
+    let barrier = Arc::new(Barrier::new(40));
+    let mut waiting: Vec<_> = (0..39).map(|_| Polled::waiting(barrier.wait_async())).collect();
+    let waker = Waker::from(Arc::new(Resets(Arc::clone(&barrier))));
+    assert!(waiting[0].future().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut last = Polled::new(barrier.wait_async());
+    assert!(matches!(last.poll(), Poll::Ready(Ok(leader)) if leader.is_leader()));
+    for (index, wait) in waiting.iter_mut().enumerate() {
+        assert!(matches!(wait.poll(), Poll::Ready(Ok(_))), "{index}");
+    }
+}
+
+/// A permit that an async waiter was told of is not given to those behind it, nor to whoever comes by.
+#[test]
+fn woken_task_keeps_its_permit_until_it_comes() {
+    let permits = Semaphore::new(0);
+    let [first, second, third] = [(); 3].map(|()| Polled::waiting(permits.acquire_async()));
+    permits.release(1);
+    drop(second);
+    permits.release(0);
+    assert_eq!((first.woken(), third.woken()), (1, 0));
+    assert!(permits.try_acquire().is_none(), "it is the first's");
+    let permit = first.ready();
+    drop(permit);
+    drop(third.ready());
+    assert!(permits.try_acquire().is_some());
+
+    let lock = RwLock::new(());
+    let reader = lock.try_read().unwrap();
+    let writer = Polled::waiting(lock.write_async());
+    drop(reader);
+    assert!(lock.try_read().is_none(), "a reader overtook the writer");
+    drop(writer);
+    assert!(lock.try_read().is_some());
+}
+
 /// `release` under a living guard: the lock is another's by then.
 #[test]
 fn guard_of_a_reentrant_lock_that_was_released_unlocks_nobody() {

@@ -6,7 +6,8 @@
 //! the round to those who wait and begins a new one. A waiter that leaves before the round is complete (timeout,
 //! cancellation, drop) breaks the barrier, because the others would wait for ever: all are *woken*, which here means
 //! "broken". `reset` makes it whole again. Rounds are numbered, so that one who leaves a round that is over, and was only
-//! not told of it yet, breaks nothing.
+//! not told of it yet, breaks nothing; and so that the end of the next round, which may come before all of the last were told,
+//! is not taken for theirs.
 
 use crate::model::maybe_const;
 use crate::model::time::Duration;
@@ -24,6 +25,9 @@ struct State {
     arrived: usize,
     /// Which round this is. One that is over may still be waking those who waited.
     round: u64,
+    /// The last one to which all have come, and the last one that was broken.
+    passed: Option<u64>,
+    gave_up: Option<u64>,
     broken: bool,
     waiters: List,
 }
@@ -68,7 +72,9 @@ impl Barrier {
         /// When `parties` is 0.
         pub const fn new(parties: usize) -> Self {
             assert!(parties > 0, "a barrier needs at least one party");
-            Self { parties, state: Leaf::new(State { arrived: 0, round: 0, broken: false, waiters: List::new() }) }
+            let waiters = List::new();
+            let state = State { arrived: 0, round: 0, passed: None, gave_up: None, broken: false, waiters };
+            Self { parties, state: Leaf::new(state) }
         }
     }
 
@@ -142,6 +148,12 @@ impl Barrier {
 
     /// Gives `given` to all that wait and begins a new round, which whoever comes next belongs to.
     fn end_round(&self, mut state: LeafGuard<'_, State>, given: Given, broken: bool) {
+        let over = Some(state.round);
+        if given == Given::Granted {
+            state.passed = over
+        } else {
+            state.gave_up = over
+        }
         state.arrived = 0;
         state.round += 1;
         state.broken = broken;
@@ -216,14 +228,18 @@ impl Future for BarrierFuture<'_> {
         let barrier = this.barrier;
         let _replaced: Replaced; // dropped after the lock
         let mut state = barrier.state.lock();
-        match (state.waiters.take(node), this.index) {
-            (Given::Granted, Some(index)) => {
-                return Poll::Ready(Ok(BarrierWaitResult { index, parties: barrier.parties }));
-            }
-            (Given::Woken, _) => return Poll::Ready(Err(BrokenBarrier { by_me: None })),
-            (Given::Linked, _) => {
+        let given = state.waiters.take(node);
+        match (given, this.index) {
+            (Given::Linked, _) if this.round == state.round => {
                 _replaced = state.waiters.push_back(node, context);
                 return Poll::Pending;
+            }
+            (Given::Linked | Given::Woken | Given::Granted, Some(index)) => {
+                return Poll::Ready(if this.has_passed(&state, given) {
+                    Ok(BarrierWaitResult { index, parties: barrier.parties })
+                } else {
+                    Err(BrokenBarrier { by_me: None })
+                });
             }
             _ if state.broken => return Poll::Ready(Err(BrokenBarrier { by_me: None })),
             _ => {}
@@ -242,6 +258,12 @@ impl Future for BarrierFuture<'_> {
 }
 
 impl BarrierFuture<'_> {
+    /// How the round ended to which this strand came. What it was given may be by the end of a later one.
+    fn has_passed(&self, state: &State, given: Given) -> bool {
+        let round = Some(self.round);
+        round == state.passed || (round != state.gave_up && given == Given::Granted)
+    }
+
     /// Breaks the barrier, unless the round is over already (then false): this strand was only not told yet.
     fn leave(&self) -> bool {
         let mut state = self.barrier.state.lock();

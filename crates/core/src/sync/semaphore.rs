@@ -2,14 +2,14 @@
 //!
 //! # States
 //!
-//! One word: the lowest bit says that the list may not be empty, the rest counts free permits. While that bit is unset,
-//! acquire and release are one compare-and-swap each. Once it is set, nobody takes a permit except through the list:
-//! whoever holds the list's lock then owns the count, so nobody overtakes, and one that needs many is not starved by
-//! those that need few.
+//! One word: the lowest bit says that the list may not be empty, or that permits are promised, the rest counts free permits.
+//! While that bit is unset, acquire and release are one compare-and-swap each. Once it is set, nobody takes a permit except
+//! through the list: whoever holds the list's lock then owns the count, so nobody overtakes, and one that needs many is not
+//! starved by those that need few.
 //!
-//! A blocking waiter is *granted* its permits at once. An async waiter is *woken* and its permits stay in the word: its
-//! future may be dropped instead, and nothing has to be given back then. Until it is polled or dropped its turn is kept,
-//! which those behind it wait for (as in tokio#6450). If it comes too late it queues again at the front.
+//! A blocking waiter is *granted* its permits at once. An async waiter is *woken* and its permits stay in the word, *promised*:
+//! its future may be dropped instead, and nothing has to be given back then. Until it is polled or dropped its turn is kept,
+//! which those behind it wait for (as in tokio#6450).
 //!
 //! # Handing on
 //!
@@ -37,13 +37,22 @@ pub(super) const PERMITS_MAX: usize = usize::MAX / ONE;
 #[derive(Debug)]
 pub(super) struct Permits {
     word: AtomicUsize,
-    waiters: Leaf<List>,
+    line: Leaf<Line>,
+}
+
+/// Who waits, and what those that were woken have not fetched yet.
+#[derive(Debug)]
+struct Line {
+    waiters: List,
+    /// Free permits, in the word, that are for woken async waiters.
+    promised: usize,
 }
 
 impl Permits {
     maybe_const! {
         pub(super) const fn new(permits: usize) -> Self {
-            Self { word: AtomicUsize::new(permits * ONE), waiters: Leaf::new(List::new()) }
+            let line = Line { waiters: List::new(), promised: 0 };
+            Self { word: AtomicUsize::new(permits * ONE), line: Leaf::new(line) }
         }
     }
 
@@ -82,9 +91,9 @@ impl Permits {
         RawAcquire { permits: self, need, node: Node::with_need(waiting, need) }
     }
 
-    /// Takes under the list's lock, where the count is ours once `WAITERS` is set.
-    fn take(&self, need: usize) -> bool {
-        self.word.load(Ordering::Relaxed) / ONE >= need && {
+    /// Takes under the list's lock, where the count is ours once `WAITERS` is set; not what is promised to others.
+    fn take(&self, need: usize, promised: usize) -> bool {
+        self.word.load(Ordering::Relaxed) / ONE >= need + promised && {
             // Acquire: pairs with the Release in `release`.
             self.word.fetch_sub(need * ONE, weaken::ordering("semaphore.take", Ordering::Acquire));
             true
@@ -96,29 +105,33 @@ impl Permits {
             return Poll::Ready(());
         }
         let _replaced: Replaced; // dropped after the lock
-        let mut waiters = self.waiters.lock();
-        let given = waiters.take(node);
+        let mut line = self.line.lock();
+        let given = line.waiters.take(node);
         if given == Given::Granted {
             return Poll::Ready(());
         }
         // From here on the fast paths are closed and the count is ours.
         self.word.fetch_or(WAITERS, Ordering::Relaxed);
         let my_turn = match given {
-            Given::Woken => true,
-            Given::Idle => waiters.is_empty(),
+            Given::Woken => {
+                line.promised -= need;
+                true
+            }
+            Given::Idle => line.waiters.is_empty(),
             Given::Linked | Given::Granted => false,
         };
-        if my_turn && self.take(need) {
-            self.note_if_empty(&waiters);
+        if my_turn && self.take(need, line.promised) {
+            self.note_if_empty(&line);
             return Poll::Ready(());
         }
+        let waiters = &mut line.waiters;
         _replaced =
             if given == Given::Woken { waiters.push_front(node, context) } else { waiters.push_back(node, context) };
         Poll::Pending
     }
 
-    fn note_if_empty(&self, waiters: &LeafGuard<'_, List>) {
-        if waiters.is_empty() {
+    fn note_if_empty(&self, line: &LeafGuard<'_, Line>) {
+        if line.waiters.is_empty() && line.promised == 0 {
             // Relaxed: every change of the word is a read-modify-write, so what earlier releases published passes on.
             self.word.fetch_and(!WAITERS, Ordering::Relaxed);
         }
@@ -151,9 +164,9 @@ impl Permits {
         let mut panicked = None;
         loop {
             let mut wakes = Wakes::new();
-            let mut waiters = self.waiters.lock();
-            let more = self.serve_batch(&mut waiters, &mut wakes);
-            drop(waiters);
+            let mut line = self.line.lock();
+            let more = self.serve_batch(&mut line, &mut wakes);
+            drop(line);
             panicked = panicked.or(wakes.fire());
             if !more {
                 return panicked.map_or((), |payload| resume_unwind(payload));
@@ -162,15 +175,14 @@ impl Permits {
     }
 
     /// Serves until nothing fits or the batch is full (then true). Under the list's lock.
-    fn serve_batch(&self, waiters: &mut LeafGuard<'_, List>, wakes: &mut Wakes) -> bool {
-        // What async waiters were told of in this pass stays in the word, but is not given away.
-        let mut promised = 0;
-        while let Some(front) = waiters.front() {
+    fn serve_batch(&self, line: &mut LeafGuard<'_, Line>, wakes: &mut Wakes) -> bool {
+        while let Some(front) = line.waiters.front() {
             if !wakes.has_room() {
                 return true;
             }
             let free = self.word.load(Ordering::Relaxed) / ONE;
-            if free < front.need + promised {
+            // What async waiters were told of stays in the word, but is not given away.
+            if free < front.need + line.promised {
                 break;
             }
             match front.waiting {
@@ -178,24 +190,27 @@ impl Permits {
                     // Acquire: pairs with the Release in `release`, which may have been another strand's; passed on to
                     // the granted by the list's lock.
                     self.word.fetch_sub(front.need * ONE, weaken::ordering("semaphore.serve", Ordering::Acquire));
-                    waiters.pop_front(Given::Granted, wakes);
+                    line.waiters.pop_front(Given::Granted, wakes);
                 }
                 Waiting::Task => {
-                    promised += front.need;
-                    waiters.pop_front(Given::Woken, wakes);
+                    line.promised += front.need;
+                    line.waiters.pop_front(Given::Woken, wakes);
                 }
             }
         }
-        self.note_if_empty(waiters);
+        self.note_if_empty(line);
         false
     }
 
     fn leave(&self, node: &Node, need: usize) {
-        let mut waiters = self.waiters.lock();
-        let was_first = waiters.is_front(node);
-        let given = waiters.remove(node);
-        self.note_if_empty(&waiters);
-        drop(waiters);
+        let mut line = self.line.lock();
+        let was_first = line.waiters.is_front(node);
+        let given = line.waiters.remove(node);
+        if given == Given::Woken {
+            line.promised -= need;
+        }
+        self.note_if_empty(&line);
+        drop(line);
         match given {
             Given::Granted => {
                 self.release(need, PERMITS_MAX);
