@@ -462,6 +462,17 @@ mod leaves {
         let daemon = Process::builder().daemon(true).spawn(naps, ()).expect("a process");
         println!("daemon {}", daemon.id());
         drop(daemon);
+        // One that goes on until a daemon has ended that was started after it.
+        let (sender, receiver) = ipc::channel::<u8>().expect("a channel");
+        drop(
+            Process::spawn(|receiver: ipc::Receiver<u8>| while receiver.recv().is_ok() {}, receiver)
+                .expect("a process"),
+        );
+        let keeps = |sender: ipc::Sender<u8>| {
+            naps(());
+            drop(sender);
+        };
+        drop(Process::builder().daemon(true).spawn(keeps, sender).expect("a process"));
         let says = |(): ()| {
             ropewalk::sleep(4 * SHORT);
             println!("done");

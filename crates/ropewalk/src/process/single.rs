@@ -395,10 +395,14 @@ struct ChildState {
 }
 
 impl crate::thread::Close for Child {
-    fn close(&self) {
+    fn end_daemon(&self) {
         if self.daemon {
             self.kill();
         }
+    }
+
+    fn close(&self) {
+        self.end_daemon();
         self.ended.wait();
     }
 }

@@ -17,6 +17,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Something that is closed, and waited for, before the process ends.
 pub(crate) trait Close: Send + Sync {
+    /// Ends it if it is a daemon: before anything is waited for that may wait for it.
+    fn end_daemon(&self) {}
     /// Finishes what was begun and takes nothing more.
     fn close(&self);
 }
@@ -62,8 +64,7 @@ pub(crate) fn run_main<R>(program: impl FnOnce() -> R) -> R {
         if open.is_empty() {
             return result.unwrap_or_else(|payload| resume_unwind(payload));
         }
-        for executor in open {
-            executor.close();
-        }
+        open.iter().for_each(|open| open.end_daemon());
+        open.iter().for_each(|open| open.close());
     }
 }

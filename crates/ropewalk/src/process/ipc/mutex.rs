@@ -17,7 +17,7 @@
 //! stays mapped for as long as a guard or a holder has it: both keep the mapping. A guard stays on its thread. Data are
 //! reached through a guard only, so by one strand of all processes at a time, and every bit pattern is a value of them.
 
-use super::memory::Memory;
+use super::memory::{Holds, Memory};
 use bytemuck::Pod;
 use ropewalk_core::park::{self, Wait};
 use ropewalk_core::strand;
@@ -125,7 +125,7 @@ impl<T: Pod> Mutex<T> {
     ///
     /// When the system has no memory, or no descriptor, for it.
     pub fn new(value: T) -> io::Result<Self> {
-        let memory = Memory::new(Self::BYTES)?;
+        let memory = Memory::new(Holds::Lock(size_of::<T>()), Self::BYTES)?;
         let lock = memory.at(0).cast::<libc::pthread_mutex_t>().as_ptr();
         initialise(lock)?;
         let mutex = Self { shared: Arc::new(Shared { memory, gate: Gate::new(()) }), of: PhantomData };
@@ -453,7 +453,7 @@ impl<T> Serialize for Mutex<T> {
 impl<'de, T: Pod> Deserialize<'de> for Mutex<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let descriptor: OwnedFd = super::deserialize(deserializer)?;
-        let memory = Memory::of(descriptor, Self::BYTES).map_err(D::Error::custom)?;
+        let memory = Memory::of(descriptor, Holds::Lock(size_of::<T>()), Self::BYTES).map_err(D::Error::custom)?;
         Ok(Self { shared: Arc::new(Shared { memory, gate: Gate::new(()) }), of: PhantomData })
     }
 }

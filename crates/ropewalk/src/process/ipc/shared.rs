@@ -6,7 +6,7 @@
 //! relaxed atomic operations of one size, that of its alignment. So a copy that meets a write is mixed of old and new words,
 //! which are the values of plain data all the same, and no data race. An element that is one word is never mixed.
 
-use super::memory::Memory;
+use super::memory::{Holds, Memory};
 use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -59,7 +59,7 @@ impl<T: Pod> SharedSlice<T> {
     pub fn new(length: usize) -> io::Result<Self> {
         let bytes = length.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         const { assert!(align_of::<T>() <= 4096, "a mapping begins at a page") };
-        Ok(Self { memory: Arc::new(Memory::new(bytes)?), length, of: PhantomData })
+        Ok(Self { memory: Arc::new(Memory::new(Holds::Elements(size_of::<T>()), bytes)?), length, of: PhantomData })
     }
 
     /// A copy of these.
@@ -289,7 +289,7 @@ impl<'de, T: Pod> Deserialize<'de> for SharedSlice<T> {
         let (length, Received(descriptor)) = <(u64, Received)>::deserialize(deserializer)?;
         let length = usize::try_from(length).map_err(D::Error::custom)?;
         let bytes = length.checked_mul(size_of::<T>()).ok_or_else(|| D::Error::custom("no slice is so long"))?;
-        let memory = Memory::of(descriptor, bytes).map_err(D::Error::custom)?;
+        let memory = Memory::of(descriptor, Holds::Elements(size_of::<T>()), bytes).map_err(D::Error::custom)?;
         Ok(Self { memory: Arc::new(memory), length, of: PhantomData })
     }
 }
@@ -348,10 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_another_size_is_refused() {
-        let memory = Memory::new(16).unwrap();
-        let duplicate = || memory.descriptor.try_clone().unwrap();
-        assert!(Memory::of(duplicate(), 16).is_ok() && Memory::of(duplicate(), 8192).is_err());
-        assert!(Memory::of(std::fs::File::open("/dev/null").unwrap().into(), 0).is_err());
+    fn memory_of_another_size_or_kind_is_refused() {
+        let slice = SharedSlice::<u8>::new(144).unwrap();
+        let as_it = |holds, bytes| Memory::of(slice.memory.descriptor.try_clone().unwrap(), holds, bytes);
+        assert!(as_it(Holds::Elements(1), 144).is_ok() && as_it(Holds::Elements(1), 8192).is_err());
+        // Read and written by eights, and as the lock of sixteen bytes.
+        assert!(as_it(Holds::Elements(8), 144).is_err() && as_it(Holds::Lock(16), 144).is_err());
+        assert!(as_it(Holds::Elements(1), usize::MAX).is_err());
+        assert!(Memory::of(std::fs::File::open("/dev/null").unwrap().into(), Holds::Elements(1), 0).is_err());
     }
 }
