@@ -73,6 +73,30 @@ fn future_of_one_that_is_joined_is_polled() {
     });
 }
 
+/// Inside a region that nobody else may have a turn in, also where it runs inside the join of another.
+#[test]
+fn future_inside_no_switch_of_one_that_is_joined_lets_nobody_in() {
+    run(|| {
+        let inside = Rc::new(Cell::new(false));
+        let region = spawn_local({
+            let inside = Rc::clone(&inside);
+            move || {
+                no_switch(|| {
+                    inside.set(true);
+                    ropewalk::block_on(async {});
+                    inside.set(false);
+                });
+            }
+        });
+        let other = spawn_local({
+            let inside = Rc::clone(&inside);
+            move || assert!(!inside.get(), "it had a turn inside the region")
+        });
+        region.join().unwrap();
+        other.join().unwrap();
+    });
+}
+
 #[test]
 fn panic_name_and_locals_stay_its_own() {
     ropewalk::greenlet_local! {

@@ -109,6 +109,13 @@ fn scenario(name: &str) {
                 greenlet::join_all((0..20).map(|_| greenlet::spawn(blocking))).unwrap();
             });
         }
+        "executor_whose_hub_cannot_begin_is_an_error" => {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+            let limit = rustix::process::Rlimit { current: Some(open + 1), maximum: Some(open + 1) };
+            rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+            let built = greenlet::GreenletExecutor::builder().hubs(2).build();
+            print!("{}", built.err().unwrap());
+        }
         "hub_that_offloads_says_nothing" => {
             ropewalk::run(|| {
                 let offloaded = || greenlet::offload(|| std::thread::sleep(Duration::from_millis(15)));
@@ -197,6 +204,13 @@ fn hub_that_was_blocked_while_others_were_ready_says_so() {
             .contains("was blocked inside greenlets for #.# s of its #.# s while others were ready, mostly in one")
     );
     assert!(report[0].contains("spawned at crates/ropewalk/tests/greenlet_watch.rs"), "{}", report[0]);
+}
+
+/// Not one that never answers: there are no descriptors for a hub's reactor.
+fn executor_whose_hub_cannot_begin_is_an_error() {
+    let output = children::play("executor_whose_hub_cannot_begin_is_an_error");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("a hub could not begin"), "{}", text(&output));
 }
 
 /// Offloaded, the same work blocks nobody.
@@ -302,6 +316,7 @@ fn main() -> ExitCode {
         deadlock_of_locks_ends_the_process
         waits_that_something_can_end_are_no_deadlock
         hub_that_was_blocked_while_others_were_ready_says_so
+        executor_whose_hub_cannot_begin_is_an_error
         hub_that_offloads_says_nothing
         greenlet_that_does_not_switch_is_named_once
         sigquit_writes_a_dump_and_the_program_goes_on

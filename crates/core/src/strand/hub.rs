@@ -456,6 +456,8 @@ impl Hub {
                 slot.after.set(After::Park);
                 self.end(slot);
             }
+            // It is in a region that nobody else may have a turn in: at once, though it is on the waiter's stack.
+            After::Call(_) if slot.holds.get() != 0 => self.attend(slot),
             // Not on this stack: the turn attends to it.
             After::Call(_) => {
                 slot.life.set(Life::Wishes);
@@ -787,8 +789,8 @@ pub fn on_hub<R>(f: impl FnOnce() -> R) -> R {
         result = Some(catch_unwind(AssertUnwindSafe(f)));
     };
     slot.after.set(After::Call(erase(&mut call)));
-    // SAFETY: on this greenlet's own stack. The hub calls before it resumes (at once, or, where this greenlet runs inside a join,
-    // when it has its turn), so `call` outlives its use.
+    // SAFETY: on this greenlet's own stack. The hub calls before it resumes (at once, or, where this greenlet runs inside a join and
+    // in no region, when it has its turn), so `call` outlives its use.
     unsafe { slot.coroutine.suspend() };
     match result.expect("the hub has called") {
         Ok(value) => value,

@@ -29,6 +29,7 @@ use std::io;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -402,7 +403,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When there are to be none, or the system cannot start a thread.
+    /// When there are to be none, or the system cannot start a thread or give it what a hub needs (descriptors, memory).
     pub fn build(self) -> io::Result<GreenletExecutor> {
         watch_for_async();
         let hubs = match self.hubs {
@@ -424,12 +425,19 @@ impl Builder {
         });
         // From here on a drop ends the threads that did start.
         let executor = GreenletExecutor { shared };
+        let (says, begun) = channel();
         for index in 0..hubs {
+            let says = says.clone();
             let shared = Arc::clone(&executor.shared);
             let builder = thread::Builder::new().name(format!("{}-{index}", self.thread_name_prefix));
             let started = builder.start(move || {
                 let over = Arc::clone(&shared);
-                let begin = |hub| shared.hubs[index].set(hub).expect("each hub begins once");
+                let begin = |hub| {
+                    shared.hubs[index].set(hub).expect("each hub begins once");
+                    // Its own, and gone with this closure: also when the hub cannot begin.
+                    let says = says;
+                    let _ = says.send(());
+                };
                 let share = Share { shared: Arc::clone(&shared), leaves_since: Cell::new(None) };
                 hub::live(Rc::new(share), begin, move || over.over.load(Ordering::Relaxed));
                 // What came after the end of the last hub.
@@ -439,6 +447,10 @@ impl Builder {
                 }
             })?;
             executor.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).push(started);
+        }
+        drop(says);
+        if begun.iter().take(hubs).count() < hubs {
+            return Err(io::Error::other("a hub could not begin: its thread has said why"));
         }
         let weak: Weak<dyn Close> = Arc::downgrade(&(Arc::clone(&executor.shared) as Arc<dyn Close>));
         close_at_exit(weak);
