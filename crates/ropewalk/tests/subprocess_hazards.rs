@@ -265,7 +265,6 @@ fn wait_that_times_out_leaves_the_child() {
     });
 }
 
-/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{terminate,send_signal}
 /// It reads what the pipe held, and then waits for the end of it.
 #[test]
 fn wait_after_a_communicate_that_was_given_up_closes_the_input() {
@@ -286,6 +285,7 @@ fn stop_takes_along_what_ignores_sigterm() {
     eventually("the tree is gone", || !is_alive(&sleeper));
 }
 
+/// CPython subprocess: test_subprocess.POSIXProcessTestCase.test_{terminate,send_signal}
 #[test]
 fn stop_is_gentle_first() {
     let child = sh("trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done");
