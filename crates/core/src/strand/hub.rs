@@ -622,10 +622,12 @@ impl Drop for Adopted {
             eprintln!("ropewalk: a hub ended while greenlets were suspended on it; this is a bug in ropewalk");
             std::process::abort();
         }
-        hub.cancel_all();
-        // What the jobs that were dropped have spawned in their destructors: it would be the next thread's.
-        while !hub.with_local(|local| local.starts.is_empty()) {
+        // Again while the jobs that were dropped have spawned others in their destructors: those would be the next thread's.
+        loop {
             hub.cancel_all();
+            if hub.with_local(|local| local.starts.is_empty()) {
+                break;
+            }
         }
         HERE.with(|here| here.set(std::ptr::null()));
         hub.inbox.disarm();

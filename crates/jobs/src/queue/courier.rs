@@ -197,7 +197,7 @@ fn run(shared: &Shared, mut mark: Option<u64>) {
                     promise.complete(Ok(enqueued));
                 }
                 Errand::End(id) => match shared.broker.control(&Control::End(id.clone())) {
-                    Err(error) if error.is_passing() || error.is_uncertain() => {
+                    Err(error) if error.is_passing() => {
                         shared.desk().errands.push_back(Errand::End(id));
                     }
                     // It may have ended meanwhile, and then there is nothing to end.

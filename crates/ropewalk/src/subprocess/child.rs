@@ -107,7 +107,8 @@ impl Child {
     #[track_caller]
     pub fn wait(&mut self) -> io::Result<ExitStatus> {
         self.close_stdin();
-        drive(&mut Ending { proc: self.proc(), deadline: None }).map(|status| status.expect("there was no deadline"))
+        drive(&mut Ending { proc: self.proc(), deadline: None })?;
+        Ok(self.reaped())
     }
 
     /// Waits until it has ended, at the longest for `timeout`: None when that passed, and the child goes on.
@@ -122,7 +123,8 @@ impl Child {
     #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<Option<ExitStatus>> {
         self.close_stdin();
-        drive(&mut Ending { proc: self.proc(), deadline: Instant::now().checked_add(timeout) })
+        let ended = drive(&mut Ending { proc: self.proc(), deadline: Instant::now().checked_add(timeout) })?;
+        Ok(ended.then(|| self.reaped()))
     }
 
     /// Waits until it has ended, in async code.
@@ -136,8 +138,13 @@ impl Child {
     /// Dropped before it is ready, it leaves the child as it is.
     pub async fn wait_async(&mut self) -> io::Result<ExitStatus> {
         self.close_stdin();
-        let status = drive_async(&mut Ending { proc: self.proc(), deadline: None }).await?;
-        Ok(status.expect("there was no deadline"))
+        drive_async(&mut Ending { proc: self.proc(), deadline: None }).await?;
+        Ok(self.reaped())
+    }
+
+    /// How one that was seen to end has ended.
+    fn reaped(&self) -> ExitStatus {
+        self.proc().try_reap().expect("it was seen to end")
     }
 
     /// Also where `communicate` has it, which was given up.
@@ -273,7 +280,7 @@ impl Child {
         self.terminate()?;
         self.close_stdin();
         let deadline = Instant::now().checked_add(grace);
-        let ended = drive(&mut Leaving { proc: self.proc(), deadline })?;
+        let ended = drive(&mut Ending { proc: self.proc(), deadline })?;
         // It went on SIGTERM; what it started may not have. Before it is reaped: after that its group is nobody's.
         if !ended || self.proc().group().is_some() {
             self.kill()?;
@@ -306,39 +313,13 @@ impl fmt::Debug for Child {
     }
 }
 
-/// Waits for the end of a process.
+/// Waits for the end of a process, which is not reaped by this if it has a group.
 struct Ending<'a> {
     proc: &'a Proc,
     deadline: Option<Instant>,
 }
 
 impl Operation for Ending<'_> {
-    type Output = Option<ExitStatus>;
-
-    fn step(&mut self) -> Step<Option<ExitStatus>> {
-        match self.proc.try_reap() {
-            Some(status) => Step::Done(Some(status)),
-            None if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => Step::Done(None),
-            None => Step::Wait,
-        }
-    }
-
-    fn interests<'a>(&'a self, name: &mut dyn FnMut(BorrowedFd<'a>, Interest)) {
-        name(self.proc.end(), Interest::Read);
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        self.deadline
-    }
-}
-
-/// Waits for the end of a process, which is not reaped by this if it has a group.
-struct Leaving<'a> {
-    proc: &'a Proc,
-    deadline: Option<Instant>,
-}
-
-impl Operation for Leaving<'_> {
     /// Whether it has ended.
     type Output = bool;
 
